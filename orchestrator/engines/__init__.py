@@ -1,0 +1,1 @@
+"""Engines: what runs containers. Each is a package that implements :mod:`orchestrator.engines.base`."""

@@ -1,0 +1,1 @@
+"""The embedded default engine: daemonless Linux containers."""

@@ -1,0 +1,81 @@
+"""Where the native engine keeps its things. No other module names a fixed path."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The state directory (persistent) and the run directory (lost at reboot) of one user's engine.
+
+    ``STACK_STATE_DIR`` and ``STACK_RUN_DIR`` move them; tests use their own. `tag` is a short token that is derived from
+    the state directory: it keeps the kernel-wide names (links, nftables tables, cgroups) of two engines apart.
+    """
+
+    state: Path
+    run: Path
+
+    @classmethod
+    def from_environment(cls) -> Layout:
+        """Root: ``/var/lib/stack`` and ``/run/stack``; others: the XDG data and runtime directories."""
+        state, run = os.environ.get("STACK_STATE_DIR"), os.environ.get("STACK_RUN_DIR")
+        if os.geteuid() == 0:
+            default_state, default_run = Path("/var/lib/stack"), Path("/run/stack")
+        else:
+            data = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local/share")
+            runtime = os.environ.get("XDG_RUNTIME_DIR") or f"/tmp/stack-{os.geteuid()}"
+            default_state, default_run = Path(data) / "stack", Path(runtime) / "stack"
+        return cls(Path(state) if state else default_state, Path(run) if run else default_run)
+
+    @property
+    def tag(self) -> str:
+        """Empty for root's standard place, otherwise four hex digits derived from the state directory."""
+        if self.state == Path("/var/lib/stack"):
+            return ""
+        from zlib import crc32
+
+        return f"{crc32(str(self.state).encode()) & 0xFFFF:04x}"
+
+    @property
+    def database(self) -> Path:
+        """The SQLite store."""
+        return self.state / "stack.db"
+
+    @property
+    def images(self) -> Path:
+        """Blobs, unpacked layers and the image index."""
+        return self.state / "images"
+
+    @property
+    def volumes(self) -> Path:
+        """Named and anonymous volumes, one folder each with a ``_data`` inside."""
+        return self.state / "volumes"
+
+    @property
+    def netns(self) -> Path:
+        """Bind mounts of named network namespaces."""
+        return self.run / "netns"
+
+    @property
+    def cache(self) -> Path:
+        """What can be made again: compiled seccomp filters, probed host facts."""
+        return self.state / "cache"
+
+    def container_state(self, container_id: str) -> Path:
+        """A container's persistent folder: writable layer, bundle, log."""
+        return self.state / "containers" / container_id
+
+    def container_run(self, container_id: str) -> Path:
+        """A container's run folder: mounted root filesystem, pid and exit files, sockets."""
+        return self.run / "containers" / container_id
+
+    def project_run(self, project: str) -> Path:
+        """A project's run folder: lock, control socket, supervisor log."""
+        return self.run / "projects" / project
+
+    def project_state(self, project: str) -> Path:
+        """A project's persistent folder: the last desired state."""
+        return self.state / "projects" / project

@@ -1,0 +1,1 @@
+"""The pure reconciler: (desired, observed, policy, now) -> Plan."""

@@ -1,0 +1,1 @@
+"""Text to Stack: the ordered passes that load a stack file."""
