@@ -11,8 +11,8 @@ from pathlib import Path
 class Layout:
     """The state directory (persistent) and the run directory (lost at reboot) of one user's engine.
 
-    ``STACK_STATE_DIR`` and ``STACK_RUN_DIR`` move them; tests use their own. `tag` is a short token that is derived from
-    the state directory: it keeps the kernel-wide names (links, nftables tables, cgroups) of two engines apart.
+    ``STACK_STATE_DIR`` and ``STACK_RUN_DIR`` move them; tests use their own. `tag` is a short token, derived from the
+    state directory: it keeps the kernel-wide names (links, nftables tables, cgroups) of two engines apart.
     """
 
     state: Path

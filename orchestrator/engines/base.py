@@ -1,0 +1,179 @@
+"""The Engine protocol: what the core asks of whatever runs containers.
+
+All calls block and are thread-safe; the executor runs them in worker threads, and quick commands call them directly
+without an event loop. Each performs one thing and decides nothing. Errors are :class:`orchestrator.errors.EngineError`
+subclasses. Everything that removes or stops is idempotent: a resource that is gone already is success.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from orchestrator.errors import Diagnostic
+from orchestrator.model import Network, Service, Stack, Volume
+from orchestrator.record import Record
+from orchestrator.state import Container, HealthStatus, ImageFacts, ObservedState
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from orchestrator.plan import CreateContainer
+
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+class ExecRequest(Record):
+    """A command to run in a running container. None takes the container's own user, directory."""
+
+    command: tuple[str, ...]
+    user: str | None = None
+    working_dir: str | None = None
+    environment: Mapping[str, str] = _NOTHING
+    privileged: bool = False
+    tty: bool = False
+    stdin: bool = False
+    detach: bool = False
+
+
+class ExecResult(Record):
+    """How a captured command ended: exit code (124 and `timed_out` on a time-out) and the end of its output."""
+
+    exit_code: int
+    output: str = ""
+    timed_out: bool = False
+
+
+class LogLine(Record):
+    """One line of a container's output, without its newline. `time` is RFC 3339 with nanoseconds as it was written."""
+
+    container: str
+    service: str
+    stream: Literal["stdout", "stderr"]
+    time: str
+    text: str
+
+
+class Change(Record):
+    """Something that happened to a container without us: it exited, or was killed for want of memory."""
+
+    container_id: str
+    kind: Literal["exited"]
+    exit_code: int
+    finished_at: float
+
+
+class Finding(Record):
+    """One line of ``stack doctor``."""
+
+    name: str
+    state: Literal["ok", "warning", "missing"]
+    detail: str
+    hint: str = ""
+
+
+class ImageProgress(Record):
+    """How far one layer of a pull is; sizes in bytes, `total` 0 when unknown."""
+
+    layer: str
+    status: str
+    current: int = 0
+    total: int = 0
+
+
+class Engine(Protocol):
+    """What runs containers."""
+
+    name: str
+    on_warning: Callable[[Diagnostic], None]
+    """Where operations tell of limits they had to bend (an rlimit above the hard limit ...)."""
+
+    def check(self, stack: Stack) -> Sequence[Diagnostic]:
+        """Every attribute of the stack that this engine cannot honour, at its line. Pure and quick."""
+
+    def observe(self, project: str, stack: Stack | None = None) -> ObservedState:
+        """What is there. With `stack`, facts of the images, external networks and volumes that it names are included."""
+
+    def projects(self) -> Sequence[str]:
+        """Names of all projects that have anything on this engine."""
+
+    def pull_image(
+        self, reference: str, *, platform: str | None = None, progress: Callable[[ImageProgress], None] | None = None
+    ) -> ImageFacts:
+        """Fetch an image. NotFound, Unavailable."""
+
+    def build_image(self, stack: Stack, service: Service) -> ImageFacts:
+        """Build the service's image."""
+
+    def create_network(self, project: str, network: Network) -> None:
+        """Create a network; one that exists with the same configuration is success, with another is Conflict."""
+
+    def remove_network(self, project: str, name: str) -> None:
+        """Remove a network. Conflict while containers are attached."""
+
+    def create_volume(self, project: str, volume: Volume) -> None:
+        """Create a named volume; one that exists is success."""
+
+    def remove_volume(self, project: str, name: str) -> None:
+        """Remove a volume with what is in it. Conflict while a container uses it."""
+
+    def create_container(self, stack: Stack, request: CreateContainer) -> str:
+        """Create a container, not started; return its id. Conflict when the name is taken by another."""
+
+    def start_container(self, container_id: str) -> None:
+        """Start a created or exited container; one that runs is success."""
+
+    def stop_container(self, container_id: str, *, timeout: float | None = None, hold: bool = True) -> None:
+        """Stop signal, SIGKILL after `timeout` seconds (None: the container's own grace period); returns when dead."""
+
+    def kill_container(self, container_id: str, signal: str = "SIGKILL") -> None:
+        """Send a signal by name or number to the main process."""
+
+    def pause_container(self, container_id: str, *, paused: bool) -> None:
+        """Freeze or thaw all processes of a container."""
+
+    def remove_container(self, container_id: str, *, volumes: bool = False) -> None:
+        """Remove a container (killed first if it runs); with `volumes` its anonymous volumes too."""
+
+    def rename_container(self, container_id: str, new_name: str, number: int) -> None:
+        """Change name and replica number. Conflict when the name is taken."""
+
+    def record_health(self, container_id: str, health: HealthStatus | None) -> None:
+        """Remember what the supervisor's probes found, so that ``ps`` tells it."""
+
+    def record_restart(self, container_id: str, count: int) -> None:
+        """Remember how often the restart policy has started the container again."""
+
+    def exec_attached(self, container: Container, request: ExecRequest) -> int:
+        """Run a command with this process's stdio (and terminal, if asked), pass on resizes and signals; exit code."""
+
+    def exec_captured(self, container: Container, request: ExecRequest, *, timeout: float) -> ExecResult:
+        """Run a command and keep the last 4 KiB of its output; killed after `timeout` seconds."""
+
+    def read_logs(
+        self,
+        containers: Sequence[Container],
+        *,
+        tail: int | None = None,
+        since: float | None = None,
+        until: float | None = None,
+        follow: bool = False,
+        stopped: Callable[[], bool] | None = None,
+    ) -> Iterator[LogLine]:
+        """Yield lines in the order of their times; with `follow`, go on until `stopped()` or every container ended."""
+
+    def watch(self, project: str, notify: Callable[[Change], None]) -> Callable[[], None]:
+        """Call `notify` from a thread of the engine's own on each change; returns what ends the watch. Never polls."""
+
+    def serve(self, stack: Stack, loop: asyncio.AbstractEventLoop) -> None:
+        """Host what a daemonless engine needs while containers run (names, port proxies) on `loop`; idempotent.
+
+        Called by the supervisor before its first operation, and again when it adopts containers that run already.
+        """
+
+    def stop_serving(self) -> None:
+        """End what :meth:`serve` began."""
+
+    def diagnose(self) -> Sequence[Finding]:
+        """What this machine has and lacks for this engine."""

@@ -1,0 +1,55 @@
+"""The goal: what the user wants of a project now. Every command edits it; the loop converges to it and keeps it.
+
+One-time wishes are written as points in time ("recreate what was created before T"), so that the same goal can be
+reconciled any number of times, by any process, after any crash, and asks for each thing once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Literal
+
+from orchestrator.model import Stack
+from orchestrator.record import Record
+
+Want = Literal["running", "created", "stopped", "absent", "untouched"]
+"""running: exists and runs; created: exists, is not started; stopped: left as it is but not running (never created);
+absent: no container; untouched: whatever it is now."""
+
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+class Goal(Record):
+    """What is wanted of one project.
+
+    `wants` maps service names to what is wanted of them; a service of the stack that is not named is untouched.
+    `issued_at` is when the user last asked (epoch seconds): a container that ended before it is started again (unless it
+    is a one-shot that completed), one that ended after it is left to its restart policy.
+    `recreate_before` / `restart_before` / `renew_volumes_before`: containers of the service created (started) before
+    that time are recreated (restarted), whatever they are.
+    `down`: remove everything of the project: containers, networks and, with `remove_volumes`, named volumes; `images`
+    then says which images go too.
+    """
+
+    stack: Stack
+    wants: Mapping[str, Want] = _NOTHING
+    issued_at: float = 0.0
+    scale: Mapping[str, int] = _NOTHING
+    recreate_before: Mapping[str, float] = _NOTHING
+    restart_before: Mapping[str, float] = _NOTHING
+    renew_volumes_before: Mapping[str, float] = _NOTHING
+    recreate: Literal["diverged", "never"] = "diverged"
+    remove_orphans: bool = False
+    stop_timeout: float | None = None
+    down: bool = False
+    remove_volumes: bool = False
+    remove_images: Literal["none", "local", "all"] = "none"
+    pull: Literal["policy", "always", "never", "missing"] = "policy"
+    wait_for: tuple[str, ...] = ()
+    """Services that the command waits for (``--wait``): running, and healthy where they have a health check."""
+    abort_on_exit: Literal["", "any", "failure"] = ""
+
+    def replicas(self, service: str) -> int:
+        """How many replicas of `service` are wanted when it runs."""
+        return self.scale.get(service, self.stack.services[service].scale)

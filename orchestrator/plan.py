@@ -1,0 +1,171 @@
+"""Operations and the plan: a DAG of what to do, each with its cause.
+
+An operation is pure data and stands for one engine call or one thing to wait for. `id` is unique in its plan and stable
+between runs (``start web-1``); `needs` names the operations that must have succeeded before; `cause` says in a
+person's words why it is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from orchestrator.errors import Diagnostic
+from orchestrator.model import Condition, Network, Service, Volume
+from orchestrator.record import Record
+
+
+class Operation(Record):
+    """The base of all operations. `subject` is what a screen shows: a container, network, volume or image name."""
+
+    id: str
+    subject: str
+    cause: str
+    needs: tuple[str, ...] = ()
+
+    @property
+    def verb(self) -> str:
+        """The operation's verb: the class name in words (``create container``)."""
+        return "".join(f" {c.lower()}" if c.isupper() else c for c in type(self).__name__).strip()
+
+
+class PullImage(Operation):
+    """Fetch `reference` from its registry."""
+
+    reference: str
+    platform: str | None = None
+    service: str = ""
+
+
+class BuildImage(Operation):
+    """Build the service's image."""
+
+    service: Service
+
+
+class CreateNetwork(Operation):
+    """Create a network of the project."""
+
+    network: Network
+
+
+class RemoveNetwork(Operation):
+    """Remove the network with engine name `name`."""
+
+    name: str
+
+
+class CreateVolume(Operation):
+    """Create a named volume of the project."""
+
+    volume: Volume
+
+
+class RemoveVolume(Operation):
+    """Remove the volume with engine name `name`, and what is in it."""
+
+    name: str
+
+
+class CreateContainer(Operation):
+    """Create replica `number` of `service`, not started.
+
+    `replaces` is the id of the container whose name, and whose anonymous volumes if `inherit_volumes`, it takes over.
+    `config_hash` is what the reconciler compares next time.
+    """
+
+    service: Service
+    number: int
+    container_name: str
+    config_hash: str
+    replaces: str | None = None
+    inherit_volumes: bool = True
+    oneoff: bool = False
+
+
+class StartContainer(Operation):
+    """Start a container, found by name."""
+
+    container_name: str
+    service: str
+    number: int
+
+
+class StopContainer(Operation):
+    """Stop a container: its stop signal, then SIGKILL after `timeout` seconds (None: the service's grace period).
+
+    `hold` marks it as stopped by the user, so that no restart policy brings it back.
+    """
+
+    container_id: str
+    service: str
+    timeout: float | None = None
+    hold: bool = True
+
+
+class RestartContainer(Operation):
+    """Stop (if it runs) and start the same container again."""
+
+    container_id: str
+    container_name: str
+    service: str
+    timeout: float | None = None
+
+
+class KillContainer(Operation):
+    """Send `signal` to a container's main process."""
+
+    container_id: str
+    service: str
+    signal: str = "SIGKILL"
+
+
+class RemoveContainer(Operation):
+    """Remove a container, its writable layer, and with `volumes` its anonymous volumes."""
+
+    container_id: str
+    service: str
+    volumes: bool = False
+
+
+class RenameContainer(Operation):
+    """Give a container another name, and the number that goes with it."""
+
+    container_id: str
+    new_name: str
+    number: int
+
+
+class WaitFor(Operation):
+    """Wait until `condition` holds for every replica of `service` (``depends_on``, ``--wait``).
+
+    With `required` False a failure is a warning and counts as success.
+    """
+
+    service: str
+    condition: Condition
+    required: bool = True
+    timeout: float | None = None
+
+
+class Plan(Record):
+    """Operations in an order in which they could run one by one, and what the user should be told first."""
+
+    operations: tuple[Operation, ...] = ()
+    warnings: tuple[Diagnostic, ...] = ()
+
+    def __iter__(self) -> Iterator[Operation]:
+        return iter(self.operations)
+
+    def __len__(self) -> int:
+        return len(self.operations)
+
+    def __bool__(self) -> bool:
+        return bool(self.operations)
+
+    def render(self) -> str:
+        """Render one line per operation: its id, its cause, the ids it waits for. Stable, for golden files."""
+        lines = []
+        for one in self.operations:
+            needs = f"  <- {', '.join(one.needs)}" if one.needs else ""
+            lines.append(f"{one.id}  # {one.cause}{needs}")
+        return "\n".join(lines) + ("\n" if lines else "")

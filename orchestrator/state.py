@@ -1,0 +1,135 @@
+"""Observed state: what runs. Frozen; times are seconds since the epoch, sizes bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Literal
+
+from orchestrator.record import Record
+
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+ContainerStatus = Literal["created", "running", "paused", "restarting", "removing", "exited", "dead"]
+"""The states of the Docker Engine API, which ``ps`` prints and scripts know."""
+
+HealthStatus = Literal["starting", "healthy", "unhealthy"]
+
+
+class Endpoint(Record):
+    """A container's place on one network (`network` is the engine's name of it)."""
+
+    network: str
+    ipv4: str | None = None
+    ipv6: str | None = None
+    mac: str | None = None
+    aliases: tuple[str, ...] = ()
+    interface: str = ""
+
+
+class Binding(Record):
+    """A published port as it really is; `host_port` is 0 while the container does not run and the engine picks it."""
+
+    host_ip: str
+    host_port: int
+    container_port: int
+    protocol: str = "tcp"
+
+
+class Container(Record):
+    """One container of a project.
+
+    `config` is the canonical service subtree that it was made from, `config_hash` its digest (see
+    :mod:`orchestrator.digest`); `image_id` the digest of the image it holds. `hold` says that a user stopped it, so
+    that no restart policy brings it back.
+    """
+
+    id: str
+    name: str
+    project: str
+    service: str
+    number: int
+    image: str
+    image_id: str
+    status: ContainerStatus
+    config: Mapping[str, Any] = _NOTHING
+    config_hash: str = ""
+    oneoff: bool = False
+    hold: bool = False
+    pid: int = 0
+    exit_code: int | None = None
+    oom_killed: bool = False
+    error: str = ""
+    created_at: float = 0.0
+    started_at: float = 0.0
+    finished_at: float = 0.0
+    restart_count: int = 0
+    health: HealthStatus | None = None
+    command: tuple[str, ...] = ()
+    labels: Mapping[str, str] = _NOTHING
+    endpoints: tuple[Endpoint, ...] = ()
+    bindings: tuple[Binding, ...] = ()
+    volumes: Mapping[str, str] = _NOTHING
+    """Volume name by mount target; an anonymous volume's name is 64 hex digits."""
+
+    @property
+    def alive(self) -> bool:
+        """True while the container has processes."""
+        return self.status in ("running", "paused", "restarting")
+
+    @property
+    def replica(self) -> tuple[str, int]:
+        """The service and the number that it is a replica of."""
+        return (self.service, self.number)
+
+
+class ImageFacts(Record):
+    """What reconciliation and translation need to know of an image that is present."""
+
+    id: str
+    reference: str
+    has_healthcheck: bool = False
+    volumes: tuple[str, ...] = ()
+    created: str = ""
+    size: int = 0
+
+
+class ObservedNetwork(Record):
+    """A network on the engine. `project` is empty for one that no project owns; `config` is what it was made from."""
+
+    name: str
+    key: str = ""
+    project: str = ""
+    driver: str = "bridge"
+    config: Mapping[str, Any] = _NOTHING
+    subnets: tuple[str, ...] = ()
+    internal: bool = False
+
+
+class ObservedVolume(Record):
+    """A volume on the engine. `key` is empty for an anonymous one."""
+
+    name: str
+    key: str = ""
+    project: str = ""
+    driver: str = "local"
+    config: Mapping[str, Any] = _NOTHING
+
+
+class ObservedState(Record):
+    """Everything of one project, and what the project refers to from outside it.
+
+    `images` maps every image reference that was asked for to its facts, or to None where it is not present. `networks`
+    and `volumes` are by engine name and include external ones that exist.
+    """
+
+    project: str
+    containers: tuple[Container, ...] = ()
+    networks: Mapping[str, ObservedNetwork] = _NOTHING
+    volumes: Mapping[str, ObservedVolume] = _NOTHING
+    images: Mapping[str, ImageFacts | None] = _NOTHING
+
+    def of_service(self, service: str) -> tuple[Container, ...]:
+        """The service's replicas in order of their number; one-off containers are left out."""
+        found = [one for one in self.containers if one.service == service and not one.oneoff]
+        return tuple(sorted(found, key=lambda one: (one.number, one.created_at, one.id)))
