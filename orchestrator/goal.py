@@ -24,8 +24,8 @@ class Goal(Record):
     """What is wanted of one project.
 
     `wants` maps service names to what is wanted of them; a service of the stack that is not named is untouched.
-    `issued_at` is when the user last asked (epoch seconds): a container that ended before it is started again (unless it
-    is a one-shot that completed), one that ended after it is left to its restart policy.
+    `issued_at` is when the user last asked (epoch seconds): a container that ended before it is started again (unless
+    it is a one-shot that completed), one that ended after it is left to its restart policy.
     `recreate_before` / `restart_before` / `renew_volumes_before`: containers of the service created (started) before
     that time are recreated (restarted), whatever they are.
     `down`: remove everything of the project: containers, networks and, with `remove_volumes`, named volumes; `images`

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 if TYPE_CHECKING:
     from typing import Self, dataclass_transform
@@ -29,9 +29,13 @@ class Record:
     _fields: tuple[str, ...] = ()
     _names: frozenset[str] = frozenset()
     _defaults: dict[str, Any] = {}  # noqa: RUF012
+    _raw: frozenset[str] = frozenset({"config", "tree", "options", "details"})
+    kinds: ClassVar[dict[str, type[Record]]] = {}
+    """Every record class by its name, for :mod:`orchestrator.codec`."""
 
     def __init_subclass__(cls) -> None:
-        own = [name for name in getattr(cls, "__annotations__", ()) if name[0] != "_"]
+        Record.kinds[cls.__name__] = cls
+        own = [name for name in getattr(cls, "__annotations__", ()) if name[0] != "_" and name != "kinds"]
         cls._fields = cls._fields + tuple(name for name in own if name not in cls._fields)
         cls._names = frozenset(cls._fields)
         cls._defaults = {**cls._defaults, **{name: cls.__dict__[name] for name in own if name in cls.__dict__}}

@@ -1,0 +1,162 @@
+"""Each command's edit of the goal. Pure: the clock comes in as `now` (seconds since the epoch).
+
+A command that is about some services leaves the others "untouched", and takes over from the previous goal what should
+outlive one command: the stack as it was brought up, and scale overrides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Literal
+
+from orchestrator.actions.names import resolve_dependencies, resolve_restarted_dependents
+from orchestrator.errors import UsageError
+from orchestrator.goal import Goal, Want
+from orchestrator.model import Stack
+from orchestrator.record import Record
+
+_NOTHING: Mapping[str, int] = MappingProxyType({})
+
+PullPolicy = Literal["policy", "always", "never", "missing"]
+
+
+class UpOptions(Record):
+    """What ``up``, ``create`` and ``scale`` can be asked for. `services` empty means all; times are seconds."""
+
+    services: tuple[str, ...] = ()
+    dependencies: bool = True
+    start: bool = True
+    scale: Mapping[str, int] = _NOTHING
+    force_recreate: bool = False
+    no_recreate: bool = False
+    always_recreate_deps: bool = False
+    renew_anon_volumes: bool = False
+    remove_orphans: bool = False
+    pull: PullPolicy = "policy"
+    timeout: float | None = None
+    wait: bool = False
+    abort_on_exit: Literal["", "any", "failure"] = ""
+
+
+def edit_up(stack: Stack, previous: Goal | None, options: UpOptions, now: float) -> Goal:
+    """Want the services, and what they depend on, running (or only created)."""
+    if options.force_recreate and options.no_recreate:
+        raise UsageError("--force-recreate and --no-recreate contradict each other")
+    named = options.services or tuple(sorted(stack.services))
+    wanted = resolve_dependencies(stack, named) if options.dependencies else named
+    want: Want = "running" if options.start else "created"
+    recreated: Sequence[str] = ()
+    if options.force_recreate:
+        recreated = named
+    if options.always_recreate_deps:
+        recreated = (*recreated, *(name for name in wanted if name not in named))
+    kept = {name: count for name, count in _scale_of(previous, stack).items() if name not in wanted}
+    return Goal(
+        stack=stack,
+        wants={name: want for name in wanted},
+        issued_at=now,
+        scale={**kept, **options.scale},
+        recreate_before={name: now for name in recreated},
+        renew_volumes_before={name: now for name in wanted} if options.renew_anon_volumes else {},
+        recreate="never" if options.no_recreate else "diverged",
+        remove_orphans=options.remove_orphans,
+        stop_timeout=options.timeout,
+        pull=options.pull,
+        wait_for=wanted if options.wait else (),
+        abort_on_exit=options.abort_on_exit,
+    )
+
+
+def edit_down(
+    stack: Stack,
+    now: float,
+    *,
+    timeout: float | None = None,
+    remove_orphans: bool = False,
+    remove_volumes: bool = False,
+    remove_images: Literal["none", "local", "all"] = "none",
+) -> Goal:
+    """Want everything of the project gone."""
+    return Goal(
+        stack=stack,
+        wants={name: "absent" for name in stack.services},
+        issued_at=now,
+        stop_timeout=timeout,
+        remove_orphans=remove_orphans,
+        down=True,
+        remove_volumes=remove_volumes,
+        remove_images=remove_images,
+    )
+
+
+def edit_want(
+    stack: Stack, previous: Goal | None, services: Sequence[str], want: Want, now: float, *, timeout: float | None = None
+) -> Goal:
+    """Want one thing of `services` (stopped, absent) and leave the rest alone."""
+    base = previous.stack if previous else stack
+    return Goal(
+        stack=base,
+        wants={name: want for name in services if name in base.services},
+        issued_at=now,
+        scale=_scale_of(previous, base),
+        recreate="never",
+        stop_timeout=timeout,
+    )
+
+
+def edit_start(
+    stack: Stack, previous: Goal | None, existing: Mapping[str, int], now: float, *, wait: bool = False
+) -> Goal:
+    """Want the containers that exist running. `existing` is the number of replicas by service; none are created."""
+    base = previous.stack if previous else stack
+    return Goal(
+        stack=base,
+        wants={name: "running" for name in existing},
+        issued_at=now,
+        scale={**_scale_of(previous, base), **existing},
+        recreate="never",
+        wait_for=tuple(sorted(existing)) if wait else (),
+    )
+
+
+def edit_restart(
+    stack: Stack,
+    previous: Goal | None,
+    services: Sequence[str],
+    existing: Mapping[str, int],
+    now: float,
+    *,
+    timeout: float | None = None,
+    dependents: bool = True,
+) -> Goal:
+    """Want the containers of `services` restarted, and of those that ask to be restarted with them."""
+    base = previous.stack if previous else stack
+    chosen = resolve_restarted_dependents(base, services) if dependents else tuple(services)
+    counts = {name: existing[name] for name in chosen if existing.get(name)}
+    return Goal(
+        stack=base,
+        wants={name: "running" for name in counts},
+        issued_at=now,
+        scale={**_scale_of(previous, base), **counts},
+        restart_before={name: now for name in counts},
+        recreate="never",
+        stop_timeout=timeout,
+    )
+
+
+def parse_scale(texts: Sequence[str]) -> dict[str, int]:
+    """Read ``SERVICE=REPLICAS`` words. Raises UsageError."""
+    scale: dict[str, int] = {}
+    for text in texts:
+        name, equals, count = text.partition("=")
+        if not name or not equals or not count.isdecimal():
+            raise UsageError(f"cannot read the scale {text!r}", hint="write SERVICE=REPLICAS, for example web=3")
+        scale[name] = int(count)
+    return scale
+
+
+def _scale_of(previous: Goal | None, stack: Stack) -> dict[str, int]:
+    if previous is None:
+        return {}
+    return {name: count for name, count in previous.scale.items() if name in stack.services}

@@ -1,0 +1,101 @@
+"""What can go wrong between a reference and an unpacked image; each with its own code, message and way out."""
+
+from __future__ import annotations
+
+from orchestrator.errors import Conflict, EngineError, NotFound, StackError, Unavailable, Unsupported
+
+
+class InvalidReference(StackError):
+    """The text is not an image reference."""
+
+    code = "invalid-image-reference"
+
+
+class InvalidChange(StackError):
+    """A ``--change`` instruction cannot be understood."""
+
+    code = "invalid-change"
+
+
+class ImageMissing(NotFound):
+    """No such image, in the store or in the registry."""
+
+    code = "image-not-found"
+
+
+class AmbiguousImage(Conflict):
+    """A short identifier matches several images."""
+
+    code = "ambiguous-image"
+
+
+class ImageInUse(Conflict):
+    """A container uses the image, or several references name it."""
+
+    code = "image-in-use"
+
+
+class UnsupportedImage(Unsupported):
+    """The manifest, the layer format or the platform is one that cannot be run."""
+
+    code = "unsupported-image"
+
+
+class InvalidImage(EngineError):
+    """The content is broken: malformed manifest, corrupt layer, digest that does not match."""
+
+    code = "invalid-image"
+
+
+class UnsafeLayer(EngineError):
+    """A layer tries to write outside its directory, or to fill the disk."""
+
+    code = "unsafe-layer"
+
+
+class DiskFull(Unavailable):
+    """No space is left for the image."""
+
+    code = "disk-full"
+
+
+class Unauthorized(Unavailable):
+    """The registry refuses: no credentials, wrong credentials, or no right to this repository."""
+
+    code = "registry-unauthorized"
+
+
+class RateLimited(Unavailable):
+    """The registry asks to wait longer than a pull is prepared to."""
+
+    code = "registry-rate-limited"
+
+
+class RegistryUnreachable(Unavailable):
+    """Name resolution, connection or transfer failed."""
+
+    code = "registry-unreachable"
+
+
+class RegistryFault(Unavailable):
+    """The registry answered with an error of its own, again and again."""
+
+    code = "registry-fault"
+
+
+class TlsFailure(Unavailable):
+    """The registry's certificate is not trusted, or the other side does not speak TLS."""
+
+    code = "registry-tls"
+
+
+class CredentialFailure(Unavailable):
+    """A credential file cannot be read or a credential helper failed."""
+
+    code = "registry-credentials"
+
+
+class TransferCancelled(EngineError):
+    """The caller asked to stop."""
+
+    code = "cancelled"

@@ -1,0 +1,167 @@
+"""Which names lead to which images: one small JSON file, replaced whole, so that a lookup costs two reads."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from orchestrator.engines.native.images.content import hold_lock, write_file
+from orchestrator.engines.native.images.failures import AmbiguousImage, InvalidImage
+from orchestrator.engines.native.images.reference import is_digest, is_hex, parse_reference
+
+VERSION = 1
+
+
+@dataclass(slots=True)
+class Index:
+    """Tags and repository digests, both to image identifiers, and every image identifier."""
+
+    tags: dict[str, str] = field(default_factory=dict)
+    digests: dict[str, str] = field(default_factory=dict)
+    images: set[str] = field(default_factory=set)
+
+    def find(self, name: str) -> str | None:
+        """The identifier that `name` means: a reference, an identifier, its beginning, or a digest.
+
+        Raises InvalidReference and AmbiguousImage.
+        """
+        if is_digest(name):
+            if name in self.images:
+                return name
+            return next((found for key, found in sorted(self.digests.items()) if key.endswith(f"@{name}")), None)
+        bare = name.removeprefix("sha256:")
+        if bare == name:  # a name wins over the beginning of an identifier
+            reference = parse_reference(name)
+            if reference.digest:
+                return self.digests.get(str(reference.with_digest(reference.digest)))
+            if (found := self.tags.get(str(reference))) is not None:
+                return found
+        if not is_hex(bare):
+            return None
+        matching = sorted(one for one in self.images if one.startswith(f"sha256:{bare}"))
+        if len(matching) > 1:
+            raise AmbiguousImage(
+                f"{name!r} is the beginning of {len(matching)} image identifiers",
+                resource=name,
+                operation="find image",
+                hint="give more digits: " + ", ".join(one[7:23] for one in matching[:4]),
+            )
+        return matching[0] if matching else None
+
+    def references(self, image_id: str) -> tuple[str, ...]:
+        """The tags of an image, sorted."""
+        return tuple(sorted(name for name, found in self.tags.items() if found == image_id))
+
+    def repo_digests(self, image_id: str) -> tuple[str, ...]:
+        """The ``name@digest`` forms of an image, sorted."""
+        return tuple(sorted(name for name, found in self.digests.items() if found == image_id))
+
+    def add(self, image_id: str, reference: str = "", digests: tuple[str, ...] = ()) -> None:
+        """Enter an image; `reference` (canonical) moves away from the image that had it."""
+        self.images.add(image_id)
+        if reference:
+            self.tags[reference] = image_id
+        for digest in digests:
+            self.digests[digest] = image_id
+
+    def drop_reference(self, reference: str) -> None:
+        """Remove a tag or ``name@digest``, and with a repository's last tag the repository's digests."""
+        if reference in self.digests:
+            del self.digests[reference]
+            return
+        image_id = self.tags.pop(reference)
+        name = reference.rpartition(":")[0]
+        if not any(one.rpartition(":")[0] == name for one in self.references(image_id)):
+            for digest in self.repo_digests(image_id):
+                if digest.partition("@")[0] == name:
+                    del self.digests[digest]
+
+    def drop_image(self, image_id: str) -> None:
+        """Remove an image and everything that names it."""
+        self.images.discard(image_id)
+        self.tags = {key: value for key, value in self.tags.items() if value != image_id}
+        self.digests = {key: value for key, value in self.digests.items() if value != image_id}
+
+
+class IndexFile:
+    """``index.json`` and the records ``images/<hex>.json`` below the images folder."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._path = root / "index.json"
+        self._records = root / "images"
+        self.lock = root / "lock"
+
+    def prepare(self) -> None:
+        """Make the folders."""
+        self._records.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def load(self) -> Index:
+        """Read the index as it is now; empty if there is none."""
+        try:
+            raw = json.loads(self._path.read_bytes())
+        except FileNotFoundError:
+            return Index()
+        except ValueError as error:
+            raise InvalidImage(
+                f"the image index {self._path} is damaged: {error}",
+                operation="read index",
+                hint="move the file away; images can then be pulled or imported again",
+            ) from error
+        if raw.get("version") != VERSION:
+            raise InvalidImage(
+                f"the image index {self._path} has version {raw.get('version')}, this program reads {VERSION}",
+                operation="read index",
+            )
+        return Index(raw["tags"], raw["digests"], set(raw["images"]))
+
+    @contextmanager
+    def change(self) -> Iterator[Index]:
+        """Hold the store lock, give the index, and write it back if it was changed and nothing was raised."""
+        with hold_lock(self.lock):
+            index = self.load()
+            before = _render(index)
+            yield index
+            after = _render(index)
+            if after != before:
+                write_file(self._path, after)
+
+    def read_record(self, image_id: str) -> dict[str, Any] | None:
+        """The record of an image, or None."""
+        try:
+            record: dict[str, Any] = json.loads(self._record_path(image_id).read_bytes())
+        except (FileNotFoundError, ValueError):
+            return None
+        return record
+
+    def write_record(self, image_id: str, record: Mapping[str, Any]) -> None:
+        """Store the record of an image. It becomes visible with `Index.add`."""
+        write_file(self._record_path(image_id), json.dumps(record, separators=(",", ":")).encode())
+
+    def remove_record(self, image_id: str) -> None:
+        """Remove a record; absent is fine."""
+        with suppress(FileNotFoundError):
+            self._record_path(image_id).unlink()
+
+    def list_records(self) -> set[str]:
+        """Identifiers of every record on disk, in the index or not."""
+        if not self._records.is_dir():
+            return set()
+        return {f"sha256:{one.name[:-5]}" for one in self._records.iterdir() if one.name.endswith(".json")}
+
+    def list_litter(self) -> list[Path]:
+        """Half-written files that a crash left beside the index and the records. Call with the store lock held."""
+        folders = [one for one in (self._root, self._records) if one.is_dir()]
+        return [path for folder in folders for path in folder.iterdir() if path.name.endswith(".new")]
+
+    def _record_path(self, image_id: str) -> Path:
+        return self._records / f"{image_id.removeprefix('sha256:')}.json"
+
+
+def _render(index: Index) -> bytes:
+    raw = {"version": VERSION, "tags": index.tags, "digests": index.digests, "images": sorted(index.images)}
+    return json.dumps(raw, indent=1, sort_keys=True).encode()

@@ -1,0 +1,218 @@
+"""Observation: the store's rows, checked against the kernel, as :class:`ObservedState`."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.engines.native.container import is_alive, load_spec, read_boot_id
+from orchestrator.engines.native.layout import Layout
+from orchestrator.engines.native.monitor import read_exit
+from orchestrator.engines.native.store import Store
+from orchestrator.model import Stack
+from orchestrator.state import (
+    Binding,
+    Container,
+    ContainerStatus,
+    Endpoint,
+    ImageFacts,
+    ObservedNetwork,
+    ObservedState,
+    ObservedVolume,
+)
+
+if TYPE_CHECKING:
+    from orchestrator.engines.native.images.store import Image, ImageStore
+
+LOST_EXIT_CODE = 255
+"""What a container's exit code is taken for when its monitor, or the machine, went down before it could be recorded."""
+
+
+class Ending(tuple[int, float, bool, str]):
+    """(exit code, finished at, killed for want of memory, error) of a container that is not alive."""
+
+    __slots__ = ()
+
+
+def observe_containers(layout: Layout, store: Store, project: str | None) -> tuple[Container, ...]:
+    """Every container of a project (of all projects for None), as it is now."""
+    rows = store.containers(project)
+    if not rows:
+        return ()
+    boot_id = read_boot_id()
+    endpoints = _by_container(store, "SELECT * FROM endpoints ORDER BY position", project)
+    ports = _by_container(store, "SELECT * FROM ports ORDER BY container_port, host_port", project)
+    mounts = _by_container(store, "SELECT * FROM mounts", project)
+    return tuple(
+        _container(layout, row, boot_id, endpoints.get(row["id"], []), ports.get(row["id"], []), mounts.get(row["id"], []))
+        for row in rows
+    )
+
+
+def resolve_status(layout: Layout, row: sqlite3.Row, boot_id: str) -> tuple[ContainerStatus, Ending | None]:
+    """What a container does now, and how it ended if it did since the store was last written."""
+    if row["state"] != "running":
+        return row["state"], None
+    if is_alive(row, boot_id):
+        return ("paused" if row["paused"] else "running"), None
+    return "exited", read_ending(layout, row)
+
+
+def read_ending(layout: Layout, row: sqlite3.Row) -> Ending:
+    """How a container that is not alive ended: from its exit file, or "lost" where there is none."""
+    info = read_exit(layout.container_run(row["id"]))
+    if info is None:
+        return Ending((LOST_EXIT_CODE, row["started_at"], False, "its monitor ended before it could record the exit code"))
+    return Ending((info.exit_code, info.finished_at, info.oom_killed, ""))
+
+
+def _container(
+    layout: Layout,
+    row: sqlite3.Row,
+    boot_id: str,
+    endpoints: Iterable[sqlite3.Row],
+    ports: Iterable[sqlite3.Row],
+    mounts: Iterable[sqlite3.Row],
+) -> Container:
+    status, ending = resolve_status(layout, row, boot_id)
+    spec = load_spec(row)
+    code, finished, oom, error = ending or (row["exit_code"], row["finished_at"], bool(row["oom"]), row["error"])
+    running = status in ("running", "paused")
+    return Container(
+        id=row["id"],
+        name=row["name"],
+        project=row["project"],
+        service=row["service"],
+        number=row["number"],
+        image=row["image"],
+        image_id=row["image_id"],
+        status=status,
+        config=spec.service.config,
+        config_hash=row["config_hash"],
+        oneoff=bool(row["oneoff"]),
+        hold=bool(row["hold"]),
+        pid=row["pid"] if running else 0,
+        exit_code=None if running else code,
+        oom_killed=bool(oom),
+        error=error,
+        created_at=row["created_at"],
+        started_at=row["started_at"],
+        finished_at=0.0 if running else finished,
+        restart_count=row["restart_count"],
+        health=row["health"] if running else None,
+        command=spec.command,
+        labels=spec.labels,
+        endpoints=tuple(_endpoint(one) for one in endpoints),
+        bindings=tuple(binding for one in ports for binding in _bindings(one)) if running else (),
+        volumes={one["target"]: one["volume"] for one in mounts},
+    )
+
+
+def _endpoint(row: sqlite3.Row) -> Endpoint:
+    return Endpoint(
+        network=row["network"],
+        ipv4=row["ipv4"],
+        ipv6=row["ipv6"],
+        mac=row["mac"],
+        aliases=tuple(json.loads(row["aliases"])),
+        interface=row["interface"],
+    )
+
+
+def _bindings(row: sqlite3.Row) -> Iterable[Binding]:
+    for host_ip in (row["host_ip"],) if row["host_ip"] else ("0.0.0.0", "::"):
+        yield Binding(
+            host_ip=host_ip,
+            host_port=row["host_port"],
+            container_port=row["container_port"],
+            protocol=row["protocol"],
+        )
+
+
+def _by_container(store: Store, query: str, project: str | None) -> Mapping[str, list[sqlite3.Row]]:
+    if project is not None:
+        head, _, order = query.partition(" ORDER BY ")
+        query = f"{head} WHERE container_id IN (SELECT id FROM containers WHERE project = ?)"
+        query += f" ORDER BY {order}" if order else ""
+    found: dict[str, list[sqlite3.Row]] = defaultdict(list)
+    for row in store.rows(query, *(() if project is None else (project,))):
+        found[row["container_id"]].append(row)
+    return found
+
+
+def observe_project(layout: Layout, store: Store, images: ImageStore, project: str, stack: Stack | None) -> ObservedState:
+    """One project's containers, networks and volumes, and of `stack` what it refers to from outside."""
+    networks = {one.name: one for one in observe_networks(store, project)}
+    volumes = {one.name: one for one in observe_volumes(store, project)}
+    facts: dict[str, ImageFacts | None] = {}
+    if stack is not None:
+        for network in stack.networks.values():
+            if network.name not in networks:
+                networks.update((one.name, one) for one in observe_networks(store, None, network.name))
+        for volume in stack.volumes.values():
+            if volume.name not in volumes:
+                volumes.update((one.name, one) for one in observe_volumes(store, None, volume.name))
+        for reference in {image_reference(stack, name) for name in stack.services}:
+            found = images.resolve_image(reference)
+            facts[reference] = image_facts(reference, found) if found else None
+    return ObservedState(
+        project=project,
+        containers=observe_containers(layout, store, project),
+        networks=networks,
+        volumes=volumes,
+        images=facts,
+    )
+
+
+def image_reference(stack: Stack, service: str) -> str:
+    """The image a service runs: its own, or the name that its build is stored under."""
+    return stack.services[service].image or f"{stack.name}-{service}"
+
+
+def image_facts(reference: str, image: Image) -> ImageFacts:
+    """What reconciliation needs to know of an image."""
+    test = (image.config.healthcheck or {}).get("Test") or ()
+    return ImageFacts(
+        id=image.id,
+        reference=reference,
+        has_healthcheck=bool(test) and list(test) != ["NONE"],
+        volumes=image.config.volumes,
+        created=image.created,
+        size=image.size,
+    )
+
+
+def observe_networks(store: Store, project: str | None, name: str | None = None) -> tuple[ObservedNetwork, ...]:
+    """Networks of a project, or the one called `name`."""
+    column, value = ("project", project) if name is None else ("name", name)
+    return tuple(
+        ObservedNetwork(
+            name=row["name"],
+            key=row["key"],
+            project=row["project"],
+            driver=row["driver"],
+            config=_loads(row["config"]),
+            subnets=tuple(pool["subnet"] for pool in json.loads(row["pools"])),
+            internal=bool(row["internal"]),
+        )
+        for row in store.rows(f"SELECT * FROM networks WHERE {column} = ? ORDER BY name", value)
+    )
+
+
+def observe_volumes(store: Store, project: str | None, name: str | None = None) -> tuple[ObservedVolume, ...]:
+    """Volumes of a project, or the one called `name`."""
+    column, value = ("project", project) if name is None else ("name", name)
+    return tuple(
+        ObservedVolume(
+            name=row["name"], key=row["key"], project=row["project"], driver=row["driver"], config=_loads(row["config"])
+        )
+        for row in store.rows(f"SELECT * FROM volumes WHERE {column} = ? ORDER BY name", value)
+    )
+
+
+def _loads(text: str) -> Mapping[str, Any]:
+    return MappingProxyType(json.loads(text))

@@ -1,0 +1,262 @@
+"""The native engine's store: containers, networks, volumes and leases in one SQLite file in WAL mode.
+
+Every method is one transaction. Leases (container names, addresses, host ports) are rows with unique keys, so that two
+projects, or two processes, can never hold the same one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from orchestrator.errors import Conflict, Unavailable
+
+_SCHEMA_VERSION = 1
+_BUSY_TIMEOUT = 20.0
+
+_SCHEMA = """
+CREATE TABLE containers (
+  id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, project TEXT NOT NULL, service TEXT NOT NULL, number INTEGER NOT NULL,
+  oneoff INTEGER NOT NULL, image TEXT NOT NULL, image_id TEXT NOT NULL, config_hash TEXT NOT NULL, spec TEXT NOT NULL,
+  created_at REAL NOT NULL, state TEXT NOT NULL DEFAULT 'created', pid INTEGER NOT NULL DEFAULT 0,
+  pid_start INTEGER NOT NULL DEFAULT 0, monitor_pid INTEGER NOT NULL DEFAULT 0, boot_id TEXT NOT NULL DEFAULT '',
+  started_at REAL NOT NULL DEFAULT 0, finished_at REAL NOT NULL DEFAULT 0, exit_code INTEGER,
+  oom INTEGER NOT NULL DEFAULT 0, error TEXT NOT NULL DEFAULT '', hold INTEGER NOT NULL DEFAULT 0,
+  paused INTEGER NOT NULL DEFAULT 0, restart_count INTEGER NOT NULL DEFAULT 0, health TEXT);
+CREATE INDEX containers_project ON containers (project);
+CREATE TABLE endpoints (
+  container_id TEXT NOT NULL REFERENCES containers ON DELETE CASCADE, network TEXT NOT NULL, position INTEGER NOT NULL,
+  ipv4 TEXT, ipv6 TEXT, mac TEXT NOT NULL, interface TEXT NOT NULL, aliases TEXT NOT NULL,
+  PRIMARY KEY (container_id, network), UNIQUE (network, ipv4), UNIQUE (network, ipv6));
+CREATE TABLE ports (
+  host_ip TEXT NOT NULL, host_port INTEGER NOT NULL, protocol TEXT NOT NULL, container_port INTEGER NOT NULL,
+  container_id TEXT NOT NULL REFERENCES containers ON DELETE CASCADE, PRIMARY KEY (host_ip, host_port, protocol));
+CREATE INDEX ports_container ON ports (container_id);
+CREATE TABLE networks (
+  name TEXT PRIMARY KEY, key TEXT NOT NULL, project TEXT NOT NULL, driver TEXT NOT NULL, bridge TEXT NOT NULL UNIQUE,
+  pools TEXT NOT NULL, internal INTEGER NOT NULL, config TEXT NOT NULL, created_at REAL NOT NULL);
+CREATE TABLE volumes (
+  name TEXT PRIMARY KEY, key TEXT NOT NULL, project TEXT NOT NULL, driver TEXT NOT NULL, config TEXT NOT NULL,
+  created_at REAL NOT NULL);
+CREATE TABLE mounts (
+  container_id TEXT NOT NULL REFERENCES containers ON DELETE CASCADE, target TEXT NOT NULL, volume TEXT NOT NULL,
+  anonymous INTEGER NOT NULL, PRIMARY KEY (container_id, target));
+CREATE INDEX mounts_volume ON mounts (volume);
+"""
+
+
+class Store:
+    """One connection, shared by the process's threads behind a lock; opened on first use."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.RLock()
+        self._connection: sqlite3.Connection | None = None
+        self._owner = 0
+
+    def exists(self) -> bool:
+        """True when an engine has ever written here; readers need not make an empty store."""
+        return self._path.exists()
+
+    @contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """One write transaction: committed at the end, rolled back on any exception."""
+        with self._lock:
+            connection = self._open()
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+            except BaseException:
+                connection.execute("ROLLBACK")
+                raise
+            connection.execute("COMMIT")
+
+    def rows(self, query: str, *values: Any) -> list[sqlite3.Row]:
+        """All rows of a SELECT; none when there is no store yet."""
+        with self._lock:
+            if self._connection is None and not self.exists():
+                return []
+            return self._open().execute(query, values).fetchall()
+
+    def row(self, query: str, *values: Any) -> sqlite3.Row | None:
+        """The first row of a SELECT, or None."""
+        found = self.rows(query, *values)
+        return found[0] if found else None
+
+    def _open(self) -> sqlite3.Connection:
+        # SQLite forbids carrying a connection across fork(2); the supervisor is forked from the command.
+        if self._connection is not None and self._owner == os.getpid():
+            return self._connection
+        try:
+            if not self._path.parent.exists():
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                self._path.parent.chmod(0o711)
+            connection = sqlite3.connect(
+                self._path, timeout=_BUSY_TIMEOUT, isolation_level=None, check_same_thread=False, cached_statements=256
+            )
+            connection.row_factory = sqlite3.Row
+            connection.execute("PRAGMA foreign_keys = ON")
+            connection.execute("PRAGMA synchronous = NORMAL")
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            if version != _SCHEMA_VERSION:
+                self._create(connection, version)
+        except (OSError, sqlite3.Error) as error:
+            raise Unavailable(
+                f"cannot open the store {self._path}: {error}",
+                resource=str(self._path),
+                operation="open",
+                hint="check that the disk is not full and that you may write there, or set STACK_STATE_DIR",
+            ) from error
+        self._connection, self._owner = connection, os.getpid()
+        return connection
+
+    def _create(self, connection: sqlite3.Connection, version: int) -> None:
+        if version > _SCHEMA_VERSION:
+            raise Unavailable(
+                f"the store {self._path} was written by a newer version of stack",
+                resource=str(self._path),
+                operation="open",
+                hint="upgrade stack, or point STACK_STATE_DIR somewhere else",
+            )
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("BEGIN IMMEDIATE")
+        # Another process may have created it while this one waited for the lock.
+        if connection.execute("PRAGMA user_version").fetchone()[0] == 0:
+            for statement in _SCHEMA.split(";\n"):
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
+        connection.execute("COMMIT")
+        self._path.chmod(0o600)
+
+    def close(self) -> None:
+        """Close the connection; the next call opens it again."""
+        with self._lock:
+            if self._connection is not None and self._owner == os.getpid():
+                self._connection.close()
+            self._connection = None
+
+    # Containers
+
+    def insert_container(
+        self,
+        values: Mapping[str, Any],
+        *,
+        endpoints: Iterable[Mapping[str, Any]] = (),
+        mounts: Iterable[Mapping[str, Any]] = (),
+        connection: sqlite3.Connection,
+    ) -> None:
+        """Add a container with its endpoints and volumes in the caller's transaction. Conflict on a taken lease."""
+        try:
+            _insert(connection, "containers", values)
+        except sqlite3.IntegrityError as error:
+            holder = connection.execute("SELECT project FROM containers WHERE name = ?", (values["name"],)).fetchone()
+            owner = f" of project {holder['project']}" if holder else ""
+            raise Conflict(
+                f"the container name {values['name']} is taken by a container{owner}",
+                resource=values["name"],
+                operation="create container",
+                hint="choose another container_name, or bring the other project down",
+            ) from error
+        for endpoint in endpoints:
+            try:
+                _insert(connection, "endpoints", {**endpoint, "container_id": values["id"]})
+            except sqlite3.IntegrityError as error:
+                address = endpoint.get("ipv4") or endpoint.get("ipv6")
+                raise Conflict(
+                    f"address {address} is already in use on network {endpoint['network']}",
+                    resource=values["name"],
+                    operation="create container",
+                    hint="another container holds it; choose another ipv4_address/ipv6_address",
+                ) from error
+        for mount in mounts:
+            _insert(connection, "mounts", {**mount, "container_id": values["id"]})
+
+    def update_container(self, container_id: str, **values: Any) -> None:
+        """Set columns of one container."""
+        assignments = ", ".join(f"{name} = ?" for name in values)
+        with self.writing() as connection:
+            connection.execute(
+                f"UPDATE containers SET {assignments} WHERE id = ?",
+                (*values.values(), container_id),
+            )
+
+    def container(self, reference: str) -> sqlite3.Row | None:
+        """One container by id or by name."""
+        return self.row("SELECT * FROM containers WHERE id = ? OR name = ?", reference, reference)
+
+    def containers(self, project: str | None = None) -> list[sqlite3.Row]:
+        """The containers of a project, or all of them, in order of creation."""
+        if project is None:
+            return self.rows("SELECT * FROM containers ORDER BY created_at, id")
+        return self.rows("SELECT * FROM containers WHERE project = ? ORDER BY created_at, id", project)
+
+    def delete_container(self, container_id: str) -> None:
+        """Remove a container with its endpoints, mounts and port leases."""
+        with self.writing() as connection:
+            connection.execute("DELETE FROM containers WHERE id = ?", (container_id,))
+
+    # Ports
+
+    def lease_ports(self, container_id: str, bindings: Iterable[Mapping[str, Any]]) -> None:
+        """Take host ports for a container, all or none. Conflict names the container that holds one."""
+        with self.writing() as connection:
+            for binding in bindings:
+                clash = connection.execute(
+                    "SELECT c.name, c.project FROM ports p JOIN containers c ON c.id = p.container_id "
+                    "WHERE p.host_port = ? AND p.protocol = ? AND p.container_id != ? "
+                    "AND (p.host_ip = ? OR p.host_ip IN ('', '0.0.0.0', '::') OR ? IN ('', '0.0.0.0', '::'))",
+                    (
+                        binding["host_port"],
+                        binding["protocol"],
+                        container_id,
+                        binding["host_ip"],
+                        binding["host_ip"],
+                    ),
+                ).fetchone()
+                if clash is not None:
+                    port = f"{binding['host_port']}/{binding['protocol']}"
+                    raise Conflict(
+                        f"host port {port} is taken by container {clash['name']} of project {clash['project']}",
+                        resource=port,
+                        operation="publish port",
+                        hint=f"publish another port, or run: stack -p {clash['project']} down",
+                    )
+                connection.execute(
+                    "INSERT OR REPLACE INTO ports (host_ip, host_port, protocol, container_port, container_id) "
+                    "VALUES (?, ?, ?, ?, ?)",
+                    (
+                        binding["host_ip"],
+                        binding["host_port"],
+                        binding["protocol"],
+                        binding["container_port"],
+                        container_id,
+                    ),
+                )
+
+    def release_ports(self, container_id: str) -> bool:
+        """Give back a container's host ports; True if it had any."""
+        with self.writing() as connection:
+            return connection.execute("DELETE FROM ports WHERE container_id = ?", (container_id,)).rowcount > 0
+
+
+def _insert(connection: sqlite3.Connection, table: str, values: Mapping[str, Any]) -> None:
+    columns = ", ".join(values)
+    marks = ", ".join("?" for _ in values)
+    connection.execute(f"INSERT INTO {table} ({columns}) VALUES ({marks})", tuple(values.values()))
+
+
+def dump_json(value: Any) -> str:
+    """Compact JSON with sorted keys."""
+    return json.dumps(value, separators=(",", ":"), sort_keys=True)
+
+
+def now() -> float:
+    """The wall clock; containers are stamped with it."""
+    return time.time()
