@@ -109,10 +109,14 @@ def _take_over(connection: sqlite3.Connection, request: CreateContainer) -> Mapp
     if old is None:
         return {}
     if old["name"] == request.container_name:
-        connection.execute("UPDATE containers SET name = ? WHERE id = ?", (f"{old['id'][:12]}_{old['name']}", old["id"]))
+        connection.execute(
+            "UPDATE containers SET name = ? WHERE id = ?", (f"{old['id'][:12]}_{old['name']}", old["id"])
+        )
     if not request.inherit_volumes:
         return {}
-    rows = connection.execute("SELECT target, volume FROM mounts WHERE container_id = ? AND anonymous = 1", (old["id"],))
+    rows = connection.execute(
+        "SELECT target, volume FROM mounts WHERE container_id = ? AND anonymous = 1", (old["id"],)
+    )
     return {row["target"]: row["volume"] for row in rows}
 
 

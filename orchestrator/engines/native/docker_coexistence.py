@@ -56,7 +56,9 @@ def remove_accepted(link_prefix: str) -> None:
     for family in ("ip", "ip6"):
         for chain in ("DOCKER-USER", "FORWARD"):
             text = read_chain(family, "filter", chain) or ""
-            pattern = re.compile(rf'^\s*[io]ifname "{re.escape(link_prefix)}\*"\s.*accept\s+# handle (\d+)$', re.MULTILINE)
+            pattern = re.compile(
+                rf'^\s*[io]ifname "{re.escape(link_prefix)}\*"\s.*accept\s+# handle (\d+)$', re.MULTILINE
+            )
             commands = [f"delete rule {family} filter {chain} handle {one}\n" for one in pattern.findall(text)]
             if commands:
                 apply_commands("".join(commands), "take our rules out of Docker's firewall")

@@ -48,7 +48,9 @@ def observe_containers(layout: Layout, store: Store, project: str | None) -> tup
     ports = _by_container(store, "SELECT * FROM ports ORDER BY container_port, host_port", project)
     mounts = _by_container(store, "SELECT * FROM mounts", project)
     return tuple(
-        _container(layout, row, boot_id, endpoints.get(row["id"], []), ports.get(row["id"], []), mounts.get(row["id"], []))
+        _container(
+            layout, row, boot_id, endpoints.get(row["id"], []), ports.get(row["id"], []), mounts.get(row["id"], [])
+        )
         for row in rows
     )
 
@@ -66,7 +68,9 @@ def read_ending(layout: Layout, row: sqlite3.Row) -> Ending:
     """How a container that is not alive ended: from its exit file, or "lost" where there is none."""
     info = read_exit(layout.container_run(row["id"]))
     if info is None:
-        return Ending((LOST_EXIT_CODE, row["started_at"], False, "its monitor ended before it could record the exit code"))
+        return Ending(
+            (LOST_EXIT_CODE, row["started_at"], False, "its monitor ended before it could record the exit code")
+        )
     return Ending((info.exit_code, info.finished_at, info.oom_killed, ""))
 
 
@@ -144,7 +148,9 @@ def _by_container(store: Store, query: str, project: str | None) -> Mapping[str,
     return found
 
 
-def observe_project(layout: Layout, store: Store, images: ImageStore, project: str, stack: Stack | None) -> ObservedState:
+def observe_project(
+    layout: Layout, store: Store, images: ImageStore, project: str, stack: Stack | None
+) -> ObservedState:
     """One project's containers, networks and volumes, and of `stack` what it refers to from outside."""
     networks = {one.name: one for one in observe_networks(store, project)}
     volumes = {one.name: one for one in observe_volumes(store, project)}

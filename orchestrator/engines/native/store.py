@@ -208,18 +208,12 @@ class Store:
         """Take host ports for a container, all or none. Conflict names the container that holds one."""
         with self.writing() as connection:
             for binding in bindings:
-                clash = connection.execute(
-                    "SELECT c.name, c.project FROM ports p JOIN containers c ON c.id = p.container_id "
-                    "WHERE p.host_port = ? AND p.protocol = ? AND p.container_id != ? "
-                    "AND (p.host_ip = ? OR p.host_ip IN ('', '0.0.0.0', '::') OR ? IN ('', '0.0.0.0', '::'))",
-                    (
-                        binding["host_port"],
-                        binding["protocol"],
-                        container_id,
-                        binding["host_ip"],
-                        binding["host_ip"],
-                    ),
-                ).fetchone()
+                held = connection.execute(
+                    "SELECT c.name, c.project, p.host_ip FROM ports p JOIN containers c ON c.id = p.container_id "
+                    "WHERE p.host_port = ? AND p.protocol = ? AND p.container_id != ?",
+                    (binding["host_port"], binding["protocol"], container_id),
+                )
+                clash = next((row for row in held if _overlap(row["host_ip"], binding["host_ip"])), None)
                 if clash is not None:
                     port = f"{binding['host_port']}/{binding['protocol']}"
                     raise Conflict(
@@ -244,6 +238,14 @@ class Store:
         """Give back a container's host ports; True if it had any."""
         with self.writing() as connection:
             return connection.execute("DELETE FROM ports WHERE container_id = ?", (container_id,)).rowcount > 0
+
+
+def _overlap(one: str, other: str) -> bool:
+    """True when two host addresses share any address; "" is every address of both families."""
+    if one == other or "" in (one, other):
+        return True
+    same_family = (":" in one) == (":" in other)
+    return same_family and bool({one, other} & {"0.0.0.0", "::"})
 
 
 def _insert(connection: sqlite3.Connection, table: str, values: Mapping[str, Any]) -> None:

@@ -44,6 +44,16 @@ def write_file(path: Path, data: bytes, *, durable: bool = True) -> None:
         sync_directory(path.parent)
 
 
+def list_litter(folder: Path) -> list[Path]:
+    """Half-written files of `write_file` whose writer is gone."""
+    found = []
+    for path in folder.iterdir() if folder.is_dir() else ():
+        parts = path.name.split(".")
+        if len(parts) > 3 and parts[-1] == "new" and not Path("/proc", parts[-3]).exists():
+            found.append(path)
+    return found
+
+
 def sync_directory(path: Path) -> None:
     """Make renames inside `path` survive a power failure."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -153,11 +153,6 @@ class IndexFile:
             return set()
         return {f"sha256:{one.name[:-5]}" for one in self._records.iterdir() if one.name.endswith(".json")}
 
-    def list_litter(self) -> list[Path]:
-        """Half-written files that a crash left beside the index and the records. Call with the store lock held."""
-        folders = [one for one in (self._root, self._records) if one.is_dir()]
-        return [path for folder in folders for path in folder.iterdir() if path.name.endswith(".new")]
-
     def _record_path(self, image_id: str) -> Path:
         return self._records / f"{image_id.removeprefix('sha256:')}.json"
 

@@ -1,0 +1,160 @@
+"""The root command: global options, lazy commands, and click's complaints turned into ours."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from orchestrator.cli.invocation import Invocation
+from orchestrator.cli.options import StackCommand, split_environment_list
+from orchestrator.cli.registry import COMMANDS
+from orchestrator.errors import UsageError
+
+_ANSI = ("never", "always", "auto")
+_PROGRESS = ("auto", "tty", "plain", "json", "quiet")
+
+
+class StackGroup(click.Group):
+    """The root group. Commands come from the table and are imported on use."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All command names, in the table's order."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command's module and return its ``command``."""
+        row = COMMANDS.get(cmd_name)
+        if row is None:
+            return None
+        from importlib import import_module
+
+        command: click.Command = import_module(f"orchestrator.cli.commands.{row[0]}").command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command, or refuse with the nearest names."""
+        command = self.get_command(ctx, args[0])
+        if command is None:
+            from orchestrator.actions.names import suggest_names
+
+            hint = suggest_names(args[0], COMMANDS) or "`stack --help` lists the commands"
+            raise UsageError(f"no such command: {args[0]}", hint=hint)
+        return args[0], command, args[1:]
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands with their line of help, without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.group(
+    cls=StackGroup,
+    name="stack",
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    subcommand_metavar="COMMAND [ARGS]...",
+)
+@click.option("-f", "--file", "files", multiple=True, metavar="FILE", help="A stack file; several are merged in order.")
+@click.option("-p", "--project-name", metavar="NAME", help="The project's name.")
+@click.option("--profile", "profiles", multiple=True, metavar="NAME", help="Switch a profile on.")
+@click.option("--env-file", "env_files", multiple=True, metavar="FILE", help="Read variables from this file, not .env.")
+@click.option("--project-directory", metavar="DIR", help="Where relative paths begin (default: beside the first file).")
+@click.option("--ansi", type=click.Choice(_ANSI), help="When to write colours and control characters.")
+@click.option("--progress", type=click.Choice(_PROGRESS), help="How progress is shown.")
+@click.option("--dry-run", is_flag=True, help="Show what would be done, and do nothing.")
+@click.option("-v", "--version", "version", is_flag=True, help="Show the version.")
+@click.pass_context
+def root(
+    ctx: click.Context,
+    files: tuple[str, ...],
+    project_name: str | None,
+    profiles: tuple[str, ...],
+    env_files: tuple[str, ...],
+    project_directory: str | None,
+    ansi: str | None,
+    progress: str | None,
+    dry_run: bool,
+    version: bool,
+) -> None:
+    """Run stacks of containers from Compose files."""
+    from orchestrator.actions.project import ProjectOptions
+
+    ctx.obj = Invocation(
+        project=ProjectOptions(
+            files=files,
+            name=project_name,
+            profiles=split_environment_list(profiles),
+            env_files=env_files,
+            directory=project_directory,
+        ),
+        ansi=_from_environment(ansi, "COMPOSE_ANSI", _ANSI) or "auto",
+        progress=_from_environment(progress, "COMPOSE_PROGRESS", _PROGRESS) or "auto",
+        dry_run=dry_run,
+        prepared=ctx.meta.get("prepared"),
+    )
+    if version:
+        from orchestrator.cli.commands.version import print_version
+
+        print_version()
+        ctx.exit(0)
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+        ctx.exit(0)
+
+
+def run(arguments: Sequence[str], prepared: Any = None) -> int:
+    """Run a command line; return its exit code. Raises StackError; `prepared` comes from ``launch.prepare``."""
+    from orchestrator.cli import diagnostics
+
+    try:
+        context = root.make_context("stack", list(arguments), max_content_width=100, help_option_names=["-h", "--help"])
+        with context:
+            context.meta["prepared"] = prepared
+            diagnostics.set_colour(context.params.get("ansi"))
+            status = root.invoke(context)
+    except click.exceptions.Exit as done:
+        return done.exit_code
+    except click.Abort:
+        raise KeyboardInterrupt from None
+    except click.UsageError as error:
+        raise translate_usage_error(error) from None
+    except click.ClickException as error:
+        raise UsageError(error.format_message()) from None
+    return status if isinstance(status, int) else 0
+
+
+def translate_usage_error(error: click.UsageError) -> UsageError:
+    """Turn click's complaint into ours: one message, the nearest name, where to read on."""
+    place = error.ctx.command_path if error.ctx else "stack"
+    read_on = f"`{place} --help` shows how it is used"
+    if isinstance(error, click.NoSuchOption):
+        from orchestrator.actions.names import suggest_names
+
+        known: list[str] = []
+        if error.ctx:
+            for one in error.ctx.command.params:
+                if isinstance(one, click.Option) and not one.hidden:
+                    known += [name for name in one.opts if name.startswith("--")]
+        near = suggest_names(error.option_name, known)
+        return UsageError(
+            f"{place}: no such option: {error.option_name}", hint=near if near.startswith("did") else read_on
+        )
+    message = error.format_message()
+    return UsageError(f"{place}: {message[:1].lower()}{message[1:].rstrip('.')}", hint=read_on)
+
+
+def _from_environment(given: str | None, variable: str, allowed: Sequence[str]) -> str | None:
+    if given is not None:
+        return given
+    value = os.environ.get(variable)
+    if value and value not in allowed:
+        raise UsageError(f"{variable}={value} is not one of {', '.join(allowed)}")
+    return value or None
+
+
+__all__ = ["StackCommand", "root", "run", "translate_usage_error"]

@@ -1,0 +1,36 @@
+"""A glance at the command line before anything is imported: is this a command that brings the project to a new goal?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+WITH_VALUE = frozenset(
+    {
+        "-f", "--file", "-p", "--project-name", "--profile", "--env-file", "--project-directory",
+        "--ansi", "--progress", "--parallel",
+    }
+)  # fmt: skip
+"""The global options that take a value."""
+
+CONVERGING = frozenset({"up", "down", "stop", "start", "restart", "create", "scale", "rm"})
+"""The commands that hand a goal to the project's supervisor."""
+
+_HARMLESS = frozenset({"--help", "-h", "--dry-run"})
+
+
+def find_command(arguments: Sequence[str]) -> str:
+    """Return the command word, skipping global options and their values; empty if there is none."""
+    skip = False
+    for word in arguments:
+        if skip:
+            skip = False
+        elif word in WITH_VALUE:
+            skip = True
+        elif not word.startswith("-"):
+            return word
+    return ""
+
+
+def will_converge(arguments: Sequence[str]) -> bool:
+    """True when the command will hand a goal to a supervisor, so that one is worth preparing now."""
+    return find_command(arguments) in CONVERGING and not _HARMLESS.intersection(arguments)

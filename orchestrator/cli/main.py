@@ -1,0 +1,115 @@
+"""The entry point: exit codes, and the last line of defence before the user's screen.
+
+Imports nothing that is not needed to find out which command was asked for.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.cli.argv import will_converge
+
+if TYPE_CHECKING:
+    from orchestrator.errors import StackError
+
+EXIT_FAILURE = 1
+EXIT_FILE_MISSING = 14
+EXIT_MODEL = 15
+EXIT_USAGE = 16
+EXIT_INTERRUPTED = 130
+EXIT_BROKEN_PIPE = 141
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; return its exit code. No exception gets past this function, except in a forked child."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    prepared: Any = None
+    try:
+        if will_converge(arguments):
+            # Before click is imported: the future supervisor does its own imports on the other core meanwhile.
+            from orchestrator.launch import prepare
+
+            prepared = prepare()
+        from orchestrator.cli.app import run
+
+        status = run(arguments, prepared)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _mute(sys.stdout)
+        return EXIT_BROKEN_PIPE
+    except KeyboardInterrupt:
+        return _report_interrupt()
+    except Exception as error:
+        status = _report(error, arguments)
+    finally:
+        if prepared is not None:
+            prepared.close()
+    return status
+
+
+def exit_code_of(error: StackError) -> int:
+    """The exit code that belongs to an error. The only place where codes are given out."""
+    from orchestrator.errors import ContainerFailed, FileMissing, Interrupted, ModelError, UsageError
+
+    if isinstance(error, ContainerFailed):
+        return error.exit_code
+    for kind, code in (
+        (UsageError, EXIT_USAGE),
+        (ModelError, EXIT_MODEL),
+        (FileMissing, EXIT_FILE_MISSING),
+        (Interrupted, EXIT_INTERRUPTED),
+    ):
+        if isinstance(error, kind):
+            return code
+    return EXIT_FAILURE
+
+
+def _report(error: Exception, arguments: Sequence[str]) -> int:
+    from orchestrator.errors import StackError
+
+    try:
+        if os.environ.get("STACK_DEBUG") == "1":
+            import traceback
+
+            traceback.print_exception(error)
+        if isinstance(error, StackError):
+            from orchestrator.cli.diagnostics import report_error
+
+            report_error(error)
+            return exit_code_of(error)
+        from orchestrator.cli.diagnostics import report_internal_error
+
+        report_internal_error(error, arguments)
+    except BrokenPipeError:
+        _mute(sys.stderr)
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    return EXIT_FAILURE
+
+
+def _report_interrupt() -> int:
+    try:
+        sys.stdout.flush()
+        if sys.stderr.isatty():
+            print(file=sys.stderr)
+    except (BrokenPipeError, ValueError):
+        _mute(sys.stdout)
+    return EXIT_INTERRUPTED
+
+
+def _mute(stream: Any) -> None:
+    """Point a stream whose reader has gone at nothing, so that the interpreter's last flush stays silent."""
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nothing, stream.fileno())
+    except (OSError, ValueError):
+        return
+    finally:
+        os.close(nothing)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,198 @@
+"""What a container can see by name. Pure: made from the endpoints of the networks that the container is on.
+
+Also the two files that lead a container to the resolver: ``/etc/resolv.conf`` and ``/etc/hosts``.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable, Mapping, Sequence
+
+from orchestrator.record import Record
+
+RESOLVER_ADDRESS = "127.0.0.11"
+
+_HOSTS_HEAD = """\
+127.0.0.1\tlocalhost
+::1\tlocalhost ip6-localhost ip6-loopback
+fe00::\tip6-localnet
+ff00::\tip6-mcastprefix
+ff02::1\tip6-allnodes
+ff02::2\tip6-allrouters
+"""
+
+Addresses = tuple[tuple[bytes, ...], tuple[bytes, ...]]
+"""Packed IPv4 and IPv6 addresses of a name. Both empty: the name is known, nothing answers to it now."""
+
+
+class DnsEndpoint(Record):
+    """A running container on one network, under all the names it has there (service, container name, short id,
+    aliases); the first is the one that reverse lookups tell. Addresses are without prefix."""
+
+    network: str
+    names: tuple[str, ...]
+    ipv4: str | None = None
+    ipv6: str | None = None
+
+
+class View:
+    """An immutable answer book: names to addresses, reverse names to names, and the subnets no one else knows about."""
+
+    __slots__ = ("names", "pointers", "subnets")
+
+    def __init__(
+        self,
+        names: Mapping[bytes, Addresses],
+        pointers: Mapping[bytes, bytes],
+        subnets: Sequence[tuple[int, int, int]] = (),
+    ) -> None:
+        self.names = names
+        self.pointers = pointers
+        self.subnets = tuple(subnets)
+
+    def owns_reverse(self, name: bytes) -> bool:
+        """True if `name` is the reverse name of an address in one of the networks' subnets."""
+        packed = parse_reverse_name(name)
+        if packed is None:
+            return False
+        number, bits = int.from_bytes(packed, "big"), len(packed) * 8
+        return any(bits == size and number >> shift == prefix for size, shift, prefix in self.subnets)
+
+
+def _pack(address: str) -> bytes:
+    return socket.inet_pton(socket.AF_INET6 if ":" in address else socket.AF_INET, address)
+
+
+def render_reverse_name(packed: bytes) -> bytes:
+    """``172.18.0.2`` (packed) to ``2.0.18.172.in-addr.arpa``; 16 bytes to their ``ip6.arpa`` name."""
+    if len(packed) == 4:
+        return ".".join(str(one) for one in reversed(packed)).encode() + b".in-addr.arpa"
+    return ".".join(reversed(packed.hex())).encode() + b".ip6.arpa"
+
+
+def parse_reverse_name(name: bytes) -> bytes | None:
+    """The packed address of a complete, lower-case reverse name, otherwise None."""
+    try:
+        if name.endswith(b".in-addr.arpa"):
+            parts = name[:-13].split(b".")
+            return bytes(int(one) for one in reversed(parts)) if len(parts) == 4 else None
+        if name.endswith(b".ip6.arpa"):
+            digits = name[:-9].split(b".")
+            return bytes.fromhex(b"".join(reversed(digits)).decode()) if len(digits) == 32 else None
+    except ValueError:
+        return None
+    return None
+
+
+def _subnet_key(subnet: str) -> tuple[int, int, int]:
+    text, _, length = subnet.partition("/")
+    packed = _pack(text)
+    bits = len(packed) * 8
+    shift = bits - int(length)
+    return bits, shift, int.from_bytes(packed, "big") >> shift
+
+
+def build_view(
+    networks: Iterable[str],
+    endpoints: Iterable[DnsEndpoint],
+    *,
+    links: Mapping[str, Iterable[str]] | None = None,
+    known: Iterable[str] = (),
+    subnets: Iterable[str] = (),
+) -> View:
+    """Build the view of a container that is on `networks` (names).
+
+    `links` gives this container's own names for others: link name -> addresses. `known` are names (services of the
+    project) that must never be asked of the outside, even while nothing runs under them. `subnets` are the CIDRs of the
+    networks. Every name also answers with ``.network`` behind it.
+    """
+    visible = frozenset(networks)
+    found: dict[bytes, tuple[dict[bytes, None], dict[bytes, None]]] = {}
+    pointers: dict[bytes, bytes] = {}
+    for name in known:
+        found[name.lower().encode()] = ({}, {})
+    for endpoint in endpoints:
+        if endpoint.network not in visible:
+            continue
+        for address, place in ((endpoint.ipv4, 0), (endpoint.ipv6, 1)):
+            if not address:
+                continue
+            packed = _pack(address)
+            pointers[render_reverse_name(packed)] = f"{endpoint.names[0]}.{endpoint.network}".encode()
+            for name in endpoint.names:
+                for shown in (name, f"{name}.{endpoint.network}"):
+                    found.setdefault(shown.lower().encode(), ({}, {}))[place][packed] = None
+    for name, addresses in (links or {}).items():
+        own: tuple[dict[bytes, None], dict[bytes, None]] = ({}, {})
+        for address in addresses:
+            own[":" in address][_pack(address)] = None
+        found[name.lower().encode()] = own
+    names = {name: (tuple(four), tuple(six)) for name, (four, six) in found.items()}
+    return View(names, pointers, [_subnet_key(one) for one in subnets])
+
+
+def parse_nameservers(host_resolv: str) -> tuple[str, ...]:
+    """The ``nameserver`` addresses of a resolv.conf text, in order."""
+    lines = (line.split() for line in host_resolv.splitlines())
+    return tuple(words[1] for words in lines if len(words) >= 2 and words[0] == "nameserver")
+
+
+def render_resolv_conf(
+    dns: Sequence[str],
+    dns_search: Sequence[str],
+    dns_opt: Sequence[str],
+    host_resolv: str,
+    *,
+    embedded: bool = True,
+) -> str:
+    """Render a container's resolv.conf. `host_resolv` is the host's, whose search list and options are inherited unless
+    given; ``dns_search: .`` means none.
+
+    `embedded`: the container asks our resolver, which asks `dns` or the host's name servers in turn. Otherwise it asks
+    those itself (``network_mode: host``).
+    """
+    search: list[str] = []
+    options: list[str] = []
+    for line in host_resolv.splitlines():
+        words = line.split()
+        if words and words[0] in ("search", "domain"):
+            search = words[1:]
+        elif words and words[0] == "options":
+            options += words[1:]
+    if dns_search:
+        search = [one for one in dns_search if one != "."]
+    if dns_opt:
+        options = list(dns_opt)
+    if embedded and not any(one.startswith("ndots:") for one in options):
+        # Service names have no dot: they are asked as they are, before any search domain.
+        options.append("ndots:0")
+    servers = [RESOLVER_ADDRESS] if embedded else list(dns or parse_nameservers(host_resolv))
+    lines = [f"nameserver {one}" for one in servers]
+    if search:
+        lines.append(f"search {' '.join(search)}")
+    if options:
+        lines.append(f"options {' '.join(options)}")
+    return "\n".join(lines) + "\n"
+
+
+def render_hosts(
+    hostname: str,
+    addresses: Sequence[str],
+    extra_hosts: Sequence[tuple[str, str]] = (),
+    *,
+    gateways: Sequence[str] = (),
+    domainname: str = "",
+) -> str:
+    """Render a container's hosts file.
+
+    `addresses` are its own (prefixes are dropped), `extra_hosts` (name, address) pairs in which ``host-gateway`` stands
+    for each of `gateways`, the host's addresses as the container reaches it.
+    """
+    lines = []
+    for name, address in extra_hosts:
+        meant = gateways if address == "host-gateway" else [address.strip("[]")]
+        lines += [f"{one.partition('/')[0]}\t{name}\n" for one in meant]
+    if hostname:
+        full = f"{hostname}.{domainname} {hostname}" if domainname else hostname
+        lines += [f"{one.partition('/')[0]}\t{full}\n" for one in addresses]
+    return _HOSTS_HEAD + "".join(lines)

@@ -1,0 +1,377 @@
+"""The local image store: what exists, under which names, and what may go. Safe between processes and after a crash.
+
+Lookups read two small JSON files and import nothing heavy; everything that moves bytes lives in its own module and is
+imported by the method that needs it. All methods block; an event loop calls them through a worker thread.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from orchestrator.engines.native.images.content import BlobStore, Cancel, list_litter
+from orchestrator.engines.native.images.failures import ImageInUse, ImageMissing
+from orchestrator.engines.native.images.image import Image, RemovedImage, parse_image_config
+from orchestrator.engines.native.images.index import Index, IndexFile
+from orchestrator.engines.native.images.layers import LayerStore
+from orchestrator.engines.native.images.reference import parse_reference, render_familiar
+from orchestrator.engines.native.images.workspace import Workspace, open_workspace, read_kept, take_stale
+
+if TYPE_CHECKING:
+    from orchestrator.engines.native.images.pull import PullProgress
+    from orchestrator.engines.native.images.registries import RegistrySettings
+    from orchestrator.engines.native.layout import Layout
+
+
+class ImageStore:
+    """The images below ``layout.images``. Constructing it does no I/O.
+
+    `settings` says how registries are reached; by default it is read from the configuration files when first needed.
+    """
+
+    def __init__(self, layout: Layout, *, settings: RegistrySettings | None = None) -> None:
+        self.root = layout.images
+        self.blobs = BlobStore(self.root / "blobs")
+        self.layers = LayerStore(self.root)
+        self._index = IndexFile(self.root)
+        self._work = self.root / "work"
+        self._settings = settings
+
+    # -- lookups -----------------------------------------------------------------------------------------------------
+
+    def resolve_image(self, name: str) -> Image | None:
+        """The image that `name` means: a reference, a full or short identifier, or a digest. None if there is none.
+
+        Raises InvalidReference for text that can be no name, AmbiguousImage for a short identifier of several.
+        """
+        index = self._index.load()
+        image_id = index.find(name)
+        return self._read_image(index, image_id) if image_id else None
+
+    def require_image(self, name: str) -> Image:
+        """Like resolve_image, but raises ImageMissing with the nearest known names."""
+        image = self.resolve_image(name)
+        if image is None:
+            raise self._missing(name)
+        return image
+
+    def list_images(self) -> tuple[Image, ...]:
+        """Every image, the newest first."""
+        index = self._index.load()
+        found = (self._read_image(index, one) for one in sorted(index.images))
+        return tuple(sorted((one for one in found if one), key=lambda one: one.created, reverse=True))
+
+    def read_configuration(self, image_id: str) -> bytes | None:
+        """The OCI configuration blob of an image (history, rootfs, config), as it came."""
+        return self.blobs.read(image_id)
+
+    def read_record(self, image_id: str) -> dict[str, Any]:
+        """The stored record of an image. Raises ImageMissing."""
+        record = self._index.read_record(image_id)
+        if record is None:
+            raise self._missing(image_id)
+        return record
+
+    # -- names -------------------------------------------------------------------------------------------------------
+
+    def tag_image(self, image_id: str, reference: str) -> None:
+        """Give an image (any name that resolves) another reference; it moves away from the image that had it."""
+        parsed = parse_reference(reference)
+        if parsed.digest:
+            from orchestrator.engines.native.images.failures import InvalidReference
+
+            raise InvalidReference(f"{reference!r} has a digest: a tag is a name without one")
+        with self._index.change() as index:
+            found = index.find(image_id)
+            if found is None:
+                raise self._missing(image_id)
+            index.add(found, str(parsed))
+
+    def untag_image(self, reference: str) -> RemovedImage:
+        """Remove one reference; the image itself stays, unnamed if that was its last one."""
+        canonical = str(parse_reference(reference))
+        with self._index.change() as index:
+            if canonical not in index.tags and canonical not in index.digests:
+                raise self._missing(reference)
+            index.drop_reference(canonical)
+        return RemovedImage(untagged=(canonical,))
+
+    # -- removal -----------------------------------------------------------------------------------------------------
+
+    def remove_image(
+        self, name: str, *, force: bool = False, in_use: Collection[str] = (), keep_untagged: bool = False
+    ) -> RemovedImage:
+        """Remove a reference, and with the last one the image and the layers that nobody else uses.
+
+        `in_use` are identifiers of images that containers use: these are refused, or with `force` lose their names
+        only. Raises ImageMissing and ImageInUse. `keep_untagged` removes names only.
+        """
+        with self._index.change() as index:
+            image_id = index.find(name)
+            if image_id is None:
+                raise self._missing(name)
+            removed = self._remove_names(index, image_id, name, force)
+            named = index.references(image_id) or index.repo_digests(image_id)
+            if named or keep_untagged:
+                return RemovedImage(untagged=removed)
+            if image_id in in_use:
+                if not force:
+                    raise ImageInUse(
+                        f"the image {render_familiar(name)} is used by a container",
+                        resource=name,
+                        operation="remove image",
+                        hint="remove the container first, or force the removal of the name alone",
+                    )
+                return RemovedImage(untagged=removed)
+            index.drop_image(image_id)
+        return RemovedImage(removed, (image_id,), self.collect_garbage())
+
+    def _remove_names(self, index: Index, image_id: str, name: str, force: bool) -> tuple[str, ...]:
+        references = index.references(image_id)
+        bare = name.removeprefix("sha256:")
+        if not image_id.startswith(f"sha256:{bare}"):
+            parsed = parse_reference(name)
+            canonical = str(parsed.with_digest(parsed.digest) if parsed.digest else parsed)
+            digests_before = index.repo_digests(image_id)
+            index.drop_reference(canonical)
+            gone = set(digests_before) - set(index.repo_digests(image_id))
+            return (canonical, *sorted(gone - {canonical}))
+        if len(references) > 1 and not force:
+            raise ImageInUse(
+                f"the image {name} has {len(references)} names: {', '.join(map(render_familiar, references))}",
+                resource=name,
+                operation="remove image",
+                hint="remove the names one by one, or force",
+            )
+        names = (*references, *index.repo_digests(image_id))
+        index.tags = {key: value for key, value in index.tags.items() if value != image_id}
+        index.digests = {key: value for key, value in index.digests.items() if value != image_id}
+        return names
+
+    def prune(self, in_use: Collection[str] = (), *, unnamed_only: bool = True) -> RemovedImage:
+        """Remove images that no name leads to (or, with `unnamed_only=False`, all) and that no container uses."""
+        deleted, untagged = [], []
+        with self._index.change() as index:
+            named = {*index.tags.values(), *index.digests.values()} if unnamed_only else set()
+            for image_id in sorted(index.images - named - set(in_use)):
+                untagged += [*index.references(image_id), *index.repo_digests(image_id)]
+                index.drop_image(image_id)
+                deleted.append(image_id)
+        return RemovedImage(tuple(untagged), tuple(deleted), self.collect_garbage())
+
+    def collect_garbage(self) -> int:
+        """Remove layers, blobs and temporary files that nothing needs. Returns the bytes of layers given back.
+
+        Safe while others pull, build or remove: what a live operation has announced stays.
+        """
+        if not self.root.is_dir():
+            return 0
+        self.prepare()
+        reclaimed = 0
+        with open_workspace(self._work, self._index.lock) as workspace:
+            with self._index.change() as index:
+                for stale in take_stale(self._work):
+                    os.rename(stale, workspace.path / f"stale-{stale.name}")
+                used_layers, used_blobs = self._list_used(index)
+                for name in sorted(self.layers.list_names() - used_layers):
+                    layer = self.layers.read_layer(name)
+                    if self.layers.discard_layer(name, workspace.path):
+                        reclaimed += layer.size if layer else 0
+                for digest in self.blobs.list_digests():
+                    if digest not in used_blobs:
+                        self.blobs.remove(digest)
+                for image_id in self._index.list_records() - index.images:
+                    self._index.remove_record(image_id)
+            self._remove_litter()
+        return reclaimed
+
+    def _list_used(self, index: Index) -> tuple[set[str], set[str]]:
+        from orchestrator.engines.native.images.layers import render_layer_name
+
+        kept = read_kept(self._work)
+        layers, blobs = {render_layer_name(one) for one in kept}, set(kept)
+        for image_id in index.images:
+            record = self._index.read_record(image_id) or {}
+            layers.update(record.get("layers", ()))
+            blobs.update((image_id, *record.get("blobs", ())))
+        for name in list(layers):
+            layer = self.layers.read_layer(name)
+            if layer is not None and "raw" in layer.record:
+                layers.add(layer.record["raw"])
+        return layers, blobs
+
+    def _remove_litter(self) -> None:
+        for folder in (self.root, self.root / "images", self.root / "layers", self.root / "blobs/sha256"):
+            for path in list_litter(folder):
+                path.unlink(missing_ok=True)
+
+    # -- entering images (used by pull, import, load and build) ------------------------------------------------------
+
+    def prepare(self) -> None:
+        """Make the store's folders if they are not there."""
+        self.root.mkdir(mode=0o711, parents=True, exist_ok=True)
+        self._work.mkdir(mode=0o700, exist_ok=True)
+        self.layers.prepare()
+        self._index.prepare()
+
+    @contextmanager
+    def open_workspace(self) -> Iterator[Workspace]:
+        """Temporary files and protection from the collector for one operation; cleans up after the dead."""
+        self.prepare()
+        with open_workspace(self._work, self._index.lock) as workspace:
+            with self._index.change():
+                for stale in take_stale(self._work):
+                    os.rename(stale, workspace.path / f"stale-{stale.name}")
+            yield workspace
+
+    def commit_image(
+        self,
+        configuration: bytes,
+        layer_ids: Sequence[str],
+        workspace: Workspace,
+        *,
+        references: Sequence[str] = (),
+        repo_digests: Sequence[str] = (),
+        blobs: Mapping[str, bytes] | None = None,
+    ) -> Image:
+        """Enter an image whose layers (`layer_ids`, base first) are all in the layer store.
+
+        `configuration` is an OCI image configuration; its digest becomes the identifier. `blobs` are further documents
+        to keep (manifest, index). The image becomes visible at once and whole.
+        """
+        import json
+
+        names = self.layers.resolve_chain(layer_ids, workspace.make_directory("chain"))
+        self.layers.settle(names)
+        image_id = self.blobs.write(configuration)
+        kept = [self.blobs.write(data, digest=digest) for digest, data in (blobs or {}).items()]
+        raw = json.loads(configuration)
+        record = {
+            "id": image_id,
+            "config": raw.get("config") or {},
+            "created": raw.get("created") or "",
+            "platform": "/".join(filter(None, (raw.get("os"), raw.get("architecture"), raw.get("variant")))),
+            "layers": names,
+            "diff_ids": list(layer_ids),
+            "size": sum(layer.size for layer in map(self.layers.read_layer, names) if layer),
+        }
+        with self._index.change() as index:
+            before = (self._index.read_record(image_id) or {}) if image_id in index.images else {}
+            record["blobs"] = sorted({*before.get("blobs", ()), *kept})
+            if record != before:
+                self._index.write_record(image_id, record)
+            index.add(image_id, digests=tuple(repo_digests))
+            for reference in references:
+                index.add(image_id, str(parse_reference(reference)))
+            image = self._read_image(index, image_id)
+        assert image is not None
+        return image
+
+    # -- moving bytes ------------------------------------------------------------------------------------------------
+
+    def import_rootfs(
+        self,
+        source: BinaryIO | Path,
+        *,
+        reference: str | None,
+        changes: Sequence[str] = (),
+        message: str = "",
+        platform: str | None = None,
+        cancel: Cancel | None = None,
+    ) -> Image:
+        """Make an image with one layer from a root filesystem tar (plain, gzip, zstd, bzip2 or xz).
+
+        `changes` are Dockerfile instructions (CMD, ENV ...). Raises InvalidChange, InvalidImage, UnsafeLayer.
+        """
+        from orchestrator.engines.native.images.importer import import_rootfs
+
+        return import_rootfs(self, source, reference, changes, message, platform, cancel)
+
+    def load_archive(self, source: BinaryIO | Path, *, cancel: Cancel | None = None) -> tuple[Image, ...]:
+        """Load the images of an OCI layout (archive or folder) or a docker-archive. Raises InvalidImage."""
+        from orchestrator.engines.native.images.archive import load_archive
+
+        return load_archive(self, source, cancel)
+
+    def save_archive(
+        self, names: Sequence[str], target: BinaryIO | Path, *, cancel: Cancel | None = None
+    ) -> None:
+        """Write images as one archive that is an OCI layout and a docker-archive at once."""
+        from orchestrator.engines.native.images.save import save_archive
+
+        save_archive(self, names, target, cancel)
+
+    def pull(
+        self,
+        reference: str,
+        *,
+        platform: str | None = None,
+        progress: Callable[[PullProgress], None] | None = None,
+        cancel: Cancel | None = None,
+    ) -> Image:
+        """Fetch an image from its registry; layers that are here already are not fetched.
+
+        `platform` is ``os/architecture[/variant]``, by default this machine's. `progress` is called from several
+        threads. Raises ImageMissing, Unauthorized, RateLimited, RegistryUnreachable, TlsFailure, InvalidImage ...
+        """
+        from orchestrator.engines.native.images.pull import pull_image
+
+        return pull_image(self, self.load_settings(), reference, platform, progress, cancel)
+
+    def push(
+        self,
+        name: str,
+        *,
+        reference: str | None = None,
+        progress: Callable[[PullProgress], None] | None = None,
+        cancel: Cancel | None = None,
+    ) -> str:
+        """Send an image to the registry of `reference` (by default `name`). Returns the manifest's digest."""
+        from orchestrator.engines.native.images.push import push_image
+
+        return push_image(self, self.load_settings(), name, reference or name, progress, cancel)
+
+    def load_settings(self) -> RegistrySettings:
+        """The registry settings, read once."""
+        if self._settings is None:
+            from orchestrator.engines.native.images.registries import load_registry_settings
+
+            self._settings = load_registry_settings()
+        return self._settings
+
+    def fsck(self, *, deep: bool = False) -> list[str]:
+        """Everything that is inconsistent in the store; `deep` also writes every layer's tar again and compares."""
+        from orchestrator.engines.native.images.fsck import check_store
+
+        with self._index.change() as index:
+            return check_store(self, index, deep=deep)
+
+    # -- inside ------------------------------------------------------------------------------------------------------
+
+    def _read_image(self, index: Index, image_id: str) -> Image | None:
+        record = self._index.read_record(image_id)
+        if record is None:
+            return None
+        return Image(
+            id=image_id,
+            references=index.references(image_id),
+            repo_digests=index.repo_digests(image_id),
+            config=parse_image_config(record["config"]),
+            layers=tuple(self.layers.directory(name) for name in reversed(record["layers"])),
+            diff_ids=tuple(record["diff_ids"]),
+            size=record["size"],
+            created=record["created"],
+            platform=record["platform"],
+        )
+
+    def _missing(self, name: str) -> ImageMissing:
+        from difflib import get_close_matches
+
+        known = [render_familiar(one) for one in self._index.load().tags]
+        near = get_close_matches(name, known, n=3, cutoff=0.6)
+        hint = f"did you mean {' or '.join(near)}?" if near else "'stack image ls' lists what there is"
+        return ImageMissing(f"no such image: {name}", resource=name, operation="find image", hint=hint)
+

@@ -1,0 +1,109 @@
+"""The store keeps leases apart between threads, processes and crashes."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.engines.native.store import Store
+from orchestrator.errors import Conflict, Unavailable
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    made = Store(tmp_path / "state" / "stack.db")
+    yield made
+    made.close()
+
+
+def _container(name: str, **values: Any) -> dict[str, Any]:
+    return {
+        "id": name.encode().hex().ljust(64, "0")[:64],
+        "name": name,
+        "project": "p",
+        "service": "web",
+        "number": 1,
+        "oneoff": 0,
+        "image": "busybox",
+        "image_id": "sha256:0",
+        "config_hash": "h",
+        "spec": "{}",
+        "created_at": 1.0,
+        **values,
+    }
+
+
+def _insert(store: Store, name: str, **values: Any) -> str:
+    row = _container(name, **values)
+    with store.writing() as connection:
+        store.insert_container(row, connection=connection)
+    return str(row["id"])
+
+
+def test_reading_makes_no_store(store: Store) -> None:
+    assert store.containers("p") == []
+    assert not store.exists()
+
+
+def test_a_container_name_is_held_across_projects(store: Store) -> None:
+    _insert(store, "web-1", project="first")
+    with pytest.raises(Conflict, match="taken by a container of project first"):
+        _insert(store, "web-1", id="f" * 64, project="second")
+    assert len(store.containers()) == 1
+
+
+def test_an_address_is_leased_once_per_network(store: Store) -> None:
+    endpoint = {"network": "n", "position": 0, "ipv4": "10.0.0.2", "mac": "m", "interface": "eth0", "aliases": "[]"}
+    with store.writing() as connection:
+        store.insert_container(_container("a"), endpoints=[endpoint], connection=connection)
+    with pytest.raises(Conflict, match=r"10\.0\.0\.2 is already in use"), store.writing() as connection:
+        store.insert_container(_container("b"), endpoints=[endpoint], connection=connection)
+    assert [row["name"] for row in store.containers()] == ["a"], "the failed insert left nothing"
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "clash"),
+    [("", "127.0.0.1", True), ("127.0.0.1", "", True), ("127.0.0.1", "127.0.0.2", False), ("0.0.0.0", "::", False)],
+)
+def test_a_host_port_is_leased_once_per_address(store: Store, first: str, second: str, clash: bool) -> None:
+    one, two = _insert(store, "a"), _insert(store, "b", project="other")
+    port = {"host_port": 80, "protocol": "tcp", "container_port": 80}
+    store.lease_ports(one, [{**port, "host_ip": first}])
+    store.lease_ports(one, [{**port, "host_ip": first}])
+    if clash:
+        with pytest.raises(Conflict, match="taken by container a of project p"):
+            store.lease_ports(two, [{**port, "host_ip": second}])
+    else:
+        store.lease_ports(two, [{**port, "host_ip": second}])
+    assert store.release_ports(one)
+    store.lease_ports(two, [{**port, "host_ip": second}])
+
+
+def _lease_many(path: Path, start: int) -> None:
+    store = Store(path)
+    for number in range(start, start + 30):
+        _insert(store, f"c{number}")
+
+
+def test_processes_write_at_once(store: Store, tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    path = tmp_path / "state" / "stack.db"
+    workers = [context.Process(target=_lease_many, args=(path, start)) for start in (0, 100, 200)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(60)
+        assert worker.exitcode == 0
+    assert len(store.containers()) == 90
+
+
+def test_a_store_that_cannot_be_opened_says_so(tmp_path: Path) -> None:
+    (tmp_path / "state").write_text("a file, not a folder")
+    with pytest.raises(Unavailable, match="cannot open the store"):
+        Store(tmp_path / "state" / "stack.db").containers() or Store(tmp_path / "state" / "stack.db").update_container(
+            "x"
+        )
