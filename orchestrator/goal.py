@@ -48,6 +48,8 @@ class Goal(Record):
     pull: Literal["policy", "always", "never", "missing"] = "policy"
     wait_for: tuple[str, ...] = ()
     """Services that the command waits for (``--wait``): running, and healthy where they have a health check."""
+    file_digests: Mapping[str, str] = _NOTHING
+    """A digest of what each secret's or config's file holds, by absolute path, where the command read it."""
     abort_on_exit: Literal["", "any", "failure"] = ""
 
     def replicas(self, service: str) -> int:

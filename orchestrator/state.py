@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Literal
 
+from orchestrator.model import Probe
 from orchestrator.record import Record
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -84,7 +85,11 @@ class Container(Record):
 
 
 class ImageFacts(Record):
-    """What reconciliation and translation need to know of an image that is present."""
+    """What reconciliation and translation need to know of an image that is present.
+
+    `pulled_at` is when the reference was last fetched, or found unchanged, at its registry (epoch seconds; 0: never or
+    unknown). `healthcheck` is the image's own, None without one.
+    """
 
     id: str
     reference: str
@@ -92,6 +97,8 @@ class ImageFacts(Record):
     volumes: tuple[str, ...] = ()
     created: str = ""
     size: int = 0
+    pulled_at: float = 0.0
+    healthcheck: Probe | None = None
 
 
 class ObservedNetwork(Record):

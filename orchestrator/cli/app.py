@@ -112,7 +112,7 @@ def run(arguments: Sequence[str], prepared: Any = None) -> int:
     from orchestrator.cli import diagnostics
 
     try:
-        context = root.make_context("stack", list(arguments), max_content_width=100, help_option_names=["-h", "--help"])
+        context = root.make_context("stack", list(arguments))
         with context:
             context.meta["prepared"] = prepared
             diagnostics.set_colour(context.params.get("ansi"))

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.engines.native.container import ContainerSpec
-from orchestrator.engines.native.endpoints import lease_endpoints
+from orchestrator.engines.native.endpoints import lease_endpoints, reserved_addresses
+from orchestrator.engines.native.layout import Layout
 from orchestrator.engines.native.observing import image_reference
 from orchestrator.engines.native.store import Store, dump_json, now
 from orchestrator.errors import Conflict, NotFound
@@ -16,10 +17,11 @@ from orchestrator.model import Service, Stack
 from orchestrator.plan import CreateContainer
 
 if TYPE_CHECKING:
-    from orchestrator.engines.native.images.store import Image, ImageStore
+    from orchestrator.engines.native.images.image import Image
+    from orchestrator.engines.native.images.store import ImageStore
 
 
-def create_container(store: Store, images: ImageStore, stack: Stack, request: CreateContainer) -> str:
+def create_container(layout: Layout, store: Store, images: ImageStore, stack: Stack, request: CreateContainer) -> str:
     """Write a new container with its leases; return its id. NotFound: the image; Conflict: a name or an address."""
     service = request.service
     image = find_image(images, stack, service.name)
@@ -31,7 +33,7 @@ def create_container(store: Store, images: ImageStore, stack: Stack, request: Cr
         directory=stack.directory,
         oneoff=request.oneoff,
         networks={key: stack.networks[key].name for key in service.networks if key in stack.networks},
-        volumes={one.source: stack.volumes[one.source].name for one in service.volumes if _is_named(one, stack)},
+        volumes=_volume_names(service, stack),
         secrets={one.source: stack.secrets[one.source] for one in service.secrets},
         configs={one.source: stack.configs[one.source] for one in service.configs},
         command=(*_entrypoint(service, image), *_command(service, image)),
@@ -53,7 +55,15 @@ def create_container(store: Store, images: ImageStore, stack: Stack, request: Cr
     with store.writing() as connection:
         inherited = _take_over(connection, request)
         mounts = list(_mounts(connection, spec, image, inherited))
-        endpoints = lease_endpoints(connection, container_id, spec, releasing=request.replaces)
+        endpoints = lease_endpoints(
+            layout,
+            connection,
+            container_id,
+            request.container_name,
+            spec,
+            reserved=reserved_addresses(stack),
+            replaces=request.replaces,
+        )
         store.insert_container(values, endpoints=endpoints, mounts=mounts, connection=connection)
     return container_id
 
@@ -97,8 +107,9 @@ def _labels(stack: Stack, request: CreateContainer) -> Mapping[str, str]:
     }
 
 
-def _is_named(mount: Any, stack: Stack) -> bool:
-    return mount.type == "volume" and mount.source is not None and mount.source in stack.volumes
+def _volume_names(service: Service, stack: Stack) -> Mapping[str, str]:
+    keys = [one.source for one in service.volumes if one.type == "volume" and one.source is not None]
+    return {key: stack.volumes[key].name for key in keys if key in stack.volumes}
 
 
 def _take_over(connection: sqlite3.Connection, request: CreateContainer) -> Mapping[str, str]:

@@ -1,8 +1,8 @@
 """The resolver that every container finds at 127.0.0.11:53, over UDP and TCP.
 
-One process answers for all containers of a project from sockets that it opened inside their namespaces. What it does not
-know it asks of upstream servers, from the host's namespace. It runs on an asyncio loop's ``add_reader``, without streams
-or protocols: those cost two thirds of the throughput.
+One process answers for all containers of a project from sockets that it opened inside their namespaces. What it
+does not know it asks of upstream servers, from the host's namespace. It runs on an asyncio loop's ``add_reader``,
+without streams or protocols: those cost two thirds of the throughput.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ class DnsSockets(Record):
 def open_sockets(netns: Path) -> DnsSockets:
     """Open the resolver's sockets inside a namespace and lead 127.0.0.11:53 to them.
 
-    Blocking, 0.3 ms. Works again in a namespace whose earlier resolver has died. Raises NotFound for a namespace that is
-    gone, Conflict if the container itself holds all ports that could serve.
+    Blocking, 0.3 ms. Works again in a namespace whose earlier resolver has died. Raises NotFound for a namespace
+    that is gone, Conflict if the container itself holds all ports that could serve.
     """
     with entered(netns):
         for place, port in enumerate(_PORTS):

@@ -1,4 +1,7 @@
-"""DNS messages, as far as a resolver in front of others needs them (RFC 1035, RFC 6891). Pure; never raises on bad input."""
+"""DNS messages, as far as a resolver in front of others needs them (RFC 1035, RFC 6891).
+
+Pure; never raises on bad input.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,7 @@ class Query(NamedTuple):
 
 
 def _read_name(data: bytes, offset: int) -> tuple[bytes, int] | None:
-    labels = []
+    labels: list[bytes] = []
     start = offset
     while True:
         if offset >= len(data) or offset - start > _LONGEST_NAME:
@@ -51,7 +54,7 @@ def _read_name(data: bytes, offset: int) -> tuple[bytes, int] | None:
 
 
 def _read_limit(data: bytes, end: int, records: int) -> tuple[int, bool]:
-    """The client's datagram size, from an OPT record that directly follows the question (where every client puts it)."""
+    """The client's datagram size, from an OPT record right behind the question (where every client puts it)."""
     if records and len(data) >= end + 11 and data[end] == 0:
         kind, size = _TAIL.unpack_from(data, end + 1)
         if kind == OPT:

@@ -100,7 +100,7 @@ def _send(data: bytes, last: int) -> int:
             while offset + 20 <= len(answer):
                 length, kind, _flags, sequence, _port, code = struct.unpack_from("=IHHIIi", answer, offset)
                 if kind == 2 and (code or sequence == last):
-                    return -code
+                    return int(-code)
                 offset += max((length + 3) & ~3, 16)
 
 
@@ -128,7 +128,7 @@ def _encode(port: int) -> tuple[bytes, int]:
 
 def redirect_queries(port: int) -> None:
     """Lead 127.0.0.11:53 (udp, tcp) of the calling thread's network namespace to 127.0.0.11:`port`. Idempotent."""
-    # A batch that fails costs 10 ms (the kernel waits before it forgets what it had begun); looking first costs nothing.
+    # A batch that fails costs 10 ms (the kernel waits before it forgets what it had begun); looking costs nothing.
     if _is_redirected(port):
         return
     if port not in _encoded:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
 from typing import TYPE_CHECKING
 
@@ -34,7 +36,7 @@ class Upstreams:
     def ask(self, data: bytes, query: message.Query, servers: tuple[str, ...], reply: Reply, *, tcp: bool) -> None:
         """Forward the query `data` and pass the first usable answer to `reply`; failing that, an error at once."""
         if not servers or len(self._questions) >= _UNDER_WAY:
-            reply(self._fail(data, query))
+            reply(self.fail(data, query))
             return
         question = _Question(self, data, query, servers, reply, tcp=tcp)
         self._questions.add(question)
@@ -60,12 +62,11 @@ class Upstreams:
             question.drop()
 
     @staticmethod
-    def _fail(data: bytes, query: message.Query) -> bytes:
+    def fail(data: bytes, query: message.Query) -> bytes:
+        """The answer when no server has one."""
         # A name without a dot means a service: that nobody knows it is the better answer than "try again later".
         code = message.SERVFAIL if b"." in query.name else message.NXDOMAIN
         return message.encode_answer(data, query, (), code=code)
-
-    fail = _fail
 
 
 class _Question:
@@ -84,8 +85,6 @@ class _Question:
         self.servers = servers
         self._owner, self._data, self._query, self._reply, self._tcp = owner, data, query, reply, tcp
         # Our own id: the container's must not be something that a stranger can see and answer.
-        import os
-
         self._sent = os.urandom(2) + data[2:]
         self._open: dict[socket.socket, _Exchange] = {}
         self._next = 0
@@ -176,7 +175,7 @@ class _Exchange:
             opened = socket.socket(address[0], kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
             exchange = cls(question, opened)
             if question.by_tcp:
-                if opened.connect_ex(address[4]) not in (0, 115):
+                if opened.connect_ex(address[4]) not in (0, errno.EINPROGRESS):
                     opened.close()
                     return None
                 question.loop.add_writer(opened.fileno(), exchange._connected)

@@ -1,7 +1,8 @@
 """Live beside firewalls that drop what is forwarded by default: Docker's, and iptables front ends such as ufw.
 
-An accept in our own chains cannot undo a drop in theirs. Where such a policy stands, two rules for our links are added:
-to DOCKER-USER, the chain Docker leaves to others, or else to FORWARD. They are plain enough for ``iptables -S`` to show.
+An accept in our own chains cannot undo a drop in theirs. Where such a policy stands, two rules for our links are
+added: to DOCKER-USER, the chain that Docker leaves to others, or else to FORWARD. They are plain enough for
+``iptables -S`` to show.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ def _encode_rules(family: str, text: str, chain: str, pattern: str) -> str:
 def ensure_accepted(link_prefix: str) -> bool:
     """Have the host's other firewalls let through what enters or leaves links that begin with `link_prefix`.
 
-    Cheap where none is present (a look each for IPv4 and IPv6), idempotent; to be called on each ``up``. Returns True if
-    rules were added. Blocking.
+    Cheap where none is present (a look each for IPv4 and IPv6), idempotent; to be called on each ``up``. Returns True
+    if rules were added. Blocking.
     """
     added = False
     for family in ("ip", "ip6"):

@@ -1,8 +1,8 @@
 """One nftables table for each project: published ports, masquerading, isolation of networks from each other.
 
-A table is rendered whole and replaced in one transaction, so that it is never half there. Ports live in maps: the number
-of rules that a packet meets does not grow with them. Our chains only drop what concerns our own bridges; what other
-tables drop stays dropped (see :mod:`orchestrator.engines.native.docker_coexistence`).
+A table is rendered whole and replaced in one transaction, so that it is never half there. Ports live in maps: the
+number of rules that a packet meets does not grow with them. Our chains only drop what concerns our own bridges; what
+other tables drop stays dropped (see :mod:`orchestrator.engines.native.docker_coexistence`).
 """
 
 from __future__ import annotations

@@ -66,16 +66,17 @@ class Request(NamedTuple):
 
 
 class Link(NamedTuple):
-    """A network interface as the kernel reports it. `peer_index` is IFLA_LINK (a veth's other end), 0 if none."""
+    """A network interface as the kernel reports it. `number` is its index; `peer_number` is IFLA_LINK (a veth's
+    other end, a macvlan's parent), 0 if none."""
 
-    index: int
+    number: int
     name: str
     kind: str
     up: bool
     mtu: int
     mac: str
     master: int
-    peer_index: int
+    peer_number: int
 
 
 def _attribute(number: int, value: bytes) -> bytes:
@@ -136,9 +137,10 @@ def encode_create_bridge(name: str, *, mac: str = "", mtu: int = 0) -> Request:
 def encode_create_veth(
     name: str, *, peer: str, peer_netns: int, master: int, mac: str = "", mtu: int = 0, peer_mac: str = ""
 ) -> Request:
-    """Create a pair of links: `name` here, a port of the link `master` (index); `peer` in the namespace `peer_netns` (fd).
+    """Create a pair of links: `name` here, `peer` in the namespace `peer_netns` (fd).
 
-    Both ends are down: what must be true before the first packet is set first.
+    `name` becomes a port of the link `master` (index). Both ends are down: what must be true before the first packet
+    is set first.
     """
     there = _LINK.pack(0, 0, 0, 0, 0) + _link_attributes(peer, peer_mac, mtu, 0) + _u32(28, peer_netns)
     info = _nested(18, _attribute(1, b"veth"), _nested(2, _attribute(1, there)))
@@ -164,9 +166,11 @@ def encode_create_vlan(name: str, *, parent: int, vlan: int) -> Request:
     return Request(_NEWLINK, _CREATE | _EXCL, payload, f"create the VLAN link {name}", frozenset({errno.EEXIST}))
 
 
-def encode_create_dummy(name: str) -> Request:
-    """Create a link that leads nowhere, up."""
-    payload = _LINK.pack(0, 0, 0, _IFF_UP, _IFF_UP) + _text(3, name) + _nested(18, _attribute(1, b"dummy"))
+def encode_create_loose_end(name: str, *, peer: str) -> Request:
+    """Create a link that leads nowhere but to its own other end `peer`; both are down."""
+    there = _LINK.pack(0, 0, 0, 0, 0) + _text(3, peer)
+    info = _nested(18, _attribute(1, b"veth"), _nested(2, _attribute(1, there)))
+    payload = _LINK.pack(0, 0, 0, 0, 0) + _text(3, name) + info
     return Request(_NEWLINK, _CREATE | _EXCL, payload, f"create the link {name}", frozenset({errno.EEXIST}))
 
 
@@ -210,7 +214,10 @@ def encode_add_address(index: int, address: str) -> Request:
 
 
 def encode_add_route(destination: str, *, via: str = "", index: int = 0) -> Request:
-    """Route `destination` (CIDR, or ``default``) through the gateway `via` or out of the link `index`; replaces another."""
+    """Route `destination` (CIDR, or ``default``) through the gateway `via` or out of the link `index`.
+
+    A route to the same destination is replaced.
+    """
     if destination == "default":
         family, packed, length = pack_address(via)[0], b"", 0
     else:
@@ -350,7 +357,7 @@ class Conversation:
         return found
 
     def list_routes(self) -> list[tuple[str, str, int]]:
-        """Return (destination CIDR or ``default``, gateway or "", link index) of every unicast route in the main table."""
+        """Return (destination CIDR or ``default``, gateway or "", link index) of the main table's unicast routes."""
         found = []
         for one in self._dump(_GETROUTE, _ROUTE.pack(*[0] * 9), "list the routes"):
             family, length, _src, _tos, table, _proto, _scope, kind, _flags = _ROUTE.unpack_from(one)

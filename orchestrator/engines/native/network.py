@@ -67,8 +67,11 @@ class EndpointSpec(Record):
     isolated: bool = False
 
 
-class entered:  # noqa: N801 - reads as a statement: with entered(path)
-    """Context manager: the calling thread is inside the network namespace `path` (any nsfs file)."""
+class entered:
+    """Context manager, read as a statement (``with entered(path)``).
+
+    The calling thread is inside the network namespace `path` (any nsfs file) until the end of the block.
+    """
 
     def __init__(self, path: str | Path) -> None:
         self._path = path
@@ -148,7 +151,7 @@ def enable_forwarding(*, ipv6: bool) -> None:
 
 def _is_namespace(path: str | Path) -> bool:
     try:
-        return os.stat(path).st_dev == os.stat(_OWN_NAMESPACE).st_dev
+        return os.stat(path).st_dev == os.stat(_OWN_NAMESPACE).st_dev  # noqa: PTH116
     except FileNotFoundError:
         return False
 
@@ -264,17 +267,20 @@ def delete_bridge(name: str) -> None:
 def create_parent(name: str) -> None:
     """Make sure that a macvlan or ipvlan network's parent link exists.
 
-    ``eth0.50`` is created as VLAN 50 of eth0; a name with the prefix of the engine is created as a link that leads
-    nowhere (a network without a parent). Any other name must exist.
+    ``eth0.50`` is created as VLAN 50 of eth0; a name made by :func:`name_link` is created as a link that leads nowhere
+    (a network without a parent). Any other name must exist.
     """
     if link_exists(name):
         return
     base, dot, vlan = name.rpartition(".")
     with Conversation() as host:
         if dot and vlan.isdigit() and link_exists(base):
-            host.perform(netlink.encode_create_vlan(name, parent=_index_of(base, "link"), vlan=int(vlan)))
+            _create_vlan(host, name, base, int(vlan))
         elif name.startswith("st") and "-" in name:
-            host.perform(netlink.encode_create_dummy(name))
+            head, _, tail = name.partition("-")
+            peer = f"{head}-p{tail[1:]}"
+            ends = (netlink.encode_set_link(name, up=True), netlink.encode_set_link(peer, up=True))
+            host.perform(netlink.encode_create_loose_end(name, peer=peer), *ends)
         else:
             raise NotFound(
                 f"the parent link {name} does not exist",
@@ -282,6 +288,19 @@ def create_parent(name: str) -> None:
                 operation="create a network",
                 hint="`ip link` lists the links of this host",
             )
+
+
+def _create_vlan(host: Conversation, name: str, base: str, vlan: int) -> None:
+    if not 0 < vlan < 4095:
+        raise EngineError(f"{name}: there is no VLAN {vlan}", resource=name, operation="create a network")
+    try:
+        host.perform(netlink.encode_create_vlan(name, parent=_index_of(base, "link"), vlan=vlan))
+    except NetlinkError as error:
+        if error.errno != errno.EOPNOTSUPP:
+            raise
+        raise Unsupported(
+            f"this kernel has no VLAN links ({name})", resource=name, operation="create a network", hint="modprobe 8021q"
+        ) from error
 
 
 def connect_endpoints(netns: Path, endpoints: Sequence[EndpointSpec]) -> None:
@@ -363,11 +382,11 @@ def _is_connected(host: Conversation, netns: Path, endpoint: EndpointSpec) -> bo
     if inner is None:
         return False
     if endpoint.kind != "bridge":
-        return inner.kind == endpoint.kind and inner.peer_index == _index_of(endpoint.parent, "link")
+        return inner.kind == endpoint.kind and inner.peer_number == _index_of(endpoint.parent, "link")
     outer = {link.name: link for link in host.list_links()}.get(endpoint.host_ifname)
     return (
         outer is not None
-        and (outer.kind, outer.peer_index, inner.peer_index) == ("veth", inner.index, outer.index)
+        and (outer.kind, outer.peer_number, inner.peer_number) == ("veth", inner.number, outer.number)
         and outer.master == _index_of(endpoint.bridge, "bridge")
         and (endpoint.mac is None or inner.mac == endpoint.mac.lower())
     )

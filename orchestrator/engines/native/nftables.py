@@ -5,16 +5,16 @@ Starting ``nft`` costs twenty times as much as a call into its library.
 
 from __future__ import annotations
 
+import _thread
 import ctypes
 import os
-import threading
 
 from orchestrator.errors import EngineError, Unavailable
 
 _LIBRARY = "libnftables.so.1"
 _TRIES = 5
 
-_lock = threading.Lock()
+_lock = _thread.allocate_lock()
 _library: ctypes.CDLL | None = None
 # One context for each network namespace and process. Freeing a context waits for the kernel to have dismantled what its
 # last transaction removed (7-15 ms), so they are kept.
@@ -47,7 +47,7 @@ def _load_library() -> ctypes.CDLL:
 
 
 def _find_context(library: ctypes.CDLL) -> int:
-    key = (os.getpid(), os.stat("/proc/thread-self/ns/net").st_ino)
+    key = (os.getpid(), os.stat("/proc/thread-self/ns/net").st_ino)  # noqa: PTH116
     if key not in _contexts:
         context = library.nft_ctx_new(0)
         if not context:

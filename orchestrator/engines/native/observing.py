@@ -26,7 +26,8 @@ from orchestrator.state import (
 )
 
 if TYPE_CHECKING:
-    from orchestrator.engines.native.images.store import Image, ImageStore
+    from orchestrator.engines.native.images.image import Image
+    from orchestrator.engines.native.images.store import ImageStore
 
 LOST_EXIT_CODE = 255
 """What a container's exit code is taken for when its monitor, or the machine, went down before it could be recorded."""

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
-_EMPTY: Mapping[str, str] = MappingProxyType({})
+
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +25,7 @@ class ImageConfig:
     working_dir: str = ""
     exposed_ports: tuple[str, ...] = ()
     volumes: tuple[str, ...] = ()
-    labels: Mapping[str, str] = _EMPTY
+    labels: Mapping[str, str] = field(default_factory=dict)
     stop_signal: str | None = None
     healthcheck: Mapping[str, Any] | None = None
     shell: tuple[str, ...] | None = None
@@ -73,7 +72,7 @@ def parse_image_config(raw: Mapping[str, Any]) -> ImageConfig:
         working_dir=str(raw.get("WorkingDir") or ""),
         exposed_ports=_normal_ports(raw.get("ExposedPorts")),
         volumes=tuple(sorted(raw.get("Volumes") or ())),
-        labels=MappingProxyType({str(k): str(v) for k, v in (raw.get("Labels") or {}).items()}),
+        labels={str(k): str(v) for k, v in (raw.get("Labels") or {}).items()},
         stop_signal=str(raw["StopSignal"]) if raw.get("StopSignal") else None,
         healthcheck=raw.get("Healthcheck") or None,
         shell=_texts(raw.get("Shell")),

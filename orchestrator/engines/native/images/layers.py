@@ -63,6 +63,15 @@ def compute_chain_id(parent: str, diff_id: str) -> str:
     return f"sha256:{hashlib.sha256(f'{parent} {diff_id}'.encode()).hexdigest()}" if parent else diff_id
 
 
+def list_chain_keys(layer_ids: Sequence[str]) -> list[str]:
+    """The keys under which the layers of a chain stand if they depend on what is below them."""
+    keys, chain = [], ""
+    for layer_id in layer_ids:
+        chain = compute_chain_id(chain, layer_id)
+        keys.append(f"chain:{chain}")
+    return keys
+
+
 @functools.cache
 def read_boot_id() -> str:
     """Changes at every boot of the kernel."""
@@ -147,10 +156,19 @@ class LayerStore:
             return self._commit(made, recipe, diff_id, _render_record(diff_id, unpacked, blob)), True
 
     def add_layer(
-        self, workspace: Path, chunks: Iterable[bytes], *, cancel: Cancel | None = None
+        self,
+        workspace: Path,
+        chunks: Iterable[bytes],
+        announce: Callable[[Iterable[str]], None],
+        *,
+        cancel: Cancel | None = None,
     ) -> tuple[Layer, bool]:
-        """Unpack a layer whose diff_id is not known beforehand (an imported tar)."""
-        unpacked, made, recipe = self._unpack(workspace, f"new{id(chunks):x}", chunks, cancel, None)
+        """Unpack a layer whose diff_id is not known beforehand (an imported tar).
+
+        `announce` protects it from the collector; it is called before the layer leaves `workspace`.
+        """
+        unpacked, made, recipe = self._unpack(workspace, "new", chunks, cancel, None)
+        announce([unpacked.diff_id])
         with hold_lock(self._locks / render_layer_name(unpacked.diff_id), cancel=cancel):
             if (layer := self.find_layer(unpacked.diff_id)) is not None:
                 remove_tree(made)
@@ -253,9 +271,7 @@ class LayerStore:
         directories that exist below with other attributes, or has hard links to files below.
         """
         names: list[str] = []
-        chain = ""
-        for layer_id in layer_ids:
-            chain = compute_chain_id(chain, layer_id)
+        for layer_id, key in zip(layer_ids, list_chain_keys(layer_ids), strict=True):
             layer = self.find_layer(layer_id)
             if layer is None:
                 raise InvalidImage(f"the layer {layer_id} is missing", resource=layer_id, operation="resolve")
@@ -265,21 +281,20 @@ class LayerStore:
                 lower = [self.directory(name) for name in reversed(names)]
                 inherited = plan_inheritance(layer.path, layer.record, lower)
                 if inherited:
-                    names.append(self._derive(layer, chain, workspace, inherited))
+                    names.append(self._derive(layer, key, workspace, inherited))
                     continue
             names.append(layer.name)
         return tuple(names)
 
-    def _derive(self, raw: Layer, chain: str, workspace: Path, inherited: Any) -> str:
+    def _derive(self, raw: Layer, key: str, workspace: Path, inherited: Any) -> str:
         from orchestrator.engines.native.images.inherit import derive_directory
 
-        key = f"chain:{chain}"
         name = render_layer_name(key)
         with hold_lock(self._locks / name):
             if self.read_layer(name) is None:
                 made = workspace / name
                 derive_directory(raw.path, made, inherited)
-                record = {"id": raw.id, "chain": chain, "raw": raw.name, "size": raw.size}
+                record = {"id": raw.id, "chain": key, "raw": raw.name, "size": raw.size}
                 self._commit(made, None, key, record)
         return name
 

@@ -12,11 +12,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from orchestrator.engines.native.images.content import BlobStore, Cancel, list_litter
+from orchestrator.engines.native.images.content import BlobStore, Cancel, compute_digest, list_litter
 from orchestrator.engines.native.images.failures import ImageInUse, ImageMissing
 from orchestrator.engines.native.images.image import Image, RemovedImage, parse_image_config
 from orchestrator.engines.native.images.index import Index, IndexFile
-from orchestrator.engines.native.images.layers import LayerStore
+from orchestrator.engines.native.images.layers import LayerStore, list_chain_keys
 from orchestrator.engines.native.images.reference import parse_reference, render_familiar
 from orchestrator.engines.native.images.workspace import Workspace, open_workspace, read_kept, take_stale
 
@@ -244,6 +244,7 @@ class ImageStore:
         """
         import json
 
+        workspace.keep((*layer_ids, *list_chain_keys(layer_ids), compute_digest(configuration), *(blobs or ())))
         names = self.layers.resolve_chain(layer_ids, workspace.make_directory("chain"))
         self.layers.settle(names)
         image_id = self.blobs.write(configuration)

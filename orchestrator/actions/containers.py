@@ -1,0 +1,83 @@
+"""Choosing containers of a project by service, status, replica."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import get_args
+
+from orchestrator.actions.names import select_services, suggest_names
+from orchestrator.engines.base import Engine
+from orchestrator.errors import NotFound, UsageError
+from orchestrator.model import Stack
+from orchestrator.state import Container, ContainerStatus, ObservedState
+
+STATUSES: tuple[str, ...] = get_args(ContainerStatus)
+
+
+def known_services(stack: Stack | None, observed: ObservedState) -> tuple[str, ...]:
+    """Names of the services that the file has, and of those that have containers."""
+    names = {one.service for one in observed.containers}
+    if stack is not None:
+        names.update(stack.services, stack.disabled)
+    return tuple(sorted(names))
+
+
+def choose_containers(
+    observed: ObservedState,
+    services: Sequence[str] = (),
+    *,
+    stack: Stack | None = None,
+    every: bool = True,
+    statuses: Iterable[str] = (),
+    oneoff: bool = False,
+    orphans: bool = True,
+) -> tuple[Container, ...]:
+    """Return containers in order of service and number. Raises NoSuchService, UsageError for an unknown status.
+
+    `every` False leaves out what does not run; `statuses` keeps only those, whether they run or not.
+    """
+    chosen = set(select_services(services, known_services(stack, observed)))
+    wanted = set(statuses)
+    for status in sorted(wanted - set(STATUSES)):
+        raise UsageError(f"there is no status {status}", hint=suggest_names(status, STATUSES))
+    found = [
+        one
+        for one in observed.containers
+        if one.service in chosen
+        and (oneoff or not one.oneoff)
+        and (one.status in wanted if wanted else every or one.alive)
+        and (orphans or stack is None or one.service in stack.services)
+    ]
+    return tuple(sorted(found, key=lambda one: (one.service, one.oneoff, one.number, one.created_at)))
+
+
+def find_replica(engine: Engine, project: str, stack: Stack | None, service: str, index: int | None) -> Container:
+    """Return a running replica of `service`: number `index`, or the first. Raises NoSuchService, NotFound."""
+    observed = engine.observe(project)
+    replicas = choose_containers(observed, [service], stack=stack)
+    if index is not None:
+        replicas = tuple(one for one in replicas if one.number == index)
+    running = [one for one in replicas if one.status in ("running", "paused")]
+    if running:
+        return running[0]
+    which = f"{service} (replica {index})" if index is not None else service
+    if replicas:
+        last = replicas[0]
+        state = f"it has exited with code {last.exit_code}" if last.status == "exited" else f"it is {last.status}"
+        raise NotFound(
+            f"service {which} is not running: {state}", resource=service, hint=f"`stack start {service}` starts it"
+        )
+    raise NotFound(
+        f"service {which} has no container", resource=service, hint=f"`stack up -d {service}` creates and starts it"
+    )
+
+
+def count_replicas(observed: ObservedState, services: Iterable[str]) -> dict[str, int]:
+    """Number of containers by service, for those that have any."""
+    counts = {name: len(observed.of_service(name)) for name in services}
+    return {name: count for name, count in counts.items() if count}
+
+
+def short_name(container: Container) -> str:
+    """The name without its project: ``web-1``."""
+    return container.name.removeprefix(f"{container.project}-") or container.name

@@ -1,0 +1,129 @@
+"""The images of this machine: the store, who uses what, names for the screen."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.errors import FileMissing, StackError
+from orchestrator.events import Event
+from orchestrator.record import Record
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from orchestrator.engines.base import Engine
+    from orchestrator.engines.native.images.image import Image
+    from orchestrator.engines.native.images.store import ImageStore
+    from orchestrator.events import Phase, Sink
+
+
+class ImageRow(Record):
+    """One name of one image; `created` is seconds since the epoch, 0 when the image does not say; `size` bytes."""
+
+    repository: str
+    tag: str
+    image_id: str
+    created: float
+    size: int
+    digest: str = ""
+
+
+def open_image_store() -> ImageStore:
+    """Return the native engine's image store."""
+    from orchestrator.engines.native.images.store import ImageStore
+    from orchestrator.engines.native.layout import Layout
+
+    return ImageStore(Layout.from_environment())
+
+
+def find_file(name: str) -> Path:
+    """Return the path of a file that has to be there. Raises FileMissing."""
+    from pathlib import Path
+
+    path = Path(name)
+    if path.exists():
+        return path
+    raise FileMissing(f"no such file: {name}")
+
+
+def list_image_rows(images: Sequence[Image]) -> tuple[ImageRow, ...]:
+    """One row per name; an image without a name has one with ``<none>``."""
+    rows = []
+    for image in images:
+        digest = image.repo_digests[0].partition("@")[2] if image.repo_digests else ""
+        for reference in image.references or ("",):
+            repository, tag = split_reference(reference)
+            rows.append(
+                ImageRow(
+                    repository=repository,
+                    tag=tag,
+                    image_id=image.id,
+                    created=parse_created(image.created),
+                    size=image.size,
+                    digest=digest,
+                )
+            )
+    return tuple(rows)
+
+
+def split_reference(reference: str) -> tuple[str, str]:
+    """Return repository and tag as a person writes them; ``<none>`` for what is not there."""
+    if not reference:
+        return "<none>", "<none>"
+    from orchestrator.engines.native.images.reference import render_familiar
+
+    name, _, _ = render_familiar(reference).partition("@")
+    repository, colon, tag = name.rpartition(":")
+    if not colon or "/" in tag:
+        return name, "<none>" if "@" in reference else "latest"
+    return repository, tag
+
+
+def parse_created(text: str) -> float:
+    """Read an image's RFC 3339 creation time; 0 when there is none."""
+    from datetime import datetime
+
+    try:
+        return datetime.fromisoformat(text).timestamp() if text else 0.0
+    except ValueError:
+        return 0.0
+
+
+def list_used_images(engine: Engine) -> set[str]:
+    """Identifiers of the images that any container of any project uses."""
+    return {one.image_id for name in engine.projects() for one in engine.observe(name).containers if one.image_id}
+
+
+def pull_references(
+    wanted: Sequence[str],
+    fetch: Callable[[str, Callable[[str, dict[str, Any]], None]], object],
+    sink: Sink,
+) -> dict[str, StackError]:
+    """Fetch several images at once; return the failures by reference. `fetch` takes a reference and a progress callback.
+
+    Any other exception is raised after all have ended.
+    """
+    from concurrent.futures import ThreadPoolExecutor
+
+    failures: dict[str, StackError] = {}
+
+    def tell(reference: str, phase: Phase, message: str = "", details: dict[str, Any] | None = None) -> None:
+        event = Event(time=time.time(), kind="operation", subject=reference, action=f"pull {reference}", phase=phase)
+        sink(event.replace(verb="pull image", message=message, details=details or {}))
+
+    def fetch_one(reference: str) -> None:
+        tell(reference, "started")
+        try:
+            fetch(reference, lambda text, details: tell(reference, "progress", text, details))
+        except StackError as error:
+            failures[reference] = error
+            tell(reference, "failed", error.message)
+        else:
+            tell(reference, "done")
+
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        for done in [pool.submit(fetch_one, one) for one in dict.fromkeys(wanted)]:
+            done.result()
+    return failures

@@ -1,0 +1,69 @@
+"""Containers as ``ps`` shows them: fields with Compose's names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from orchestrator.state import Binding, Container
+
+
+def describe_ports(container: Container) -> str:
+    """``0.0.0.0:8080->80/tcp, [::]:8080->80/tcp``; neighbouring ports are written as one range, exposed ones last."""
+    shown = []
+    published = {(one.container_port, one.protocol) for one in container.bindings}
+    for first, last in _group_bindings(container.bindings):
+        host = f"[{first.host_ip}]" if ":" in first.host_ip else first.host_ip
+        outer, inner = _range(first.host_port, last.host_port), _range(first.container_port, last.container_port)
+        shown.append(f"{host}:{outer}->{inner}/{first.protocol}")
+    for text in sorted(str(one) for one in container.config.get("expose") or ()):
+        port, _, protocol = text.partition("/")
+        if "-" in port or (int(port) if port.isdecimal() else 0, protocol or "tcp") not in published:
+            shown.append(f"{port}/{protocol or 'tcp'}")
+    return ", ".join(shown)
+
+
+def publishers(container: Container) -> list[dict[str, Any]]:
+    """The published ports as Compose's JSON has them."""
+    return [
+        {
+            "URL": one.host_ip,
+            "TargetPort": one.container_port,
+            "PublishedPort": one.host_port,
+            "Protocol": one.protocol,
+        }
+        for one in _sorted_bindings(container.bindings)
+    ]
+
+
+def mounts(container: Container) -> list[str]:
+    """Sources of what is mounted: volume names, host paths."""
+    binds = [
+        str(one.get("source"))
+        for one in container.config.get("volumes") or ()
+        if isinstance(one, dict) and one.get("type") == "bind"
+    ]
+    return [*container.volumes.values(), *binds]
+
+
+def _sorted_bindings(bindings: Sequence[Binding]) -> list[Binding]:
+    return sorted(bindings, key=lambda one: (":" in one.host_ip, one.host_ip, one.protocol, one.container_port))
+
+
+def _group_bindings(bindings: Sequence[Binding]) -> list[tuple[Binding, Binding]]:
+    groups: list[tuple[Binding, Binding]] = []
+    for one in _sorted_bindings(bindings):
+        if groups:
+            first, last = groups[-1]
+            follows = (one.host_ip, one.protocol) == (last.host_ip, last.protocol) and (
+                one.host_port - last.host_port == one.container_port - last.container_port == 1
+            )
+            if follows:
+                groups[-1] = (first, one)
+                continue
+        groups.append((one, one))
+    return groups
+
+
+def _range(first: int, last: int) -> str:
+    return str(first) if first == last else f"{first}-{last}"

@@ -1,0 +1,106 @@
+"""Signals, freezing and waiting: what is done to containers directly, without a new goal."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+
+from orchestrator.actions.containers import choose_containers
+from orchestrator.actions.project import Project
+from orchestrator.engines.base import Engine
+from orchestrator.errors import Conflict, EngineError, NotFound, UsageError
+from orchestrator.state import Container
+
+Tell = Callable[[Container, str], None]
+"""Takes a container and a word of progress."""
+
+
+def kill_services(engine: Engine, project: Project, services: Sequence[str], signal: str, tell: Tell) -> int:
+    """Send `signal` to every running container of `services`; return how many there were. Raises UsageError."""
+    name = parse_signal(signal)
+    chosen = [one for one in _chosen(engine, project, services) if one.alive]
+    if not chosen:
+        raise NotFound("no container to kill", operation="kill")
+    for one in chosen:
+        tell(one, "Killing")
+        engine.kill_container(one.id, name)
+        tell(one, "Killed")
+    return len(chosen)
+
+
+def pause_services(engine: Engine, project: Project, services: Sequence[str], tell: Tell, *, paused: bool) -> None:
+    """Freeze or thaw containers; those that are in the wanted state already are left alone, if none was named."""
+    before, after = ("running", "Paused") if paused else ("paused", "Unpaused")
+    for one in _chosen(engine, project, services):
+        if one.status == before:
+            engine.pause_container(one.id, paused=paused)
+            tell(one, after)
+        elif services and not (paused and one.status == "paused"):
+            raise Conflict(
+                f"container {one.name} is {one.status}, not {before}",
+                resource=one.name,
+                operation="pause" if paused else "unpause",
+            )
+
+
+def wait_for_exit(engine: Engine, project: Project, services: Sequence[str], on_exit: Callable[[Container], None]) -> int:
+    """Wait until one container of each service has ended; return the last exit code that is told to `on_exit`."""
+    changed = threading.Event()
+    stop_watching = engine.watch(project.name, lambda _change: changed.set())
+    try:
+        waiting = {one.id for one in _chosen(engine, project, services)}
+        if not waiting:
+            raise NotFound("no container to wait for", operation="wait")
+        code = 0
+        while True:
+            for one in engine.observe(project.name).containers:
+                if one.id in waiting and one.status in ("exited", "dead"):
+                    waiting.discard(one.id)
+                    code = one.exit_code or 0
+                    on_exit(one)
+            if not waiting:
+                return code
+            # The time-out is not a poll: a removed container sends no change, and Ctrl-C wants the main thread awake.
+            changed.wait(timeout=5.0)
+            changed.clear()
+            waiting &= {one.id for one in engine.observe(project.name).containers}
+    finally:
+        stop_watching()
+
+
+def remove_stopped(engine: Engine, containers: Sequence[Container], tell: Tell, *, volumes: bool) -> None:
+    """Remove containers; all are tried, the first failure is raised at the end."""
+    failure: EngineError | None = None
+    for one in containers:
+        tell(one, "Removing")
+        try:
+            engine.remove_container(one.id, volumes=volumes)
+        except EngineError as error:
+            failure = failure or error
+        else:
+            tell(one, "Removed")
+    if failure:
+        raise failure
+
+
+def parse_signal(text: str) -> str:
+    """Return a signal's full name (``SIGHUP``) for ``HUP``, ``SIGHUP``, ``hup`` or ``1``. Raises UsageError."""
+    import signal
+
+    try:
+        if text.isdecimal():
+            return signal.Signals(int(text)).name
+        name = text.upper()
+        return signal.Signals[name if name.startswith("SIG") else f"SIG{name}"].name
+    except (KeyError, ValueError):
+        from orchestrator.actions.names import suggest_names
+
+        known = [one.name for one in signal.Signals]
+        hint = suggest_names(text.upper() if text.upper().startswith("SIG") else f"SIG{text.upper()}", known)
+        raise UsageError(f"there is no signal {text}", hint=hint) from None
+
+
+def _chosen(engine: Engine, project: Project, services: Sequence[str]) -> tuple[Container, ...]:
+    return choose_containers(engine.observe(project.name), services, stack=project.stack)
+
+

@@ -1,0 +1,49 @@
+"""``stack doctor``"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+
+import click
+
+from orchestrator.cli.invocation import Invocation
+from orchestrator.cli.options import format_option, stack_command
+from orchestrator.engines.base import Finding
+from orchestrator.errors import UsageError
+
+_MARKS = {"ok": ("✔", "32"), "warning": ("!", "33"), "missing": ("✘", "31")}
+
+
+@stack_command("doctor")
+@format_option("table or json.")
+@click.pass_obj
+def command(invocation: Invocation, form: str | None) -> int:
+    """Show what this machine has and lacks, and how to get it. Exit code 1 when something needed is missing."""
+    if form not in (None, "table", "json"):
+        raise UsageError(f"--format: there is no format {form}", hint="there are table and json")
+    findings = invocation.engine().diagnose()
+    if form == "json":
+        rows = [{"name": one.name, "state": one.state, "detail": one.detail, "hint": one.hint} for one in findings]
+        sys.stdout.write(json.dumps(rows, indent=2, ensure_ascii=False) + "\n")
+    else:
+        sys.stdout.write(render_findings(findings, colour=invocation.colour(sys.stdout)))
+    return 1 if any(one.state == "missing" for one in findings) else 0
+
+
+def render_findings(findings: Sequence[Finding], *, colour: bool) -> str:
+    """Render findings as aligned lines, each hint below its finding."""
+    width = max((len(one.name) for one in findings), default=0)
+    text = ""
+    for one in findings:
+        mark, shade = _MARKS[one.state]
+        sign = f"\x1b[{shade}m{mark}\x1b[0m" if colour else mark
+        text += f"{sign} {one.name.ljust(width)}  {one.state.ljust(7)}  {one.detail}".rstrip() + "\n"
+        if one.hint and one.state != "ok":
+            text += f"  {' ' * width}  hint: {one.hint}\n"
+    missing = sum(1 for one in findings if one.state == "missing")
+    warnings = sum(1 for one in findings if one.state == "warning")
+    if missing:
+        return text + f"\n{missing} missing, {warnings} to look at\n"
+    return text + ("\neverything needed is here\n" if not warnings else f"\nusable, {warnings} to look at\n")

@@ -1,0 +1,91 @@
+"""``stack ps``"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+
+import click
+
+from orchestrator.actions.containers import choose_containers
+from orchestrator.actions.names import suggest_names
+from orchestrator.cli.containers import describe_container
+from orchestrator.cli.invocation import Invocation
+from orchestrator.cli.options import format_option, services_argument, stack_command
+from orchestrator.errors import UsageError
+
+_HEADER = {
+    "Name": "NAME",
+    "Image": "IMAGE",
+    "Command": "COMMAND",
+    "Service": "SERVICE",
+    "RunningFor": "CREATED",
+    "Status": "STATUS",
+    "Ports": "PORTS",
+}
+
+
+@stack_command("ps")
+@services_argument
+@click.option("-a", "--all", "every", is_flag=True, help="Stopped containers too.")
+@click.option("-q", "--quiet", is_flag=True, help="Only container ids.")
+@click.option("--services", "only_services", is_flag=True, help="Only service names.")
+@click.option("--status", "statuses", multiple=True, metavar="STATUS", help="Only containers with this status.")
+@click.option("--filter", "filters", multiple=True, metavar="status=STATUS", help="Only containers that match.")
+@click.option("--no-trunc", is_flag=True, help="Do not shorten.")
+@click.option("--orphans/--no-orphans", default=True, help="Containers of services that the file no longer has.")
+@format_option()
+@click.pass_obj
+def command(
+    invocation: Invocation,
+    services: tuple[str, ...],
+    every: bool,
+    quiet: bool,
+    only_services: bool,
+    statuses: tuple[str, ...],
+    filters: tuple[str, ...],
+    no_trunc: bool,
+    orphans: bool,
+    form: str | None,
+) -> None:
+    """List the project's containers."""
+    statuses = (*statuses, *(_parse_filter(one) for one in filters))
+    project = invocation.identify()
+    observed = invocation.engine().observe(project.name)
+    containers = choose_containers(
+        observed,
+        services,
+        stack=project.stack,
+        every=every,
+        statuses=statuses,
+        oneoff=every,
+        orphans=orphans,
+    )
+    write = sys.stdout.write
+    if quiet:
+        write("".join(f"{one.id}\n" for one in containers))
+        return
+    if only_services:
+        names = sorted({one.service for one in containers})
+        write("".join(f"{name}\n" for name in names))
+        return
+    now = time.time()
+    rows = [describe_container(one, now, trunc=not no_trunc) for one in containers]
+    if form == "json":
+        write("".join(json.dumps(row, separators=(",", ":"), ensure_ascii=False) + "\n" for row in rows))
+    elif form in (None, "table"):
+        from orchestrator.cli.table import render_table
+
+        write(render_table(list(_HEADER.values()), [[row[name] for name in _HEADER] for row in rows]))
+    else:
+        from orchestrator.cli.template import render_rows
+
+        write(render_rows(form, _HEADER, rows))
+
+
+def _parse_filter(text: str) -> str:
+    name, equals, value = text.partition("=")
+    if not equals or name not in ("status",):
+        raise UsageError(f"--filter: cannot read {text!r}", hint=suggest_names(name, ["status"]) or "write status=running")
+    return value

@@ -1,0 +1,49 @@
+"""``stack pull``"""
+
+from __future__ import annotations
+
+import click
+
+from orchestrator.actions.names import resolve_dependencies, select_services
+from orchestrator.cli.invocation import Invocation
+from orchestrator.cli.options import services_argument, stack_command
+from orchestrator.cli.pulling import pull_with_progress
+
+
+@stack_command("pull")
+@services_argument
+@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+@click.option("--include-deps", is_flag=True, help="Images of the services that they depend on, too.")
+@click.option("--ignore-buildable", is_flag=True, help="Leave out images that can be built.")
+@click.option("--ignore-pull-failures", is_flag=True, help="Go on, and succeed, when an image cannot be fetched.")
+@click.option("--policy", type=click.Choice(["always", "missing"]), help="missing: only what is not here.")
+@click.pass_obj
+def command(
+    invocation: Invocation,
+    services: tuple[str, ...],
+    quiet: bool,
+    include_deps: bool,
+    ignore_buildable: bool,
+    ignore_pull_failures: bool,
+    policy: str | None,
+) -> None:
+    """Fetch the images of services."""
+    project = invocation.load(services)
+    stack = project.stack
+    assert stack is not None
+    names = select_services(services, stack.services, disabled=stack.disabled)
+    if include_deps:
+        names = resolve_dependencies(stack, names)
+    wanted = {}
+    present = invocation.engine().observe(project.name, stack).images if policy == "missing" else {}
+    for name in names:
+        service = stack.services[name]
+        if service.image is None or (ignore_buildable and service.build is not None):
+            continue
+        if policy is None and service.pull_policy in ("never", "build"):
+            continue
+        if present.get(service.image) is None:
+            wanted[service.image] = service.platform
+    pull_with_progress(
+        invocation, tuple(wanted), platforms=wanted, quiet=quiet, ignore_failures=ignore_pull_failures
+    )

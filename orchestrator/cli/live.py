@@ -1,0 +1,104 @@
+"""The live progress display of a terminal. The only module that imports rich."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.cli.wording import Wording, describe_operation
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from orchestrator.events import Event
+
+_MARKS = {"done": ("✔", "green"), "error": ("✘", "red"), "skipped": ("-", "yellow")}
+
+
+class _Row:
+    __slots__ = ("began", "ended", "line")
+
+    def __init__(self, line: Wording, began: float) -> None:
+        self.line = line
+        self.began = began
+        self.ended = 0.0
+
+
+class LiveScreen:
+    """One row per container, network, volume and image, redrawn in place."""
+
+    def __init__(self, title: str, *, colour: bool) -> None:
+        self._title = title
+        self._rows: dict[str, _Row] = {}
+        self._spinner = Spinner("dots")
+        self._console = Console(stderr=True, highlight=False, no_color=not colour, force_terminal=True)
+        self._live = Live(self, console=self._console, refresh_per_second=10, redirect_stdout=False)
+        self._open = False
+
+    def __call__(self, event: Event, /) -> None:
+        """Take an event; the display is redrawn by a thread of rich's."""
+        line = describe_operation(event)
+        if line is None:
+            if event.kind in ("warning", "error") and event.message:
+                self._console.print(f"{event.kind}: {event.message}", markup=False)
+            return
+        if not self._open:
+            self._open = True
+            self._live.start()
+        now = time.monotonic()
+        row = self._rows.get(line.id)
+        if row is None:
+            row = self._rows[line.id] = _Row(line, now)
+        row.line = line
+        row.ended = 0.0 if line.style == "working" else now
+
+    def close(self) -> None:
+        """Draw once more and give the terminal back."""
+        if self._open:
+            self._open = False
+            self._live.stop()
+
+    def __enter__(self) -> LiveScreen:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __rich__(self) -> RenderableType:
+        rows = list(self._rows.values())
+        done = sum(1 for row in rows if row.ended)
+        head = Text(f"[+] {self._title} {done}/{len(rows)}", style="bold")
+        room = max(3, self._console.size.height - 2)
+        # Rows that are at work must stay visible when there are more rows than lines.
+        hidden = max(0, len(rows) - room)
+        if hidden:
+            finished = [row for row in rows if row.ended and row.line.style != "error"][:hidden]
+            rows = [row for row in rows if row not in finished][:room]
+        table = Table.grid(padding=(0, 1), expand=True)
+        for _ in range(2):
+            table.add_column(no_wrap=True)
+        table.add_column(no_wrap=True, ratio=1, overflow="ellipsis")
+        table.add_column(no_wrap=True, justify="right")
+        now = time.monotonic()
+        for row in rows:
+            table.add_row(*self._render_row(row, now))
+        return Group(head, table)
+
+    def _render_row(self, row: _Row, now: float) -> tuple[RenderableType, ...]:
+        line = row.line
+        mark: RenderableType
+        if row.ended:
+            sign, style = _MARKS[line.style]
+            mark = Text(f" {sign}", style=style)
+        else:
+            style, mark = "blue", Group(self._spinner)
+        state = Text(f" {line.text}", style=style)
+        if line.note:
+            state.append(f"  {line.note.splitlines()[0]}", style="dim")
+        return mark, Text(line.id), state, Text(f"{(row.ended or now) - row.began:.1f}s", style="dim blue")

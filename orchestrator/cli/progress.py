@@ -1,0 +1,111 @@
+"""How the progress of a plan is shown: lines, JSON lines, a live display, or not at all. Always on stderr."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from typing import IO, TYPE_CHECKING, Protocol
+
+from orchestrator.cli.wording import describe_operation
+
+if TYPE_CHECKING:
+    from orchestrator.events import Event
+
+
+class Screen(Protocol):
+    """A progress display; also an event sink."""
+
+    def __call__(self, event: Event, /) -> None:
+        """Show one event."""
+
+    def close(self) -> None:
+        """Leave the terminal as it was; idempotent."""
+
+    def __enter__(self) -> Screen: ...
+    def __exit__(self, *_: object) -> None: ...
+
+
+class QuietScreen:
+    """Shows nothing but errors and warnings."""
+
+    def __init__(self, stream: IO[str] | None = None) -> None:
+        self._stream = stream or sys.stderr
+        self._lock = threading.Lock()
+
+    def __call__(self, event: Event, /) -> None:
+        """Show errors and warnings that belong to no operation."""
+        if event.kind in ("warning", "error") and event.message:
+            self._write(_render_message(event))
+
+    def close(self) -> None:
+        """Nothing to leave."""
+
+    def _write(self, line: str) -> None:
+        with self._lock:
+            try:
+                self._stream.write(line + "\n")
+                self._stream.flush()
+            except (BrokenPipeError, ValueError):
+                # Nobody reads the progress any more; the work goes on.
+                self._stream = open(os.devnull, "w")  # noqa: SIM115, PTH123
+
+    def __enter__(self) -> QuietScreen:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class PlainScreen(QuietScreen):
+    """One line per step: `` Container x-web-1  Started``."""
+
+    def __init__(self, stream: IO[str] | None = None) -> None:
+        super().__init__(stream)
+        self._last: dict[str, str] = {}
+
+    def __call__(self, event: Event, /) -> None:
+        """Write a line when an operation changes its state."""
+        line = describe_operation(event)
+        if line is None:
+            super().__call__(event)
+            return
+        text = f" {line.id}  {line.text}"
+        if line.style in ("error", "skipped") and line.note:
+            text += f"  {line.note.splitlines()[0]}"
+        if self._last.get(line.id) != text:
+            self._last[line.id] = text
+            self._write(text)
+
+
+class JsonScreen(QuietScreen):
+    """One JSON object per line, with the operation's cause."""
+
+    def __call__(self, event: Event, /) -> None:
+        """Write the event as JSON."""
+        import json
+
+        data = event.to_json()
+        line = describe_operation(event)
+        if line is not None:
+            data.update({"id": line.id, "text": line.text, "status": line.style.capitalize()})
+        self._write(json.dumps(data, ensure_ascii=False, default=str))
+
+
+def open_screen(progress: str, title: str, *, colour: bool) -> Screen:
+    """Return the display for ``--progress``; auto is live on a terminal and lines elsewhere."""
+    terminal = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+    if progress == "quiet":
+        return QuietScreen()
+    if progress == "json":
+        return JsonScreen()
+    if progress == "tty" or (progress == "auto" and terminal and colour):
+        from orchestrator.cli.live import LiveScreen
+
+        return LiveScreen(title, colour=colour)
+    return PlainScreen()
+
+
+def _render_message(event: Event) -> str:
+    subject = f"{event.subject}: " if event.subject else ""
+    return f"{event.kind}: {subject}{event.message}"

@@ -1,0 +1,43 @@
+"""Times and sizes in the words that Compose users know. Pure."""
+
+from __future__ import annotations
+
+import time
+
+
+def render_duration(seconds: float) -> str:
+    """``5 minutes``, ``About an hour``, ``3 weeks``: one unit, as `docker ps` says it."""
+    whole = int(seconds)
+    minutes, hours = whole // 60, int(seconds / 3600 + 0.5)
+    if whole < 1:
+        return "Less than a second"
+    if whole < 60:
+        return "1 second" if whole == 1 else f"{whole} seconds"
+    if minutes < 60:
+        return "About a minute" if minutes == 1 else f"{minutes} minutes"
+    if hours < 48:
+        return "About an hour" if hours == 1 else f"{hours} hours"
+    for limit, size, unit in ((24 * 7 * 2, 24, "days"), (24 * 30 * 2, 24 * 7, "weeks"), (24 * 365 * 2, 24 * 30, "months")):
+        if hours < limit:
+            return f"{hours // size} {unit}"
+    return f"{int(seconds / 3600 / 24 / 365)} years"
+
+
+def render_size(count: float) -> str:
+    """``12.3MB``: decimal units, four figures at most."""
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if count < 1000 or unit == "TB":
+            return f"{count:.4g}{unit}"
+        count /= 1000
+    return ""
+
+
+def render_moment(moment: float) -> str:
+    """``2026-11-23 11:00:00 +0000 UTC``, in local time, as Compose's JSON has it."""
+    there = time.localtime(moment)
+    return time.strftime("%Y-%m-%d %H:%M:%S %z %Z", there)
+
+
+def shorten(text: str, width: int) -> str:
+    """Cut `text` to `width` characters, the last of them an ellipsis."""
+    return text if len(text) <= width else text[: width - 1] + "…"

@@ -1,0 +1,62 @@
+"""Operations in Compose's words: `` Container quickstart-web-1  Started``."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from orchestrator.events import Event
+
+_WORDS: dict[str, tuple[str, str, str]] = {
+    "create container": ("Container", "Creating", "Created"),
+    "start container": ("Container", "Starting", "Started"),
+    "stop container": ("Container", "Stopping", "Stopped"),
+    "restart container": ("Container", "Restarting", "Started"),
+    "kill container": ("Container", "Killing", "Killed"),
+    "remove container": ("Container", "Removing", "Removed"),
+    "rename container": ("Container", "Renaming", "Renamed"),
+    "create network": ("Network", "Creating", "Created"),
+    "remove network": ("Network", "Removing", "Removed"),
+    "create volume": ("Volume", "Creating", "Created"),
+    "remove volume": ("Volume", "Removing", "Removed"),
+    "pull image": ("Image", "Pulling", "Pulled"),
+    "build image": ("Image", "Building", "Built"),
+    "remove image": ("Image", "Removing", "Removed"),
+    "wait for": ("Service", "Waiting", "Ready"),
+}
+
+_CONDITIONS = {
+    "service_started": "Running",
+    "service_healthy": "Healthy",
+    "service_completed_successfully": "Exited",
+}
+
+
+class Wording(NamedTuple):
+    """One operation as a line: `id` is ``Container x-web-1``, `text` its state in a word, `style` how it goes."""
+
+    id: str
+    text: str
+    style: str
+    """working, done, error or skipped."""
+    note: str = ""
+
+
+def describe_operation(event: Event) -> Wording | None:
+    """Say an operation's event in Compose's words; None for one that is no operation."""
+    if event.kind != "operation":
+        return None
+    kind, doing, done = _WORDS.get(event.verb, (event.verb.split(" ")[-1].capitalize(), event.verb, "Done"))
+    if event.verb == "wait for":
+        done = _CONDITIONS.get(str(event.details.get("condition", "")), done)
+    if event.verb == "create container" and event.details.get("replaces"):
+        doing, done = "Recreate", "Recreated"
+    place = f"{kind} {event.subject}"
+    if event.phase == "failed":
+        return Wording(place, "Error", "error", event.message)
+    if event.phase == "cancelled":
+        return Wording(place, "Not done", "skipped", event.message)
+    if event.phase == "skipped":
+        return Wording(place, "Skipped", "skipped", event.message)
+    if event.phase == "done":
+        return Wording(place, done, "done")
+    return Wording(place, doing, "working", event.message if event.phase == "progress" else "")

@@ -1,0 +1,209 @@
+"""What the loop knows of every container right now, and waiting for a condition on it. Nothing polls: each change is told.
+
+The board is the loop's own picture: operations, exits and probes write to it as they happen, an observation only
+fills in what nobody has written since the observation began.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from orchestrator.errors import StackError
+from orchestrator.model import Condition
+
+if TYPE_CHECKING:
+    from orchestrator.state import Container, HealthStatus, ObservedState
+
+Listener = Callable[["Container | None", "Container | None"], None]
+"""Told (before, after) of every change; None is "not there"."""
+
+
+class ConditionFailed(StackError):
+    """What was waited for can no longer come true. `container` is the culprit, None if the service itself is."""
+
+    code = "dependency-failed"
+
+    def __init__(self, message: str, *, service: str, container: Container | None = None, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.service = service
+        self.container = container
+        self.exit_code = container.exit_code if container else None
+
+
+def judge_condition(
+    condition: Condition, service: str, replicas: Iterable[Container], *, probed: bool, strict: bool = False
+) -> bool:
+    """True when `condition` holds for all of the service's replicas, False while it may still come true.
+
+    `probed` says that the service has a health check. `strict` is ``--wait``: started means that it keeps running, so
+    an exit is a failure. A container that its restart policy will start again ("restarting") is waited for. Raises
+    ConditionFailed as soon as the condition cannot hold any more.
+    """
+    if condition == "service_healthy" and not probed:
+        raise ConditionFailed(
+            f"service {service} has no healthcheck configured",
+            service=service,
+            hint=f"give {service} a healthcheck, or wait for service_started",
+        )
+    verdicts = [_judge_replica(condition, one, strict=strict) for one in replicas]
+    if not verdicts:
+        raise ConditionFailed(f"service {service} has no container", service=service)
+    return all(verdicts)
+
+
+def _judge_replica(condition: Condition, one: Container, *, strict: bool) -> bool:
+    ended = one.status in ("exited", "dead")
+    if condition == "service_started":
+        if ended and strict:
+            raise _failed(one, f"{one.name} exited ({one.exit_code})")
+        return one.status in ("running", "paused") or (not strict and (ended or one.status == "restarting"))
+    if condition == "service_healthy":
+        if ended:
+            raise _failed(one, f"{one.name} exited ({one.exit_code}) before it was healthy")
+        if one.status in ("running", "paused") and one.health == "unhealthy":
+            raise _failed(one, f"{one.name} is unhealthy")
+        return one.status in ("running", "paused") and one.health == "healthy"
+    if ended and one.exit_code != 0:
+        raise _failed(one, f"{one.name} did not complete successfully: exit code {one.exit_code}")
+    return ended
+
+
+def _failed(one: Container, message: str) -> ConditionFailed:
+    return ConditionFailed(message, service=one.service, container=one)
+
+
+class Board:
+    """The live picture of one project's containers. Only for the event loop's own thread."""
+
+    def __init__(self) -> None:
+        self._containers: dict[str, Container] = {}
+        self._written: dict[str, int] = {}
+        self._clock = 0
+        self._checks: dict[str, set[Callable[[], None]]] = {}
+        self.listeners: list[Listener] = []
+        self.on_released: Callable[[], None] = lambda: None
+        self._held: dict[str, int] = {}
+        self.probed: Callable[[str], bool] = lambda _service: False
+
+    def get(self, container_id: str) -> Container | None:
+        """The container as it is known now."""
+        return self._containers.get(container_id)
+
+    def all(self) -> list[Container]:
+        """Every container that is known, in the order of their names."""
+        return sorted(self._containers.values(), key=lambda one: one.name)
+
+    def of_service(self, service: str) -> list[Container]:
+        """The service's replicas; one-off containers are left out."""
+        return [one for one in self._containers.values() if one.service == service and not one.oneoff]
+
+    def find(self, name: str) -> Container | None:
+        """The container with this name."""
+        for one in self._containers.values():
+            if one.name == name:
+                return one
+        return None
+
+    def now(self) -> int:
+        """A mark in the board's own time, to be taken before an observation begins."""
+        return self._clock
+
+    def put(self, container: Container) -> None:
+        """Write what has become of a container."""
+        self._clock += 1
+        self._written[container.id] = self._clock
+        self._store(container)
+
+    def drop(self, container_id: str) -> None:
+        """Forget a container that was removed."""
+        self._clock += 1
+        self._written[container_id] = self._clock
+        before = self._containers.pop(container_id, None)
+        if before is not None:
+            self._tell(before, None)
+
+    def set_health(self, container_id: str, health: HealthStatus | None) -> None:
+        """Write what a probe found."""
+        one = self._containers.get(container_id)
+        if one is not None and one.health != health:
+            self.put(one.replace(health=health))
+
+    def absorb(self, observed: ObservedState, since: int) -> list[Container]:
+        """Take over an observation that began at mark `since`.
+
+        Returns the containers that turn out to have ended although the board has them alive: their end is not written,
+        the caller does that once it knows what follows from it.
+        """
+        ended = []
+        seen = set()
+        for one in observed.containers:
+            seen.add(one.id)
+            known = self._containers.get(one.id)
+            if self._written.get(one.id, 0) > since:
+                continue
+            if known is not None and known.alive and not one.alive:
+                if known.status != "restarting":
+                    ended.append(one)
+                continue
+            if known is not None and known.alive and one.alive and known.health is not None:
+                one = one.replace(health=known.health)
+            if known != one:
+                self._store(one)
+        for gone in [key for key in self._containers if key not in seen and self._written.get(key, 0) <= since]:
+            before = self._containers.pop(gone)
+            self._tell(before, None)
+        return ended
+
+    @contextmanager
+    def hold(self, container_id: str) -> Iterator[None]:
+        """Mark a container whose start is under way: what is heard of its end is dealt with afterwards."""
+        self._held[container_id] = self._held.get(container_id, 0) + 1
+        try:
+            yield
+        finally:
+            self._held[container_id] -= 1
+            if not self._held[container_id]:
+                del self._held[container_id]
+            self.on_released()
+
+    def is_held(self, container_id: str) -> bool:
+        """True while a start of the container is under way."""
+        return container_id in self._held
+
+    async def wait(self, condition: Condition, service: str, *, strict: bool = False) -> None:
+        """Return when `condition` holds for the service. ConditionFailed the moment that it no longer can."""
+        result: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def check() -> None:
+            if result.done():
+                return
+            try:
+                replicas = self.of_service(service)
+                if judge_condition(condition, service, replicas, probed=self.probed(service), strict=strict):
+                    result.set_result(None)
+            except ConditionFailed as failure:
+                result.set_exception(failure)
+
+        checks = self._checks.setdefault(service, set())
+        checks.add(check)
+        try:
+            check()
+            await result
+        finally:
+            checks.discard(check)
+
+    def _store(self, container: Container) -> None:
+        before = self._containers.get(container.id)
+        self._containers[container.id] = container
+        self._tell(before, container)
+
+    def _tell(self, before: Container | None, after: Container | None) -> None:
+        for listener in self.listeners:
+            listener(before, after)
+        about = after or before
+        if about is not None:
+            for check in tuple(self._checks.get(about.service, ())):
+                check()

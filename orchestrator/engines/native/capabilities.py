@@ -1,0 +1,141 @@
+"""What the native engine cannot honour: each such attribute is reported at its line, none is dropped in silence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from orchestrator.errors import Diagnostic, EngineError
+from orchestrator.model import Service, Stack
+from orchestrator.source import Path, render_path
+
+_NOT_YET = "is not supported yet"
+_WINDOWS = "is for Windows containers"
+_ONE_HOST = "has no effect on one host"
+
+_REFUSED: Mapping[Path, str] = {
+    ("cpu_count",): _WINDOWS,
+    ("cpu_percent",): _WINDOWS,
+    ("credential_spec",): _WINDOWS,
+    ("isolation",): _WINDOWS,
+    ("gpus",): _NOT_YET,
+    ("models",): _NOT_YET,
+    ("provider",): _NOT_YET,
+    ("storage_opt",): _NOT_YET,
+    ("use_api_socket",): "asks for the socket of an engine that has none: the native engine is daemonless",
+    ("pre_start",): _NOT_YET,
+    ("post_start",): _NOT_YET,
+    ("pre_stop",): _NOT_YET,
+    ("deploy", "resources", "reservations", "devices"): _NOT_YET,
+    ("deploy", "resources", "reservations", "generic_resources"): _NOT_YET,
+}
+
+_WITHOUT_EFFECT: Mapping[Path, str] = {
+    ("deploy", "mode"): _ONE_HOST,
+    ("deploy", "endpoint_mode"): _ONE_HOST,
+    ("deploy", "placement"): _ONE_HOST,
+    ("deploy", "update_config"): "has no effect yet: changed containers are replaced one after another",
+    ("deploy", "rollback_config"): "has no effect yet",
+    ("deploy", "resources", "reservations", "cpus"): "has no effect on cgroups of this kind: use limits",
+}
+
+_LOG_DRIVERS = ("json-file", "local", "k8s-file", "none")
+_NETWORK_DRIVERS = ("bridge", "default", "macvlan", "ipvlan")
+
+
+def check_stack(stack: Stack) -> Sequence[Diagnostic]:
+    """Every attribute of `stack` that the native engine cannot honour. Pure."""
+    found = [one for name in sorted(stack.services) for one in _check_service(stack, stack.services[name])]
+    found.extend(_check_networks(stack))
+    found.extend(_check_volumes(stack))
+    found.extend(_check_files(stack))
+    return found
+
+
+def _check_service(stack: Stack, service: Service) -> Iterator[Diagnostic]:
+    base: Path = ("services", service.name)
+    for path, reason in _REFUSED.items():
+        if _has(service.config, path):
+            yield _diagnose(stack, base + path, f"{path[-1]} {reason}")
+    for path, reason in _WITHOUT_EFFECT.items():
+        if _has(service.config, path):
+            yield _diagnose(stack, base + path, f"{path[-1]} {reason}", severity="warning")
+    if service.logging.driver not in (None, *_LOG_DRIVERS):
+        yield _diagnose(
+            stack,
+            (*base, "logging", "driver"),
+            f"the native engine has no log driver {service.logging.driver}",
+            hint=f"one of {', '.join(_LOG_DRIVERS)}",
+        )
+    if service.userns_mode not in (None, "", "host"):
+        yield _diagnose(stack, (*base, "userns_mode"), f"userns_mode {service.userns_mode} {_NOT_YET}", hint="host")
+    for index, mount in enumerate(service.volumes):
+        if mount.type in ("npipe", "cluster"):
+            yield _diagnose(stack, (*base, "volumes", index), f"mounts of type {mount.type} {_NOT_YET}")
+    for index, port in enumerate(service.ports):
+        if port.protocol not in ("tcp", "udp"):
+            yield _diagnose(stack, (*base, "ports", index), f"publishing {port.protocol} ports {_NOT_YET}")
+
+
+def _check_networks(stack: Stack) -> Iterator[Diagnostic]:
+    for key in sorted(stack.networks):
+        network = stack.networks[key]
+        if network.external:
+            continue
+        if network.driver not in (None, "", *_NETWORK_DRIVERS):
+            yield _diagnose(
+                stack,
+                ("networks", key, "driver"),
+                f"the native engine has no network driver {network.driver}",
+                hint="bridge, macvlan or ipvlan",
+            )
+        elif network.driver in (None, "", "bridge", "default"):
+            yield from _check_bridge_options(stack, key, network.driver_opts)
+        if network.ipam_driver not in (None, "", "default"):
+            yield _diagnose(stack, ("networks", key, "ipam", "driver"), f"no IPAM driver {network.ipam_driver}")
+
+
+def _check_bridge_options(stack: Stack, key: str, options: Mapping[str, str]) -> Iterator[Diagnostic]:
+    from orchestrator.engines.native.bridge_options import parse_bridge_options
+
+    try:
+        parse_bridge_options({name: str(value) for name, value in options.items()})
+    except EngineError as error:
+        yield _diagnose(stack, ("networks", key, "driver_opts"), error.message, hint=error.hint)
+
+
+def _check_volumes(stack: Stack) -> Iterator[Diagnostic]:
+    for key in sorted(stack.volumes):
+        volume = stack.volumes[key]
+        if not volume.external and volume.driver not in (None, "", "local", "default"):
+            message = f"the native engine has no volume driver {volume.driver}"
+            yield _diagnose(stack, ("volumes", key, "driver"), message, hint="local")
+
+
+def _check_files(stack: Stack) -> Iterator[Diagnostic]:
+    for kind, sources in (("secrets", stack.secrets), ("configs", stack.configs)):
+        used = {one.source for service in stack.services.values() for one in getattr(service, kind)}
+        for key in sorted(used & sources.keys()):
+            if sources[key].external:
+                hint = "use file, environment or content"
+                yield _diagnose(stack, (kind, key), f"external {kind} {_NOT_YET.replace('is', 'are')}", hint=hint)
+
+
+def _has(config: Mapping[str, Any], path: Path) -> bool:
+    value: Any = config
+    for part in path:
+        if not isinstance(value, Mapping) or part not in value:
+            return False
+        value = value[part]
+    return value not in (None, "", [], {})
+
+
+def _diagnose(stack: Stack, path: Path, message: str, *, hint: str = "", severity: Any = "error") -> Diagnostic:
+    return Diagnostic(
+        code="unsupported-by-engine",
+        message=message,
+        location=stack.sources.locate(path),
+        path=render_path(path),
+        hint=hint,
+        severity=severity,
+    )

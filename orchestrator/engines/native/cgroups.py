@@ -1,0 +1,199 @@
+"""Control groups: what this host can limit, where a container's group is, what it uses, removing what is left over.
+
+The cgroupfs layout: a container's group is ``/stack[-TAG]/ID`` in every hierarchy. The runtime makes it and writes the limits.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import Final, Literal
+
+from orchestrator.record import Record
+
+_ROOT: Final = "/sys/fs/cgroup"
+_V1_CONTROLLERS: Final = ("blkio", "cpu", "cpuacct", "cpuset", "devices", "freezer", "hugetlb", "memory", "pids")
+
+CgroupMode = Literal["v2", "hybrid", "v1", "none"]
+
+
+class CgroupFacts(Record):
+    """What control groups this host has.
+
+    `controllers` can be used for containers (v2 names ``io`` and ``cpu``; v1 names ``blkio`` and ``cpu``, both under
+    ``io`` and ``cpu`` here). `swap` says that memory plus swap can be limited. `stray` says that a hybrid host keeps
+    controllers in its v2 part, which crun refuses.
+    """
+
+    mode: CgroupMode
+    controllers: frozenset[str]
+    swap: bool = False
+    stray: bool = False
+
+
+def observe_cgroups() -> CgroupFacts:
+    """Look at ``/sys/fs/cgroup``. Cheap enough to do in every command."""
+    controllers = _read(f"{_ROOT}/cgroup.controllers")
+    if controllers is not None:
+        found = frozenset(controllers.split())
+        # The root group has no memory.swap.max; whether the kernel counts swap shows in any child.
+        return CgroupFacts(mode="v2", controllers=found, swap="memory" in found and os.path.exists("/proc/swaps"))  # noqa: PTH110
+    names = []
+    for name in _V1_CONTROLLERS:
+        if os.path.exists(f"{_ROOT}/{name}/cgroup.procs"):  # noqa: PTH110
+            names.append("io" if name == "blkio" else name)
+    stray = _read(f"{_ROOT}/unified/cgroup.controllers")
+    swap = os.path.exists(f"{_ROOT}/memory/memory.memsw.limit_in_bytes")  # noqa: PTH110
+    if not names:
+        return CgroupFacts(mode="none", controllers=frozenset())
+    return CgroupFacts(
+        mode="v1" if stray is None else "hybrid",
+        controllers=frozenset(names),
+        swap=swap,
+        stray=bool(stray and stray.strip()),
+    )
+
+
+def render_cgroups_path(tag: str, container_id: str, parent: str | None = None) -> str:
+    """The OCI ``cgroupsPath`` of a container; `tag` is the layout's, `parent` the service's ``cgroup_parent``."""
+    above = parent.strip("/") if parent else (f"stack-{tag}" if tag else "stack")
+    return f"/{above}/{container_id}"
+
+
+def list_cgroup_folders(path: str) -> list[str]:
+    """The existing folders of the group `path`, one on a v2 host, one for each hierarchy on a v1 host."""
+    return [one for one in _candidates(path) if os.path.isdir(one)]  # noqa: PTH112
+
+
+def _candidates(path: str) -> Iterator[str]:
+    if os.path.exists(f"{_ROOT}/cgroup.controllers"):  # noqa: PTH110
+        yield _ROOT + path
+        return
+    try:
+        names = os.listdir(_ROOT)  # noqa: PTH208
+    except OSError:
+        return
+    for name in names:
+        # cpu -> cpu,cpuacct and the like are links to the same hierarchy.
+        if not os.path.islink(f"{_ROOT}/{name}"):  # noqa: PTH114
+            yield f"{_ROOT}/{name}{path}"
+
+
+def remove_cgroup(path: str) -> bool:
+    """Remove the group `path` and the groups below it, in every hierarchy. False when a process is still in one."""
+    clean = True
+    for folder in list_cgroup_folders(path):
+        for current, names, _files in os.walk(folder, topdown=False):
+            for name in names:
+                clean &= _remove_folder(f"{current}/{name}")
+        clean &= _remove_folder(folder)
+    return clean
+
+
+def remove_empty_parent(tag: str) -> None:
+    """Remove the engine's own parent group if it is empty."""
+    above = render_cgroups_path(tag, "").rstrip("/")
+    for folder in list_cgroup_folders(above):
+        _remove_folder(folder)
+
+
+def _remove_folder(folder: str) -> bool:
+    try:
+        os.rmdir(folder)  # noqa: PTH106
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
+def list_processes(path: str) -> list[int]:
+    """The pids of every process in the group `path` and below."""
+    pids: set[int] = set()
+    for folder in list_cgroup_folders(path):
+        for current, _names, files in os.walk(folder):
+            if "cgroup.procs" in files:
+                pids.update(int(one) for one in (_read(f"{current}/cgroup.procs") or "").split())
+    return sorted(pids)
+
+
+class Usage(Record):
+    """What a container uses now. Memory in bytes without the reclaimable file cache, CPU time in seconds, I/O in bytes.
+
+    A limit of None is no limit; a figure of None is one that the host does not count.
+    """
+
+    memory: int | None = None
+    memory_limit: int | None = None
+    cpu_seconds: float | None = None
+    pids: int | None = None
+    pids_limit: int | None = None
+    read_bytes: int | None = None
+    written_bytes: int | None = None
+
+
+def read_usage(path: str) -> Usage:
+    """Read the counters of the group `path`; all None when it is gone."""
+    if os.path.exists(f"{_ROOT}/cgroup.controllers"):  # noqa: PTH110
+        return _read_usage_v2(_ROOT + path)
+    return _read_usage_v1(path)
+
+
+def _read_usage_v2(folder: str) -> Usage:
+    memory, stat = _number(f"{folder}/memory.current"), _table(f"{folder}/memory.stat")
+    usage = _table(f"{folder}/cpu.stat").get("usage_usec")
+    moved = [dict(part.split("=") for part in line.split()[1:]) for line in (_read(f"{folder}/io.stat") or "").splitlines()]
+    counted = bool(moved) or os.path.exists(f"{folder}/io.stat")  # noqa: PTH110
+    return Usage(
+        memory=None if memory is None else max(0, memory - stat.get("inactive_file", 0)),
+        memory_limit=_number(f"{folder}/memory.max"),
+        cpu_seconds=None if usage is None else usage / 1e6,
+        pids=_number(f"{folder}/pids.current"),
+        pids_limit=_number(f"{folder}/pids.max"),
+        read_bytes=sum(int(one.get("rbytes", 0)) for one in moved) if counted else None,
+        written_bytes=sum(int(one.get("wbytes", 0)) for one in moved) if counted else None,
+    )
+
+
+_UNLIMITED_V1: Final = 1 << 60
+
+
+def _read_usage_v1(path: str) -> Usage:
+    memory = _number(f"{_ROOT}/memory{path}/memory.usage_in_bytes")
+    cache = _table(f"{_ROOT}/memory{path}/memory.stat").get("total_inactive_file", 0)
+    limit = _number(f"{_ROOT}/memory{path}/memory.limit_in_bytes")
+    usage = _number(f"{_ROOT}/cpuacct{path}/cpuacct.usage")
+    read = written = None
+    text = _read(f"{_ROOT}/blkio{path}/blkio.throttle.io_service_bytes")
+    if text is not None:
+        rows = [line.split() for line in text.splitlines()]
+        read = sum(int(row[2]) for row in rows if len(row) == 3 and row[1] == "Read")
+        written = sum(int(row[2]) for row in rows if len(row) == 3 and row[1] == "Write")
+    return Usage(
+        memory=None if memory is None else max(0, memory - cache),
+        memory_limit=None if limit is None or limit >= _UNLIMITED_V1 else limit,
+        cpu_seconds=None if usage is None else usage / 1e9,
+        pids=_number(f"{_ROOT}/pids{path}/pids.current"),
+        pids_limit=_number(f"{_ROOT}/pids{path}/pids.max"),
+        read_bytes=read,
+        written_bytes=written,
+    )
+
+
+def _read(path: str) -> str | None:
+    try:
+        with open(path) as file:  # noqa: PTH123
+            return file.read()
+    except OSError:
+        return None
+
+
+def _number(path: str) -> int | None:
+    text = (_read(path) or "").strip()
+    return int(text) if text.isdigit() else None
+
+
+def _table(path: str) -> Mapping[str, int]:
+    rows = (line.split() for line in (_read(path) or "").splitlines())
+    return MappingProxyType({row[0]: int(row[1]) for row in rows if len(row) == 2 and row[1].lstrip("-").isdigit()})

@@ -1,0 +1,102 @@
+"""What a failed operation tells the user: which service, its exit code, and the last lines of its log."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.errors import EngineError, StackError
+from orchestrator.events import Event
+from orchestrator.executor import resolve_service_name
+from orchestrator.plan import StartContainer
+from orchestrator.record import Record
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from orchestrator.conditions import Board
+    from orchestrator.engines.base import Engine
+    from orchestrator.plan import Operation
+    from orchestrator.state import Container
+    from orchestrator.workers import Workers
+
+LOG_LINES = 10
+"""How much of a failed container's log is shown."""
+
+
+class Failure(Record):
+    """One failure, as the command shows it. `log` is the end of the container's output if it is a container's fault."""
+
+    code: str
+    message: str
+    hint: str = ""
+    subject: str = ""
+    service: str = ""
+    operation: str = ""
+    container: str = ""
+    exit_code: int | None = None
+    log: tuple[str, ...] = ()
+    rendered: str = ""
+    """The diagnostics with their places, where the error carries any; otherwise empty."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data; unset fields are left out."""
+        data = {key: value for key, value in self.__dict__.items() if value not in ("", None, ())}
+        return {**data, "log": list(self.log)} if self.log else data
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Failure:
+        """The reverse of :meth:`to_json`."""
+        fields = {name: value for name, value in data.items() if name in cls._names}
+        return cls(**{**fields, "log": tuple(data.get("log", ()))})
+
+    def to_event(self, now: float) -> Event:
+        """The failure as an event of kind error."""
+        details = {key: value for key, value in self.to_json().items() if key not in ("message", "subject", "service")}
+        return Event(
+            time=now,
+            kind="error",
+            subject=self.subject,
+            action=self.operation,
+            message=self.message,
+            service=self.service,
+            details=details,
+        )
+
+
+async def describe_failure(
+    error: StackError, operation: Operation | None, engine: Engine, board: Board, workers: Workers
+) -> Failure:
+    """Put together what is known about `error`; reads the culprit's log."""
+    container: Container | None = getattr(error, "container", None)
+    if container is None and isinstance(operation, StartContainer):
+        container = board.find(operation.container_name)
+    exit_code = getattr(error, "exit_code", None)
+    lines: tuple[str, ...] = ()
+    if container is not None:
+        ended = container.status in ("exited", "dead")
+        if exit_code is None and ended:
+            exit_code = container.exit_code
+        lines = await _read_tail(engine, container, workers)
+    service = container.service if container else resolve_service_name(operation) if operation else ""
+    return Failure(
+        code=error.code,
+        message=error.message,
+        hint=error.hint,
+        subject=container.name if container else operation.subject if operation else "",
+        service=service or str(getattr(error, "service", "")),
+        operation=operation.id if operation else "",
+        container=container.name if container else "",
+        exit_code=exit_code,
+        log=lines,
+        rendered=error.render() if error.diagnostics else "",
+    )
+
+
+async def _read_tail(engine: Engine, container: Container, workers: Workers) -> tuple[str, ...]:
+    def read() -> tuple[str, ...]:
+        return tuple(line.text for line in engine.read_logs((container,), tail=LOG_LINES))
+
+    try:
+        return await workers.run("work", read)
+    except EngineError:
+        return ()

@@ -1,0 +1,127 @@
+"""The dependency graph of services: order, cycles, reach. Plain dictionaries, because it stands on the road of `up`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from heapq import heapify, heappop, heappush
+from typing import TYPE_CHECKING
+
+from orchestrator.errors import Diagnostic, ModelError
+from orchestrator.model import Dependency
+
+if TYPE_CHECKING:
+    from orchestrator.model import Service
+    from orchestrator.source import SourceMap
+
+
+def shared_services(service: Service) -> tuple[str, ...]:
+    """Services whose containers this one's are built upon: namespaces (``network_mode``, ``ipc``, ``pid``) and
+    ``volumes_from``. They have to exist first, and a new one of theirs asks for a new one of this."""
+    found = set(namespace_services(service))
+    for entry in service.volumes_from:
+        if not entry.startswith("container:"):
+            found.add(entry.partition(":")[0])
+    return tuple(sorted(found))
+
+
+def namespace_services(service: Service) -> tuple[str, ...]:
+    """Services whose namespaces this one joins."""
+    modes = (service.network_mode, service.ipc, service.pid)
+    return tuple(sorted({mode.partition(":")[2] for mode in modes if mode and mode.startswith("service:")}))
+
+
+def resolve_dependencies(service: Service) -> dict[str, Dependency]:
+    """Return what `service` depends on, by name: ``depends_on`` and what links, namespaces and volumes_from imply."""
+    found = dict(service.depends_on)
+    for name in namespace_services(service):
+        found.setdefault(name, Dependency(service=name, restart=True))
+    for link in service.links:
+        name = link.partition(":")[0]
+        found.setdefault(name, Dependency(service=name, restart=True))
+    for name in shared_services(service):
+        found.setdefault(name, Dependency(service=name))
+    return dict(sorted(found.items()))
+
+
+class Graph:
+    """Names and what each of them needs. Names that are needed and not there themselves are left out."""
+
+    def __init__(self, needs: Mapping[str, Iterable[str]]) -> None:
+        self.needs: dict[str, tuple[str, ...]] = {
+            name: tuple(sorted({one for one in needs[name] if one in needs})) for name in sorted(needs)
+        }
+        self.needed_by: dict[str, list[str]] = {name: [] for name in self.needs}
+        for name, wanted in self.needs.items():
+            for one in wanted:
+                self.needed_by[one].append(name)
+
+    @classmethod
+    def of_services(cls, services: Mapping[str, Service]) -> Graph:
+        """The graph of a stack's services."""
+        return cls({name: resolve_dependencies(service) for name, service in services.items()})
+
+    def order(self) -> tuple[str, ...]:
+        """Every name after all that it needs, alphabetically where that leaves a choice. ModelError on a cycle."""
+        waiting = {name: len(wanted) for name, wanted in self.needs.items()}
+        ready = [name for name, count in waiting.items() if count == 0]
+        heapify(ready)
+        ordered: list[str] = []
+        while ready:
+            name = heappop(ready)
+            ordered.append(name)
+            for dependent in self.needed_by[name]:
+                waiting[dependent] -= 1
+                if waiting[dependent] == 0:
+                    heappush(ready, dependent)
+        if len(ordered) < len(self.needs):
+            raise ModelError([describe_cycle(self.find_cycle())])
+        return tuple(ordered)
+
+    def find_cycle(self) -> tuple[str, ...]:
+        """Return one shortest cycle through the first name that is on any (``("a", "b", "a")``), or () without one."""
+        for start in self.needs:
+            came_from: dict[str, str] = {}
+            queue = [start]
+            for name in queue:
+                for wanted in self.needs[name]:
+                    if wanted == start:
+                        back = [start, name]
+                        while name != start:
+                            name = came_from[name]
+                            back.append(name)
+                        return tuple(reversed(back))
+                    if wanted not in came_from:
+                        came_from[wanted] = name
+                        queue.append(wanted)
+        return ()
+
+    def dependencies(self, names: Iterable[str]) -> tuple[str, ...]:
+        """Return everything that `names` need, directly or not, without `names` themselves; sorted."""
+        return self._reach(names, self.needs)
+
+    def dependents(self, names: Iterable[str]) -> tuple[str, ...]:
+        """Return everything that needs `names`, directly or not, without `names` themselves; sorted."""
+        return self._reach(names, self.needed_by)
+
+    def _reach(self, names: Iterable[str], edges: Mapping[str, Iterable[str]]) -> tuple[str, ...]:
+        start = set(names)
+        seen = set(start)
+        queue = sorted(start)
+        for name in queue:
+            fresh = [one for one in edges.get(name, ()) if one not in seen]
+            seen.update(fresh)
+            queue.extend(fresh)
+        return tuple(sorted(seen - start))
+
+
+def describe_cycle(cycle: tuple[str, ...], sources: SourceMap | None = None) -> Diagnostic:
+    """The diagnostic of a dependency cycle, at the ``depends_on`` that opens it."""
+    first, second = cycle[0], cycle[1]
+    path = ("services", first, "depends_on", second)
+    return Diagnostic(
+        "dependency-cycle",
+        f"services need each other in a circle: {' -> '.join(cycle)}",
+        location=sources.locate(path) if sources is not None else None,
+        path=f"services.{first}.depends_on.{second}",
+        hint="take one of these dependencies away",
+    )

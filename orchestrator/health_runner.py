@@ -1,0 +1,159 @@
+"""Runs the health checks of the containers that run: one task each, asleep until its next probe is due.
+
+When to probe and what the results mean is decided in :mod:`orchestrator.health`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.conditions import Board
+from orchestrator.engines.base import ExecRequest
+from orchestrator.errors import EngineError
+from orchestrator.events import Event, Sink
+from orchestrator.health import Check, Health, ProbeResult, begin_health, record_probe, resume_health
+from orchestrator.workers import Workers
+
+if TYPE_CHECKING:
+    from orchestrator.engines.base import Engine
+    from orchestrator.state import Container, HealthStatus
+
+KEPT_RESULTS = 5
+"""Probe results that are kept for each container, as the Docker Engine API has it."""
+
+
+class HealthRunner:
+    """Follows the board: a container with a health check is probed from its start to its end."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        board: Board,
+        workers: Workers,
+        emit: Sink,
+        clock: Callable[[], float],
+        find_check: Callable[[str], Check | None],
+    ) -> None:
+        self._engine = engine
+        self._board = board
+        self._workers = workers
+        self._emit = emit
+        self._clock = clock
+        self._find_check = find_check
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._results: dict[str, deque[ProbeResult]] = {}
+        self._health: dict[str, Health] = {}
+        board.listeners.append(self._follow)
+
+    def history(self, container_id: str) -> dict[str, Any] | None:
+        """Status, failing streak, next probe and the last results of a container; None for one that is not probed."""
+        health = self._health.get(container_id)
+        if health is None:
+            return None
+        log = [
+            {"start": one.started_at, "end": one.finished_at, "success": one.success, "output": one.output}
+            for one in self._results.get(container_id, ())
+        ]
+        streak = health.failing_streak
+        return {"status": health.status, "failing_streak": streak, "next_at": health.next_at, "log": log}
+
+    def stop(self) -> None:
+        """End every probe."""
+        for task in self._tasks.values():
+            task.cancel()
+        self._tasks.clear()
+
+    def refresh(self) -> None:
+        """Take up checks that a new goal has brought for containers that run already."""
+        for one in self._board.all():
+            if one.status == "running" and one.id not in self._tasks:
+                self._begin(one)
+
+    def _follow(self, before: Container | None, after: Container | None) -> None:
+        if after is not None and after.status == "running":
+            if after.id not in self._tasks:
+                self._begin(after)
+            return
+        gone = after or before
+        if gone is not None and (after is None or after.status != "paused"):
+            task = self._tasks.pop(gone.id, None)
+            if task is not None:
+                task.cancel()
+            if after is None:
+                self._results.pop(gone.id, None)
+                self._health.pop(gone.id, None)
+
+    def _begin(self, container: Container) -> None:
+        check = self._find_check(container.service)
+        if check is None or container.oneoff:
+            return
+        self._tasks[container.id] = asyncio.get_running_loop().create_task(self._probe(container, check))
+
+    async def _probe(self, container: Container, check: Check) -> None:
+        started_at = container.started_at
+        if container.health is None:
+            health = begin_health(check, started_at)
+        else:
+            health = resume_health(check, container.health, started_at, self._clock())
+        self._results[container.id] = deque(maxlen=KEPT_RESULTS)
+        self._health[container.id] = health
+        if container.health is None:
+            await asyncio.sleep(0)
+            await self._change(container, health.status, None)
+        while True:
+            await asyncio.sleep(max(0.0, health.next_at - self._clock()))
+            if (now := self._board.get(container.id)) is None:
+                return
+            if now.status == "paused":
+                health = health.replace(next_at=self._clock() + check.interval)
+                continue
+            result = await self._run(now, check)
+            before, health = health, record_probe(check, health, result, started_at)
+            self._results[container.id].append(result)
+            self._health[container.id] = health
+            if before.status != health.status:
+                await self._change(container, health.status, result)
+
+    async def _run(self, container: Container, check: Check) -> ProbeResult:
+        if check.test[0] == "CMD-SHELL":
+            command: tuple[str, ...] = ("/bin/sh", "-c", *check.test[1:])
+        else:
+            command = check.test[1:]
+        request = ExecRequest(command=command)
+        begun = self._clock()
+        try:
+            call = lambda: self._engine.exec_captured(container, request, timeout=check.timeout)  # noqa: E731
+            result = await self._workers.run("probe", call)
+            success, output = result.exit_code == 0, result.output
+            if result.timed_out:
+                output += f"health check exceeded its timeout of {check.timeout:g} s"
+        except EngineError as error:
+            success, output = False, error.message
+        return ProbeResult(started_at=begun, finished_at=self._clock(), success=success, output=output)
+
+    async def _change(self, container: Container, status: HealthStatus, result: ProbeResult | None) -> None:
+        now = self._board.get(container.id)
+        if now is None or not now.alive:
+            return
+        self._board.set_health(container.id, status)
+        output = result.output.strip() if result else ""
+        self._emit(
+            Event(
+                time=self._clock(),
+                kind="health",
+                subject=now.name,
+                action=status,
+                service=now.service,
+                message=output if status == "unhealthy" else "",
+                details={"container_id": now.id},
+            )
+        )
+        try:
+            await self._workers.run("probe", lambda: self._engine.record_health(container.id, status))
+        except EngineError as error:
+            now = self._board.get(container.id)
+            if now is not None and now.alive:
+                self._emit(Event(time=self._clock(), kind="warning", subject=now.name, message=error.message))

@@ -1,0 +1,348 @@
+"""The control loop of one project: observe -> reconcile -> execute -> wait for a change -> again.
+
+Everything that happens comes in as an event: a new goal, the end of a container, a probe's finding, a timer that is due.
+Between events nothing runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.conditions import Board, ConditionFailed
+from orchestrator.errors import EngineError, StackError
+from orchestrator.events import Event, Sink
+from orchestrator.executor import Execution, PlanOutcome, Progress
+from orchestrator.failures import Failure, describe_failure
+from orchestrator.goal import Goal, merge_goals
+from orchestrator.health import Check, resolve_check
+from orchestrator.health_runner import HealthRunner
+from orchestrator.model import Condition, RestartPolicy, Service
+from orchestrator.perform import Performer
+from orchestrator.plan import Operation, Plan
+from orchestrator.reconcile import reconcile
+from orchestrator.record import Record
+from orchestrator.restarting import Restarter
+from orchestrator.tending import Tender
+from orchestrator.workers import Workers
+
+if TYPE_CHECKING:
+    from orchestrator.engines.base import Engine
+    from orchestrator.state import ObservedState
+
+PASSES = 4
+"""How often one goal is planned before the loop admits that the plans do not lead there."""
+
+
+class Settled(Record):
+    """How a goal ended: reached, or given up with `failures`."""
+
+    converged: bool
+    failures: tuple[Failure, ...] = ()
+
+
+class Loop:
+    """Converges one project to its goal and keeps it there. Lives on one event loop; `emit` is called on it."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        project: str,
+        emit: Sink,
+        *,
+        on_settled: Callable[[Settled], None],
+        on_idle: Callable[[], None],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.engine = engine
+        self.project = project
+        self.goal: Goal | None = None
+        self._emit = emit
+        self._clock = clock
+        self._on_settled = on_settled
+        self._on_idle = on_idle
+        self._services: dict[str, Service] = {}
+        self._observed: ObservedState | None = None
+        self._fresh = False
+        self._reached = True
+        self._wake = asyncio.Event()
+        self._execution: Execution | None = None
+        self._performer: Performer | None = None
+        self._waiting: asyncio.Task[None] | None = None
+        self._leaving = False
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._last: Settled | None = None
+        self.workers = Workers()
+        self.board = Board()
+        self.board.probed = lambda service: self._find_check(service) is not None
+        self.health = HealthRunner(engine, self.board, self.workers, emit, clock, self._find_check)
+        self.restarter = Restarter(
+            engine, self.board, self.workers, emit, clock, self._find_policy, self._check_idle
+        )
+        self.tender = Tender(self.board, self.restarter, emit, clock, self._observe, self._after_exits)
+
+    def submit(self, goal: Goal) -> None:
+        """Edit the goal: what runs of the old plan comes to its end, what is pending is dropped."""
+        if self.goal is not None and not self._reached:
+            goal = merge_goals(self.goal, goal)
+        self._take(goal)
+        self._fresh, self._reached = True, False
+        if self._execution is not None:
+            self._execution.drop_pending("the goal was changed")
+        if self._waiting is not None:
+            self._waiting.cancel()
+        if goal.stop_timeout == 0 and self._performer is not None:
+            for container_id in tuple(self._performer.stopping):
+                self._spawn(self.workers.run("work", lambda key=container_id: self.engine.kill_container(key)))  # type: ignore[misc]
+        self._wake.set()
+
+    def adopt(self, goal: Goal) -> None:
+        """Take over a goal that was reached before: supervise, and change nothing."""
+        self._take(goal)
+        self._wake.set()
+
+    def stop(self) -> None:
+        """End supervision; running operations come to their end, containers go on."""
+        self._leaving = True
+        if self._execution is not None:
+            self._execution.drop_pending("the supervisor is stepping down")
+        if self._waiting is not None:
+            self._waiting.cancel()
+        self._wake.set()
+
+    @property
+    def idle(self) -> bool:
+        """True when nothing is left to supervise and nothing is to be done."""
+        busy = self._fresh or self._execution is not None or self._waiting is not None or self._wake.is_set()
+        return not (busy or len(self.restarter) or self.tender.busy or any(one.alive for one in self.board.all()))
+
+    async def run(self) -> None:
+        """Run until :meth:`stop`."""
+        end_watch = None
+        tending = asyncio.create_task(self.tender.run())
+        try:
+            while not self._leaving:
+                await self._wake.wait()
+                self._wake.clear()
+                if end_watch is None and self.goal is not None:
+                    end_watch = await self._begin()
+                if self._fresh and not self._leaving:
+                    self._fresh = False
+                    await self._converge_or_tell()
+                self._check_idle()
+        finally:
+            tending.cancel()
+            self.restarter.stop()
+            self.health.stop()
+            if end_watch is not None:
+                end_watch()
+            self.workers.rest()
+
+    async def _begin(self) -> Callable[[], None]:
+        hear = asyncio.get_running_loop().call_soon_threadsafe
+        end_watch = await self.workers.run(
+            "work", lambda: self.engine.watch(self.project, lambda change: hear(self.tender.notice, change))
+        )
+        if not self._fresh and self.goal is not None:
+            self._serve(self.goal)
+            await self.tender.adopt(self.goal.issued_at)
+        return end_watch
+
+    def _take(self, goal: Goal) -> None:
+        self.goal = goal
+        self._services.update(goal.stack.services)
+
+    def _serve(self, goal: Goal) -> None:
+        self.engine.serve(goal.stack, asyncio.get_running_loop())
+
+    async def _observe(self, goal: Goal | None = None) -> ObservedState:
+        stack = goal.stack if goal else None
+        observed = await self.workers.run("work", lambda: self.engine.observe(self.project, stack))
+        if stack is not None:
+            self._observed = observed
+        return observed
+
+    async def _converge_or_tell(self) -> None:
+        goal = self.goal
+        assert goal is not None
+        try:
+            settled = await self._converge(goal)
+        except StackError as error:
+            settled = Settled(converged=False, failures=(await self._report(error, None),))
+        if settled is None or self._fresh or self._leaving:
+            return
+        self._last = settled
+        self._reached = True
+        if settled.converged:
+            self._emit(Event(time=self._clock(), kind="converged", subject=self.project))
+        self._on_settled(settled)
+
+    async def _converge(self, goal: Goal) -> Settled | None:
+        """Return how it ended, or None when another goal cut in."""
+        self._serve(goal)
+        await self._calm(goal)
+        before: set[str] = set()
+        for _attempt in range(PASSES):
+            since = self.board.now()
+            observed = await self._observe(goal)
+            self.tender.absorb(observed, since)
+            self.health.refresh()
+            plan = reconcile(goal, observed, now=self._clock())
+            if not before:
+                self._warn(plan)
+            if not plan:
+                return await self._await_wanted(goal)
+            ids = {one.id for one in plan}
+            if ids <= before:
+                break
+            before |= ids
+            outcome, failures = await self._execute(goal, plan)
+            if outcome.dropped or self._fresh or self._leaving:
+                return None
+            if outcome.failed:
+                return Settled(converged=False, failures=failures)
+        raise EngineError(
+            f"{', '.join(sorted(before))} succeeded and changed nothing", resource=self.project, operation="converge"
+        )
+
+    async def _calm(self, goal: Goal) -> None:
+        """Drop restart timers of what is not to run, and have it remembered that the user wants it so."""
+        for one in self.board.all():
+            want = "absent" if goal.down else goal.wants.get(one.service, "untouched")
+            if one.status == "restarting" and want in ("stopped", "absent"):
+                self.restarter.cancel(one.id)
+                await self.workers.run(
+                    "stop", lambda key=one.id: self.engine.stop_container(key, timeout=0, hold=True)  # type: ignore[misc]
+                )
+
+    async def _execute(self, goal: Goal, plan: Plan) -> tuple[PlanOutcome, tuple[Failure, ...]]:
+        performer = Performer(self.engine, goal.stack, self.board, self.workers, self._emit, self._clock)
+        reports: list[asyncio.Task[Failure]] = []
+
+        async def perform(operation: Operation, progress: Progress) -> None:
+            try:
+                await performer(operation, progress)
+            except StackError as error:
+                reports.append(self._spawn(self._report(error, operation)))
+                raise
+
+        self._performer, self._execution = performer, Execution(plan, perform, self._emit, clock=self._clock)
+        try:
+            with self.tender.expecting(plan) as expected:
+                outcome = await self._execution.run()
+                expected.update(outcome.succeeded)
+        finally:
+            self._performer = self._execution = None
+        return outcome, tuple([await one for one in reports])
+
+    async def _await_wanted(self, goal: Goal) -> Settled | None:
+        """Wait for what ``--wait`` asks; the first certain failure ends it."""
+        if not goal.wait_for or goal.down:
+            return Settled(converged=True)
+        self._waiting = asyncio.create_task(self._wait_for(goal))
+        try:
+            await self._waiting
+        except asyncio.CancelledError:
+            if self._fresh or self._leaving:
+                return None
+            raise
+        except ConditionFailed as failure:
+            return Settled(converged=False, failures=(await self._report(failure, None),))
+        finally:
+            self._waiting = None
+        return Settled(converged=True)
+
+    async def _wait_for(self, goal: Goal) -> None:
+        waits = [
+            asyncio.create_task(self.board.wait(self._choose_condition(goal, name), name, strict=True))
+            for name in goal.wait_for
+            if goal.replicas(name)
+        ]
+        try:
+            for one in asyncio.as_completed(waits):
+                await one
+        finally:
+            for task in waits:
+                task.cancel()
+
+    def _choose_condition(self, goal: Goal, name: str) -> Condition:
+        for other in goal.stack.services.values():
+            dependency = other.depends_on.get(name)
+            if dependency is not None and dependency.condition == "service_completed_successfully":
+                return "service_completed_successfully"
+        return "service_healthy" if self._find_check(name) else "service_started"
+
+    async def _report(self, error: StackError, operation: Operation | None) -> Failure:
+        failure = await describe_failure(error, operation, self.engine, self.board, self.workers)
+        self._emit(failure.to_event(self._clock()))
+        return failure
+
+    def _warn(self, plan: Plan) -> None:
+        for one in plan.warnings:
+            self._emit(Event(time=self._clock(), kind="warning", message=one.render(), details={"code": one.code}))
+
+    def _after_exits(self, exits: list[tuple[str, int]]) -> None:
+        """Told of containers (service, exit code) that ended by themselves."""
+        goal = self.goal
+        if goal is not None and goal.abort_on_exit:
+            culprits = [code for service, code in exits if code != 0 or goal.abort_on_exit == "any"]
+            if culprits:
+                self._emit(
+                    Event(
+                        time=self._clock(),
+                        kind="message",
+                        subject=self.project,
+                        action="abort",
+                        message="a container exited, stopping the others",
+                        details={"exit_code": culprits[0]},
+                    )
+                )
+                wants = {name: "stopped" for name in goal.stack.services}
+                self.submit(Goal(stack=goal.stack, wants=wants, issued_at=self._clock(), scale=goal.scale))  # type: ignore[arg-type]
+        self._check_idle()
+
+    def _find_check(self, service: str) -> Check | None:
+        known = self._services.get(service)
+        if known is None:
+            return None
+        facts = self._observed.images.get(known.image or "") if self._observed else None
+        return resolve_check(known.healthcheck, getattr(facts, "healthcheck", None))
+
+    def _find_policy(self, service: str) -> RestartPolicy:
+        known = self._services.get(service)
+        return known.restart if known else RestartPolicy()
+
+    def _spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def _check_idle(self) -> None:
+        if self.idle:
+            self._on_idle()
+
+    def status(self) -> dict[str, Any]:
+        """What ``why`` and ``ps`` may want to know, as JSON-able data."""
+        execution, goal = self._execution, self.goal
+        running = [
+            {"id": one.id, "verb": one.verb, "subject": one.subject, "cause": one.cause}
+            for one in (execution.running if execution else ())
+        ]
+        return {
+            "wants": dict(goal.wants) if goal else {},
+            "down": goal.down if goal else False,
+            "issued_at": goal.issued_at if goal else 0.0,
+            "settled": self._reached,
+            "running": running,
+            "pending": {key: list(needs) for key, needs in (execution.pending() if execution else {}).items()},
+            "failures": [one.to_json() for one in (self._last.failures if self._last else ())],
+            "health": {one.name: found for one in self.board.all() if (found := self.health.history(one.id))},
+            "restarts": self.restarter.timers(),
+            "containers": {
+                one.name: {"service": one.service, "status": one.status, "health": one.health}
+                for one in self.board.all()
+            },
+        }

@@ -1,0 +1,218 @@
+"""One operation, one engine call: what each operation of a plan means to the engine, and to the board."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.conditions import Board, ConditionFailed
+from orchestrator.errors import EngineError, NotFound
+from orchestrator.events import Event, Sink
+from orchestrator.executor import Progress
+from orchestrator.plan import (
+    BuildImage,
+    CreateContainer,
+    CreateNetwork,
+    CreateVolume,
+    KillContainer,
+    Operation,
+    PullImage,
+    RemoveContainer,
+    RemoveNetwork,
+    RemoveVolume,
+    RenameContainer,
+    RestartContainer,
+    StartContainer,
+    StopContainer,
+    WaitFor,
+)
+from orchestrator.state import Container
+from orchestrator.workers import Workers
+
+if TYPE_CHECKING:
+    from orchestrator.engines.base import Engine, ImageProgress
+    from orchestrator.model import Stack
+
+PROGRESS_EVERY = 0.1
+"""Seconds between two progress events of one operation."""
+
+
+class Performer:
+    """Performs the operations of one plan for one stack."""
+
+    def __init__(
+        self, engine: Engine, stack: Stack, board: Board, workers: Workers, emit: Sink, clock: Callable[[], float]
+    ) -> None:
+        self._engine = engine
+        self._stack = stack
+        self._board = board
+        self._workers = workers
+        self._emit = emit
+        self._clock = clock
+        self.stopping: set[str] = set()
+        """Ids of containers whose grace period runs now."""
+
+    async def __call__(self, operation: Operation, progress: Progress) -> None:
+        """Perform one operation. Raises StackError."""
+        await _PERFORM[type(operation)](self, operation, progress)
+
+    async def _pull(self, one: PullImage, progress: Progress) -> None:
+        call = lambda: self._engine.pull_image(one.reference, platform=one.platform, progress=tell)  # noqa: E731
+        tell = self._throttle(progress)
+        await self._workers.run("load", call)
+
+    def _throttle(self, progress: Progress) -> Callable[[ImageProgress], None]:
+        loop, last = asyncio.get_running_loop(), {"": 0.0}
+
+        def tell(layer: ImageProgress) -> None:
+            now = time.monotonic()
+            if layer.current < layer.total and now - last.get(layer.layer, 0.0) < PROGRESS_EVERY:
+                return
+            last[layer.layer] = now
+            details: Mapping[str, Any] = {"layer": layer.layer, "current": layer.current, "total": layer.total}
+            loop.call_soon_threadsafe(progress, layer.status, details)
+
+        return tell
+
+    async def _build(self, one: BuildImage, _progress: Progress) -> None:
+        await self._workers.run("load", lambda: self._engine.build_image(self._stack, one.service))
+
+    async def _create_network(self, one: CreateNetwork, _progress: Progress) -> None:
+        await self._workers.run("work", lambda: self._engine.create_network(self._stack.name, one.network))
+
+    async def _remove_network(self, one: RemoveNetwork, _progress: Progress) -> None:
+        await self._workers.run("work", lambda: self._engine.remove_network(self._stack.name, one.name))
+
+    async def _create_volume(self, one: CreateVolume, _progress: Progress) -> None:
+        await self._workers.run("work", lambda: self._engine.create_volume(self._stack.name, one.volume))
+
+    async def _remove_volume(self, one: RemoveVolume, _progress: Progress) -> None:
+        await self._workers.run("work", lambda: self._engine.remove_volume(self._stack.name, one.name))
+
+    async def _create(self, one: CreateContainer, _progress: Progress) -> None:
+        made = await self._workers.run("work", lambda: self._engine.create_container(self._stack, one))
+        replaced = self._board.get(one.replaces) if one.replaces else None
+        if replaced is not None and replaced.name == one.container_name:
+            # Two records of one name must never be found: whoever starts by name means the new one.
+            self._board.put(replaced.replace(name=f"{replaced.id[:12]}_{replaced.name}"))
+        self._board.put(
+            Container(
+                id=made,
+                name=one.container_name,
+                project=self._stack.name,
+                service=one.service.name,
+                number=one.number,
+                image=one.service.image or "",
+                image_id="",
+                status="created",
+                config=one.service.config,
+                config_hash=one.config_hash,
+                oneoff=one.oneoff,
+                created_at=self._clock(),
+            )
+        )
+
+    async def _start(self, one: StartContainer, _progress: Progress) -> None:
+        container = self._board.find(one.container_name)
+        if container is None:
+            raise NotFound(f"no container {one.container_name}", resource=one.container_name, operation="start")
+        await self._start_again(container)
+
+    async def _start_again(self, container: Container) -> None:
+        begun = self._clock()
+
+        def call() -> None:
+            self._engine.start_container(container.id)
+            if container.restart_count:
+                self._engine.record_restart(container.id, 0)
+
+        with self._board.hold(container.id):
+            await self._workers.run("work", call)
+            now = self._board.get(container.id) or container
+            if now.status == "running":
+                return
+            self._board.put(
+                now.replace(status="running", started_at=begun, exit_code=None, hold=False, restart_count=0, health=None)
+            )
+
+    async def _stop(self, one: StopContainer, _progress: Progress) -> None:
+        await self._end(one.container_id, one.timeout, hold=one.hold)
+
+    async def _end(self, container_id: str, timeout: float | None, *, hold: bool) -> None:
+        self.stopping.add(container_id)
+        try:
+            call = lambda: self._engine.stop_container(container_id, timeout=timeout, hold=hold)  # noqa: E731
+            await self._workers.run("stop", call)
+        finally:
+            self.stopping.discard(container_id)
+        now = self._board.get(container_id)
+        if now is not None and (now.alive or now.hold != hold):
+            ended = {"status": "exited", "pid": 0, "finished_at": self._clock()} if now.alive else {}
+            self._board.put(now.replace(**ended, hold=hold))
+
+    async def _restart(self, one: RestartContainer, _progress: Progress) -> None:
+        await self._end(one.container_id, one.timeout, hold=False)
+        container = self._board.get(one.container_id)
+        if container is None:
+            raise NotFound(f"no container {one.container_name}", resource=one.container_name, operation="restart")
+        await self._start_again(container)
+
+    async def _kill(self, one: KillContainer, _progress: Progress) -> None:
+        await self._workers.run("work", lambda: self._engine.kill_container(one.container_id, one.signal))
+
+    async def _remove(self, one: RemoveContainer, _progress: Progress) -> None:
+        await self._workers.run("work", lambda: self._engine.remove_container(one.container_id, volumes=one.volumes))
+        self._board.drop(one.container_id)
+
+    async def _rename(self, one: RenameContainer, _progress: Progress) -> None:
+        call = lambda: self._engine.rename_container(one.container_id, one.new_name, one.number)  # noqa: E731
+        await self._workers.run("work", call)
+        now = self._board.get(one.container_id)
+        if now is not None:
+            self._board.put(now.replace(name=one.new_name, number=one.number))
+
+    async def _wait(self, one: WaitFor, _progress: Progress) -> None:
+        try:
+            async with asyncio.timeout(one.timeout):
+                await self._board.wait(one.condition, one.service)
+        except TimeoutError:
+            failure = ConditionFailed(
+                f"waited {one.timeout:g} s for {one.service} ({one.condition}) in vain", service=one.service
+            )
+            self._accept(one, failure)
+        except ConditionFailed as failure:
+            self._accept(one, failure)
+
+    def _accept(self, one: WaitFor, failure: ConditionFailed) -> None:
+        if one.required:
+            raise failure
+        self._emit(
+            Event(
+                time=self._clock(),
+                kind="warning",
+                subject=one.subject,
+                service=one.service,
+                message=f"{failure.message}; it is not required, going on without it",
+            )
+        )
+
+
+
+_PERFORM: dict[type[Operation], Callable[[Performer, Any, Progress], Any]] = {
+    PullImage: Performer._pull,
+    BuildImage: Performer._build,
+    CreateNetwork: Performer._create_network,
+    RemoveNetwork: Performer._remove_network,
+    CreateVolume: Performer._create_volume,
+    RemoveVolume: Performer._remove_volume,
+    CreateContainer: Performer._create,
+    StartContainer: Performer._start,
+    StopContainer: Performer._stop,
+    RestartContainer: Performer._restart,
+    KillContainer: Performer._kill,
+    RemoveContainer: Performer._remove,
+    RenameContainer: Performer._rename,
+    WaitFor: Performer._wait,
+}

@@ -1,0 +1,248 @@
+"""Services: what becomes of their containers, and in which order."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from orchestrator.graph import resolve_dependencies, shared_services
+from orchestrator.plan import (
+    CreateContainer,
+    RemoveContainer,
+    RenameContainer,
+    RestartContainer,
+    StartContainer,
+    StopContainer,
+)
+from orchestrator.reconcile.images import image_operation
+from orchestrator.reconcile.networks import attached_networks, create_network_operation, service_networks
+from orchestrator.reconcile.replicas import decide_replicas, wanted_hash
+from orchestrator.reconcile.volumes import create_volume_operation, service_volumes
+from orchestrator.reconcile.waits import Waits
+
+if TYPE_CHECKING:
+    from orchestrator.model import Service
+    from orchestrator.reconcile.draft import Draft, Replica
+
+Claim = tuple[str, str, str]
+"""Something that only one running container can hold: ("port", protocol, number) or ("address", network, address)."""
+
+
+def decide_services(draft: Draft) -> None:
+    """Decide about every container of the stack's services."""
+    for name in draft.graph.order():
+        draft.replicas[name] = decide_replicas(draft, draft.stack.services[name])
+    _decide_stop_first(draft)
+
+
+def plan_services(draft: Draft) -> None:
+    """Write down creations, starts, restarts and recreations, and what they wait for."""
+    waits = Waits(draft)
+    claims = _claims_given_up(draft)
+    held = {one.container.name: one for one in draft.all_replicas() if one.container is not None}
+    for name in draft.graph.order():
+        service = draft.stack.services[name]
+        if draft.want(name) not in ("running", "created"):
+            continue
+        gates = waits.gates(service)
+        for one in draft.replicas[name]:
+            renames = _free_name(draft, one, held)
+            if one.action in ("create", "recreate"):
+                _plan_creation(draft, service, one, gates, renames, claims)
+            elif one.action == "start":
+                _plan_start(draft, service, one, gates + _prerequisites(draft, service), claims)
+            elif one.action == "restart":
+                _plan_restart(draft, one, gates)
+    waits.plan_wait_for()
+
+
+def _prerequisites(draft: Draft, service: Service) -> tuple[str, ...]:
+    """Everything that a container of the service is made of."""
+    ids = [image_operation(draft, service)]
+    ids += [create_network_operation(network.name) for network in service_networks(draft, service)]
+    ids += [create_volume_operation(volume.name) for volume in service_volumes(draft, service)]
+    for name in shared_services(service):
+        ids += [f"create {one.label}" for one in draft.replicas.get(name, ())]
+    return draft.present(ids)
+
+
+def _plan_creation(
+    draft: Draft,
+    service: Service,
+    one: Replica,
+    gates: tuple[str, ...],
+    renames: tuple[str, ...],
+    claims: dict[Claim, str],
+) -> None:
+    old = one.container
+    create_id, stop_id, remove_id = f"create {one.label}", f"stop {one.label}", f"remove {one.label}"
+    create_needs = {*_prerequisites(draft, service), *renames}
+    stops = old is not None and old.alive
+    if stops and one.stop_first:
+        create_needs.add(stop_id)
+        _plan_stop(draft, one, ())
+    draft.add(
+        CreateContainer(
+            id=create_id,
+            subject=one.name,
+            cause=one.cause,
+            needs=tuple(sorted(create_needs)),
+            service=service,
+            number=one.number,
+            container_name=one.name,
+            config_hash=wanted_hash(draft, service),
+            replaces=old.id if old is not None else None,
+            inherit_volumes=not one.renew_volumes,
+        )
+    )
+    start_needs = {create_id, *gates}
+    if old is not None:
+        if stops and not one.stop_first:
+            # The old one serves until all that the new one waits for is there.
+            _plan_stop(draft, one, (create_id, *gates))
+        draft.add(
+            RemoveContainer(
+                id=remove_id,
+                subject=old.name,
+                cause=one.cause,
+                needs=tuple(sorted({create_id, stop_id} if stops else {create_id})),
+                container_id=old.id,
+                service=one.service,
+                volumes=one.renew_volumes,
+            )
+        )
+        start_needs.add(remove_id)
+    if draft.want(service.name) == "running":
+        _plan_start(draft, service, one, tuple(start_needs), claims)
+
+
+def _plan_stop(draft: Draft, one: Replica, needs: tuple[str, ...]) -> None:
+    assert one.container is not None
+    draft.add(
+        StopContainer(
+            id=f"stop {one.label}",
+            subject=one.container.name,
+            cause=one.cause,
+            needs=tuple(sorted(needs)),
+            container_id=one.container.id,
+            service=one.service,
+            timeout=draft.goal.stop_timeout,
+            hold=False,
+        )
+    )
+
+
+def _plan_start(draft: Draft, service: Service, one: Replica, needs: tuple[str, ...], claims: dict[Claim, str]) -> None:
+    freed = {claims[claim] for claim in _claims(draft, service) if claim in claims} - {f"stop {one.label}"}
+    draft.add(
+        StartContainer(
+            id=f"start {one.label}",
+            subject=one.name,
+            cause=one.cause,
+            needs=tuple(sorted({*needs, *draft.present(freed)})),
+            container_name=one.name,
+            service=one.service,
+            number=one.number,
+        )
+    )
+
+
+def _plan_restart(draft: Draft, one: Replica, gates: tuple[str, ...]) -> None:
+    assert one.container is not None
+    draft.add(
+        RestartContainer(
+            id=f"restart {one.label}",
+            subject=one.container.name,
+            cause=one.cause,
+            needs=tuple(sorted(gates)),
+            container_id=one.container.id,
+            container_name=one.name,
+            service=one.service,
+            timeout=draft.goal.stop_timeout,
+        )
+    )
+
+
+def _free_name(draft: Draft, one: Replica, held: dict[str, Replica]) -> tuple[str, ...]:
+    """See to it that the name a replica shall have is free; return what its creation needs for that."""
+    if one.ends or (one.container is not None and one.container.name == one.name):
+        return ()
+    holder = held.get(one.name)
+    needs: tuple[str, ...] = ()
+    if holder is not None and holder.action == "remove":
+        needs = (f"remove {holder.label}",)
+    elif holder is not None and holder.action == "recreate" and holder.container is not None:
+        # Two services may exchange their names: waiting for each other's removal would be a circle.
+        name = f"{holder.container.id[:12]}_{one.name}"
+        needs = (_plan_rename(draft, holder, name, f"{one.label} takes its name", ()),)
+    elif holder is not None:
+        return ()
+    if one.container is not None and one.action != "recreate":
+        _plan_rename(draft, one, one.name, "it has the name of an interrupted recreation", needs)
+    return needs
+
+
+def _plan_rename(draft: Draft, one: Replica, name: str, cause: str, needs: tuple[str, ...]) -> str:
+    assert one.container is not None
+    return draft.add(
+        RenameContainer(
+            id=f"rename {one.label}",
+            subject=one.container.name,
+            cause=cause,
+            needs=needs,
+            container_id=one.container.id,
+            new_name=name,
+            number=one.number,
+        )
+    )
+
+
+def _claims(draft: Draft, service: Service) -> set[Claim]:
+    found: set[Claim] = set()
+    for port in service.ports:
+        if port.published and port.published.isdigit():
+            found.add(("port", port.protocol, port.published))
+    for network in service_networks(draft, service):
+        attachment = service.networks[network.key]
+        for address in (attachment.ipv4_address, attachment.ipv6_address):
+            if address:
+                found.add(("address", network.name, address))
+    return found
+
+
+def _claims_given_up(draft: Draft) -> dict[Claim, str]:
+    """What running containers hold that the plan stops, each with the stop that frees it."""
+    freed: dict[Claim, str] = {}
+    for one in draft.all_replicas():
+        if one.container is None or not one.alive or not (one.ends or one.action == "recreate"):
+            continue
+        for binding in one.container.bindings:
+            freed[("port", binding.protocol, str(binding.host_port))] = f"stop {one.label}"
+        for endpoint in one.container.endpoints:
+            for address in (endpoint.ipv4, endpoint.ipv6):
+                if address:
+                    freed[("address", endpoint.network, address)] = f"stop {one.label}"
+    return freed
+
+
+def _decide_stop_first(draft: Draft) -> None:
+    """Decide which recreations have to stop the old container before the new one is made.
+
+    Those are the ones on a network that is made anew, and those that hold what another container is about to take.
+    Waiting there for the dependencies first, as is usual, could be a circle.
+    """
+    wanted: dict[Claim, set[str]] = {}
+    for one in draft.all_replicas():
+        if one.starts and one.service in draft.stack.services:
+            for claim in _claims(draft, draft.stack.services[one.service]):
+                wanted.setdefault(claim, set()).add(one.label)
+    freed = _claims_given_up(draft)
+    asked = {stop for claim, stop in freed.items() if wanted.get(claim, set()) - {stop.removeprefix("stop ")}}
+    for one in draft.all_replicas():
+        if one.action == "recreate" and one.container is not None:
+            on_remade = attached_networks(draft, one.container) & draft.remade_networks.keys()
+            one.stop_first = bool(on_remade) or f"stop {one.label}" in asked
+
+
+def list_dependencies(service: Service) -> tuple[str, ...]:
+    """Names of what a service depends on, declared or implied."""
+    return tuple(resolve_dependencies(service))

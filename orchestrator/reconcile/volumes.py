@@ -1,0 +1,100 @@
+"""Volumes: created when a service needs one, never made anew without consent, removed by `down --volumes`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from orchestrator.digest import diff_resource
+from orchestrator.plan import CreateVolume, RemoveVolume
+
+if TYPE_CHECKING:
+    from orchestrator.model import Service, Volume
+    from orchestrator.reconcile.draft import Draft
+    from orchestrator.state import ObservedVolume
+
+
+def create_volume_operation(name: str) -> str:
+    """The id of the operation that creates the volume with engine name `name`."""
+    return f"create volume {name}"
+
+
+def service_volumes(draft: Draft, service: Service) -> tuple[Volume, ...]:
+    """The named volumes that a service mounts, by their keys."""
+    keys = {one.source for one in service.volumes if one.type == "volume" and one.source is not None}
+    return tuple(draft.stack.volumes[key] for key in sorted(keys) if key in draft.stack.volumes)
+
+
+def plan_volumes(draft: Draft) -> None:
+    """Write down the volumes that have to be created; warn of those that differ, refuse external ones not there."""
+    needed: dict[str, tuple[Volume, list[str]]] = {}
+    for service in draft.present_services():
+        for volume in service_volumes(draft, service):
+            needed.setdefault(volume.name, (volume, []))[1].append(service.name)
+    for name, (volume, users) in sorted(needed.items()):
+        found = draft.observed.volumes.get(name)
+        if found is not None:
+            _compare(draft, volume, found)
+        elif volume.external:
+            draft.refuse(
+                "external-volume-missing",
+                f"volume {name} is external and does not exist; {', '.join(users)} would mount it",
+                ("volumes", volume.key),
+                hint="create it first, or take `external: true` away so that it belongs to this project",
+            )
+        else:
+            draft.add(
+                CreateVolume(
+                    id=create_volume_operation(name),
+                    subject=name,
+                    cause=f"{', '.join(users)} {'keeps' if len(users) == 1 else 'keep'} data there",
+                    volume=volume,
+                )
+            )
+
+
+def _compare(draft: Draft, volume: Volume, found: ObservedVolume) -> None:
+    if volume.external:
+        return
+    if found.project and found.project != draft.observed.project:
+        draft.warn(
+            "volume-not-ours",
+            f"volume {volume.name} exists and belongs to project {found.project}; it is used as it is",
+            ("volumes", volume.key),
+            hint="say `external: true` if that is meant, or give it another name",
+        )
+        return
+    changes = diff_resource(found.config, volume.config) if found.config else ()
+    if changes:
+        draft.warn(
+            "volume-differs",
+            f"volume {volume.key} was made differently ({'; '.join(one.render() for one in changes)}); it stays as it "
+            "is, because its data would be lost",
+            ("volumes", volume.key),
+            hint="`stack down --volumes` removes the project's volumes with their data; then it is made as written",
+        )
+
+
+def plan_volume_removals(draft: Draft) -> None:
+    """Write down the removal of the project's volumes, if the goal says so.
+
+    Anonymous volumes that a container holds go with that container; those left over from former ones are removed here.
+    """
+    if not draft.goal.remove_volumes:
+        return
+    holders: dict[str, set[str]] = {}
+    for one in draft.all_replicas():
+        if one.container is not None:
+            for name in one.container.volumes.values():
+                holders.setdefault(name, set()).add(f"remove {one.label}")
+    for name, volume in sorted(draft.observed.volumes.items()):
+        if volume.project != draft.observed.project or (not volume.key and name in holders):
+            continue
+        draft.add(
+            RemoveVolume(
+                id=f"remove volume {name}",
+                subject=name,
+                cause="the project is taken down with its volumes",
+                needs=draft.present(holders.get(name, ())),
+                name=name,
+            )
+        )

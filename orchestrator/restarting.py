@@ -1,0 +1,163 @@
+"""Restart policies at work: decides after each exit (:mod:`orchestrator.restart`), keeps the timers, starts again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.conditions import Board
+from orchestrator.errors import EngineError
+from orchestrator.events import Event, Sink
+from orchestrator.restart import (
+    GiveUp,
+    History,
+    RestartAt,
+    decide_restart,
+    recall_history,
+    record_exit,
+    record_restart,
+)
+from orchestrator.workers import Workers
+
+if TYPE_CHECKING:
+    from orchestrator.engines.base import Engine
+    from orchestrator.model import RestartPolicy
+    from orchestrator.state import Container
+
+FAILED_START = 128
+"""What counts as the exit code of a start that the engine refused."""
+
+
+class Restarter:
+    """One project's restart timers and histories."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        board: Board,
+        workers: Workers,
+        emit: Sink,
+        clock: Callable[[], float],
+        find_policy: Callable[[str], RestartPolicy],
+        settled: Callable[[], None],
+    ) -> None:
+        self._engine = engine
+        self._board = board
+        self._workers = workers
+        self._emit = emit
+        self._clock = clock
+        self._find_policy = find_policy
+        self._settled = settled
+        self._histories: dict[str, History] = {}
+        self._timers: dict[str, tuple[asyncio.Task[None], RestartAt]] = {}
+        board.listeners.append(self._follow)
+
+    def __len__(self) -> int:
+        return len(self._timers)
+
+    def timers(self) -> list[dict[str, Any]]:
+        """Which containers are to be started again, when and why; for ``status``."""
+        due = []
+        for key, (_task, decision) in self._timers.items():
+            one = self._board.get(key)
+            name, count = (one.name, one.restart_count) if one else (key, 0)
+            due.append({"container": name, "at": decision.time, "reason": decision.reason, "restarts": count})
+        return due
+
+    def stop(self) -> None:
+        """Forget every timer; what has ended stays ended."""
+        for task, _decision in self._timers.values():
+            task.cancel()
+        self._timers.clear()
+
+    def cancel(self, container_id: str) -> None:
+        """Drop one container's timer: an operation or the user deals with it."""
+        task, _decision = self._timers.pop(container_id, (None, None))
+        if task is not None:
+            task.cancel()
+            one = self._board.get(container_id)
+            if one is not None and one.status == "restarting":
+                self._board.put(one.replace(status="exited"))
+
+    def handle_exit(self, container: Container) -> None:
+        """Decide about a container that ended by itself, write its new status to the board and tell about it."""
+        if container.id in self._timers:
+            return
+        policy = self._find_policy(container.service)
+        known = self._histories.get(container.id) or recall_history(container)
+        history = self._histories[container.id] = record_exit(known, policy, container)
+        if container.oneoff:
+            decision: RestartAt | GiveUp = GiveUp(reason="a one-off container")
+        else:
+            decision = decide_restart(policy, history, self._clock())
+        if isinstance(decision, GiveUp):
+            self._board.put(container.replace(status="exited"))
+            if decision.final:
+                self._tell(container, "give-up", decision.reason)
+            return
+        self._schedule(container, decision)
+
+    def _schedule(self, container: Container, decision: RestartAt) -> None:
+        task = asyncio.get_running_loop().create_task(self._restart(container.id, decision))
+        self._timers[container.id] = (task, decision)
+        wait = max(0.0, decision.time - self._clock())
+        self._board.put(container.replace(status="restarting"))
+        self._tell(container, "restart-in", decision.reason, {"at": decision.time, "seconds": round(wait, 3)})
+
+    async def _restart(self, container_id: str, decision: RestartAt) -> None:
+        await asyncio.sleep(max(0.0, decision.time - self._clock()))
+        one = self._board.get(container_id)
+        if one is None or one.status != "restarting":
+            self._timers.pop(container_id, None)
+            return
+        history = self._histories[container_id] = record_restart(self._histories[container_id], decision)
+        begun = self._clock()
+
+        def call() -> None:
+            self._engine.record_restart(container_id, history.restarts)
+            self._engine.start_container(container_id)
+
+        with self._board.hold(container_id):
+            try:
+                await self._workers.run("work", call)
+            except EngineError as error:
+                self._timers.pop(container_id, None)
+                self._refuse(one, error, begun, history.restarts)
+                return
+            self._timers.pop(container_id, None)
+            now = self._board.get(container_id)
+            if now is None:
+                return
+            run = {"status": "running", "started_at": begun, "exit_code": None, "health": None}
+            self._board.put(now.replace(**run, restart_count=history.restarts))
+            self._tell(now, "restart", decision.reason, {"restarts": history.restarts})
+
+    def _refuse(self, one: Container, error: EngineError, begun: float, restarts: int) -> None:
+        self._tell(one, "restart-failed", error.message, {"hint": error.hint})
+        code = getattr(error, "exit_code", None) or FAILED_START
+        ended = one.replace(
+            status="exited", exit_code=code, started_at=begun, finished_at=self._clock(), restart_count=restarts
+        )
+        self.handle_exit(ended)
+        self._settled()
+
+    def _follow(self, _before: Container | None, after: Container | None) -> None:
+        if after is None and _before is not None:
+            self._histories.pop(_before.id, None)
+            self.cancel(_before.id)
+        elif after is not None and after.status == "running" and after.restart_count == 0:
+            self._histories.pop(after.id, None)
+
+    def _tell(self, one: Container, action: str, message: str, details: dict[str, Any] | None = None) -> None:
+        self._emit(
+            Event(
+                time=self._clock(),
+                kind="container",
+                subject=one.name,
+                action=action,
+                service=one.service,
+                message=message,
+                details={"container_id": one.id, **(details or {})},
+            )
+        )
