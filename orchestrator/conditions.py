@@ -1,4 +1,4 @@
-"""What the loop knows of every container right now, and waiting for a condition on it. Nothing polls: each change is told.
+"""What the loop knows of every container right now, and waiting for a condition on it. Nothing polls.
 
 The board is the loop's own picture: operations, exits and probes write to it as they happen, an observation only
 fills in what nobody has written since the observation began.

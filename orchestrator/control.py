@@ -7,6 +7,7 @@ To the supervisor: ``{"do": "apply", "request": N, "goal": {...}}``, ``subscribe
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -197,10 +198,8 @@ def listen_control(place: Place) -> socket.socket:
     """Make the control socket; only for the holder of the lock."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     with _reachable(place) as path:
-        try:
+        with contextlib.suppress(FileNotFoundError):
             os.unlink(place.socket)
-        except FileNotFoundError:
-            pass
         mask = os.umask(0o177)
         try:
             listener.bind(path)
@@ -211,7 +210,7 @@ def listen_control(place: Place) -> socket.socket:
     return listener
 
 
-class _reachable:  # noqa: N801
+class _reachable:
     """A way to the control socket that fits into sun_path (108 bytes), however long the run directory's name is."""
 
     def __init__(self, place: Place) -> None:

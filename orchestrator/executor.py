@@ -133,9 +133,12 @@ class Execution:
         self._running.pop(operation.id, None)
         self._succeeded.append(operation.id)
         self._tell(operation, "done", details={"seconds": round(time.monotonic() - started, 4)})
-        for key in self._dependents[operation.id]:
+        self._release(operation.id)
+
+    def _release(self, succeeded: str) -> None:
+        for key in self._dependents[succeeded]:
             self._missing[key] -= 1
-            if self._missing[key] == 0 and key not in self._cancelled:
+            if self._missing[key] == 0 and key not in self._cancelled and key not in self._succeeded:
                 self._start(key)
 
     def _end_failed(self, operation: Operation, error: StackError) -> None:
@@ -149,10 +152,16 @@ class Execution:
         waiting = [key]
         while waiting:
             one = waiting.pop()
-            if one in self._cancelled:
+            operation = self._operations[one]
+            if one in self._cancelled or one in self._succeeded:
+                continue
+            if isinstance(operation, WaitFor) and not operation.required and not self._dropped:
+                self._succeeded.append(one)
+                self._tell(operation, "skipped", reason)
+                self._release(one)
                 continue
             self._cancelled[one] = reason
-            self._tell(self._operations[one], "cancelled", reason)
+            self._tell(operation, "cancelled", reason)
             waiting.extend(self._dependents[one])
 
     def _tell(

@@ -1,12 +1,14 @@
 """The control loop of one project: observe -> reconcile -> execute -> wait for a change -> again.
 
-Everything that happens comes in as an event: a new goal, the end of a container, a probe's finding, a timer that is due.
+Everything that happens comes in as an event: a new goal, a container's end, a probe's finding, a timer that is due.
 Between events nothing runs.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import sys
 import time
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
@@ -16,7 +18,7 @@ from orchestrator.errors import EngineError, StackError
 from orchestrator.events import Event, Sink
 from orchestrator.executor import Execution, PlanOutcome, Progress
 from orchestrator.failures import Failure, describe_failure
-from orchestrator.goal import Goal, merge_goals
+from orchestrator.goal import Goal
 from orchestrator.health import Check, resolve_check
 from orchestrator.health_runner import HealthRunner
 from orchestrator.model import Condition, RestartPolicy, Service
@@ -25,11 +27,12 @@ from orchestrator.plan import Operation, Plan
 from orchestrator.reconcile import reconcile
 from orchestrator.record import Record
 from orchestrator.restarting import Restarter
+from orchestrator.superseding import merge_goals
 from orchestrator.tending import Tender
 from orchestrator.workers import Workers
 
 if TYPE_CHECKING:
-    from orchestrator.engines.base import Engine
+    from orchestrator.engines.base import Change, Engine
     from orchestrator.state import ObservedState
 
 PASSES = 4
@@ -71,6 +74,8 @@ class Loop:
         self._execution: Execution | None = None
         self._performer: Performer | None = None
         self._waiting: asyncio.Task[None] | None = None
+        self._end_watch: Callable[[], None] | None = None
+        self._turning = False
         self._leaving = False
         self._tasks: set[asyncio.Task[Any]] = set()
         self._last: Settled | None = None
@@ -78,9 +83,7 @@ class Loop:
         self.board = Board()
         self.board.probed = lambda service: self._find_check(service) is not None
         self.health = HealthRunner(engine, self.board, self.workers, emit, clock, self._find_check)
-        self.restarter = Restarter(
-            engine, self.board, self.workers, emit, clock, self._find_policy, self._check_idle
-        )
+        self.restarter = Restarter(engine, self.board, self.workers, emit, clock, self._find_policy, self._check_idle)
         self.tender = Tender(self.board, self.restarter, emit, clock, self._observe, self._after_exits)
 
     def submit(self, goal: Goal) -> None:
@@ -115,40 +118,74 @@ class Loop:
     @property
     def idle(self) -> bool:
         """True when nothing is left to supervise and nothing is to be done."""
-        busy = self._fresh or self._execution is not None or self._waiting is not None or self._wake.is_set()
+        busy = self._fresh or self._turning or self._wake.is_set()
         return not (busy or len(self.restarter) or self.tender.busy or any(one.alive for one in self.board.all()))
+
+    @property
+    def reached(self) -> bool:
+        """True when the goal was reached, or given up."""
+        return self._reached
+
+    @property
+    def converged(self) -> bool:
+        """True when the goal was reached."""
+        return self._reached and self._last is not None and self._last.converged
 
     async def run(self) -> None:
         """Run until :meth:`stop`."""
-        end_watch = None
         tending = asyncio.create_task(self.tender.run())
         try:
             while not self._leaving:
                 await self._wake.wait()
                 self._wake.clear()
-                if end_watch is None and self.goal is not None:
-                    end_watch = await self._begin()
-                if self._fresh and not self._leaving:
-                    self._fresh = False
-                    await self._converge_or_tell()
+                if self.goal is not None and not self._leaving:
+                    await self._turn(self.goal)
                 self._check_idle()
         finally:
             tending.cancel()
             self.restarter.stop()
             self.health.stop()
-            if end_watch is not None:
-                end_watch()
+            if self._end_watch is not None:
+                self._end_watch()
             self.workers.rest()
 
-    async def _begin(self) -> Callable[[], None]:
+    async def _turn(self, goal: Goal) -> None:
+        self._turning = True
+        fresh, self._fresh = self._fresh, False
+        try:
+            if self._end_watch is None:
+                self._end_watch = await self._watch()
+                if not fresh:
+                    self._serve(goal)
+                    await self.tender.adopt(goal.issued_at)
+            settled = await self._converge(goal) if fresh else None
+        except StackError as error:
+            settled = Settled(converged=False, failures=(await self._report(error, None),))
+        except Exception as error:
+            sys.excepthook(type(error), error, error.__traceback__)
+            internal = EngineError(f"internal error: {error!r}", resource=self.project)
+            settled = Settled(converged=False, failures=(await self._report(internal, None),))
+        finally:
+            self._turning = False
+        if settled is not None and not self._fresh and not self._leaving:
+            self._settle(settled)
+
+    def _settle(self, settled: Settled) -> None:
+        self._last = settled
+        self._reached = True
+        if settled.converged:
+            self._emit(Event(time=self._clock(), kind="converged", subject=self.project))
+        self._on_settled(settled)
+
+    async def _watch(self) -> Callable[[], None]:
         hear = asyncio.get_running_loop().call_soon_threadsafe
-        end_watch = await self.workers.run(
-            "work", lambda: self.engine.watch(self.project, lambda change: hear(self.tender.notice, change))
-        )
-        if not self._fresh and self.goal is not None:
-            self._serve(self.goal)
-            await self.tender.adopt(self.goal.issued_at)
-        return end_watch
+
+        def notify(change: Change) -> None:
+            # The watch may speak once more while the loop is being closed.
+            with contextlib.suppress(RuntimeError):
+                hear(self.tender.notice, change)
+
+        return await self.workers.run("work", lambda: self.engine.watch(self.project, notify))
 
     def _take(self, goal: Goal) -> None:
         self.goal = goal
@@ -163,21 +200,6 @@ class Loop:
         if stack is not None:
             self._observed = observed
         return observed
-
-    async def _converge_or_tell(self) -> None:
-        goal = self.goal
-        assert goal is not None
-        try:
-            settled = await self._converge(goal)
-        except StackError as error:
-            settled = Settled(converged=False, failures=(await self._report(error, None),))
-        if settled is None or self._fresh or self._leaving:
-            return
-        self._last = settled
-        self._reached = True
-        if settled.converged:
-            self._emit(Event(time=self._clock(), kind="converged", subject=self.project))
-        self._on_settled(settled)
 
     async def _converge(self, goal: Goal) -> Settled | None:
         """Return how it ended, or None when another goal cut in."""
@@ -214,7 +236,8 @@ class Loop:
             if one.status == "restarting" and want in ("stopped", "absent"):
                 self.restarter.cancel(one.id)
                 await self.workers.run(
-                    "stop", lambda key=one.id: self.engine.stop_container(key, timeout=0, hold=True)  # type: ignore[misc]
+                    "stop",
+                    lambda key=one.id: self.engine.stop_container(key, timeout=0, hold=True),  # type: ignore[misc]
                 )
 
     async def _execute(self, goal: Goal, plan: Plan) -> tuple[PlanOutcome, tuple[Failure, ...]]:
@@ -299,7 +322,7 @@ class Loop:
                         details={"exit_code": culprits[0]},
                     )
                 )
-                wants = {name: "stopped" for name in goal.stack.services}
+                wants = dict.fromkeys(goal.stack.services, "stopped")
                 self.submit(Goal(stack=goal.stack, wants=wants, issued_at=self._clock(), scale=goal.scale))  # type: ignore[arg-type]
         self._check_idle()
 

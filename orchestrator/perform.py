@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.conditions import Board, ConditionFailed
-from orchestrator.errors import EngineError, NotFound
+from orchestrator.errors import NotFound
 from orchestrator.events import Event, Sink
 from orchestrator.executor import Progress
 from orchestrator.plan import (
@@ -59,8 +59,8 @@ class Performer:
         await _PERFORM[type(operation)](self, operation, progress)
 
     async def _pull(self, one: PullImage, progress: Progress) -> None:
-        call = lambda: self._engine.pull_image(one.reference, platform=one.platform, progress=tell)  # noqa: E731
         tell = self._throttle(progress)
+        call = lambda: self._engine.pull_image(one.reference, platform=one.platform, progress=tell)  # noqa: E731
         await self._workers.run("load", call)
 
     def _throttle(self, progress: Progress) -> Callable[[ImageProgress], None]:
@@ -134,7 +134,9 @@ class Performer:
             if now.status == "running":
                 return
             self._board.put(
-                now.replace(status="running", started_at=begun, exit_code=None, hold=False, restart_count=0, health=None)
+                now.replace(
+                    status="running", started_at=begun, exit_code=None, hold=False, restart_count=0, health=None
+                )
             )
 
     async def _stop(self, one: StopContainer, _progress: Progress) -> None:
@@ -197,7 +199,6 @@ class Performer:
                 message=f"{failure.message}; it is not required, going on without it",
             )
         )
-
 
 
 _PERFORM: dict[type[Operation], Callable[[Performer, Any, Progress], Any]] = {

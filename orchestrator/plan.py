@@ -70,6 +70,7 @@ class CreateContainer(Operation):
     """Create replica `number` of `service`, not started.
 
     `replaces` is the id of the container whose name, and whose anonymous volumes if `inherit_volumes`, it takes over.
+    In the same step the replaced one, if it has that name, becomes ``{first 12 of its id}_{name}``; it may still run.
     `config_hash` is what the reconciler compares next time.
     """
 
@@ -138,7 +139,8 @@ class RenameContainer(Operation):
 class WaitFor(Operation):
     """Wait until `condition` holds for every replica of `service` (``depends_on``, ``--wait``).
 
-    With `required` False a failure is a warning and counts as success.
+    With `required` False a failure is a warning and counts as success; so does a prerequisite that failed or was
+    cancelled, and then nothing is waited for.
     """
 
     service: str

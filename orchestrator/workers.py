@@ -1,4 +1,4 @@
-"""Threads for the engine's blocking calls, by what the calls mostly do: work, wait for a container to stop, load, probe.
+"""Threads for the engine's blocking calls, by what the calls mostly do: work, wait for an end, load, probe.
 
 Few threads work, since more than a handful gain nothing on the machines this runs on; many may wait, since fifty
 containers with a grace period of ten seconds must stop in ten seconds.

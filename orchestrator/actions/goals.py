@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
 from orchestrator.actions.names import resolve_dependencies, resolve_restarted_dependents
 from orchestrator.errors import UsageError
 from orchestrator.goal import Goal, Want
 from orchestrator.model import Stack
 from orchestrator.record import Record
+from orchestrator.state import ObservedState
 
-_NOTHING: Mapping[str, int] = MappingProxyType({})
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 PullPolicy = Literal["policy", "always", "never", "missing"]
 
@@ -36,6 +37,7 @@ class UpOptions(Record):
     pull: PullPolicy = "policy"
     timeout: float | None = None
     wait: bool = False
+    file_digests: Mapping[str, str] = _NOTHING
     abort_on_exit: Literal["", "any", "failure"] = ""
 
 
@@ -64,6 +66,7 @@ def edit_up(stack: Stack, previous: Goal | None, options: UpOptions, now: float)
         stop_timeout=options.timeout,
         pull=options.pull,
         wait_for=wanted if options.wait else (),
+        file_digests=options.file_digests,
         abort_on_exit=options.abort_on_exit,
     )
 
@@ -102,6 +105,7 @@ def edit_want(
         scale=_scale_of(previous, base),
         recreate="never",
         stop_timeout=timeout,
+        file_digests=_digests_of(previous),
     )
 
 
@@ -117,6 +121,7 @@ def edit_start(
         scale={**_scale_of(previous, base), **existing},
         recreate="never",
         wait_for=tuple(sorted(existing)) if wait else (),
+        file_digests=_digests_of(previous),
     )
 
 
@@ -142,6 +147,22 @@ def edit_restart(
         restart_before={name: now for name in counts},
         recreate="never",
         stop_timeout=timeout,
+        file_digests=_digests_of(previous),
+    )
+
+
+def edit_interrupted(goal: Goal, observed: ObservedState, now: float) -> Goal:
+    """Want nothing further: what runs goes on, what has not been started stays so, what is not there is not made."""
+    wants: dict[str, Want] = {}
+    scale = dict(goal.scale)
+    for name in goal.wants:
+        replicas = observed.of_service(name)
+        alive = sum(1 for one in replicas if one.alive)
+        wants[name] = "running" if alive else "stopped" if replicas else "absent"
+        if alive:
+            scale[name] = alive
+    return Goal(
+        stack=goal.stack, wants=wants, issued_at=now, scale=scale, recreate="never", file_digests=goal.file_digests
     )
 
 
@@ -160,3 +181,7 @@ def _scale_of(previous: Goal | None, stack: Stack) -> dict[str, int]:
     if previous is None:
         return {}
     return {name: count for name, count in previous.scale.items() if name in stack.services}
+
+
+def _digests_of(previous: Goal | None) -> Mapping[str, str]:
+    return previous.file_digests if previous else _NOTHING

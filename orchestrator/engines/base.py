@@ -93,7 +93,7 @@ class Engine(Protocol):
         """Every attribute of the stack that this engine cannot honour, at its line. Pure and quick."""
 
     def observe(self, project: str, stack: Stack | None = None) -> ObservedState:
-        """What is there. With `stack`, facts of the images, external networks and volumes that it names are included."""
+        """What is there. With `stack`, facts of the images and of external networks and volumes that it names too."""
 
     def projects(self) -> Sequence[str]:
         """Names of all projects that have anything on this engine."""
@@ -110,7 +110,10 @@ class Engine(Protocol):
         """Create a network; one that exists with the same configuration is success, with another is Conflict."""
 
     def remove_network(self, project: str, name: str) -> None:
-        """Remove a network. Conflict while containers are attached."""
+        """Remove a network. Conflict while a container with processes is on it.
+
+        One that has ended does not keep it; should it start again, it takes a place on the network of that name then.
+        """
 
     def create_volume(self, project: str, volume: Volume) -> None:
         """Create a named volume; one that exists is success."""

@@ -119,7 +119,7 @@ def _explain_dependency_restart(draft: Draft, name: str, container: Container) -
     # Told from times as well as from this plan, so that a crash between the two restarts loses neither.
     replicas = [one for one in draft.replicas.get(name, ()) if one.action != "remove"]
     if any(one.action == "restart" for one in replicas) or (
-        container.started_at < inherited_restart(draft, name, frozenset())
+        container.started_at < draft.restart_moments.get(name, 0.0)
     ):
         return f"{name} is restarted, and it restarts with it"
     if any(one.action == "recreate" for one in replicas) or (
@@ -133,15 +133,13 @@ def _newer(replica: Replica, moment: float) -> bool:
     return replica.container is None or replica.action == "recreate" or replica.container.created_at > moment
 
 
-def inherited_restart(draft: Draft, name: str, seen: frozenset[str]) -> float:
-    """The moment before which the containers of `name` must not have been started: asked for, or for a dependency."""
-    moment = draft.goal.restart_before.get(name, 0.0)
-    service = draft.stack.services.get(name)
-    if service is None or name in seen:
-        return moment
+def restart_moment(draft: Draft, service: Service) -> float:
+    """The moment before which containers of `service` must not have been started: asked for it, or for what it restarts
+    with. Services are asked about in the order of their dependencies."""
+    moment = draft.goal.restart_before.get(service.name, 0.0)
     for dependency in resolve_dependencies(service).values():
         if dependency.restart and draft.want(dependency.service) == "running":
-            moment = max(moment, inherited_restart(draft, dependency.service, seen | {name}))
+            moment = max(moment, draft.restart_moments.get(dependency.service, 0.0))
     return moment
 
 

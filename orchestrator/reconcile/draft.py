@@ -83,6 +83,8 @@ class Draft:
         self.graph = Graph.of_services(goal.stack.services)
         self.replicas: dict[str, list[Replica]] = {}
         """What becomes of the containers, by service; orphans and one-off containers included."""
+        self.restart_moments: dict[str, float] = {}
+        """The moment before which the service's containers must not have been started: asked for, or inherited."""
         self.remade_networks: dict[str, str] = {}
         """Networks that are removed and created again, by engine name, each with the cause."""
         self._operations: dict[str, Operation] = {}

@@ -71,7 +71,7 @@ def _plan_ending(draft: Draft, one: Replica, before: Iterable[str]) -> None:
 
 
 def _stop_order(draft: Draft) -> tuple[Graph, tuple[str, ...]]:
-    """The services that end, and the graph to stop them by: the stack's own, and for others what they were made from."""
+    """The graph to stop by, and its order: the stack's own, and for other services what they were made from."""
     needs: dict[str, Iterable[str]] = dict(draft.graph.needs)
     for name, group in draft.replicas.items():
         if name not in needs:

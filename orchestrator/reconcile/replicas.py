@@ -9,7 +9,6 @@ from orchestrator.reconcile.divergence import (
     explain_divergence,
     explain_restart,
     has_completed,
-    inherited_restart,
 )
 from orchestrator.reconcile.draft import Replica, describe_age
 
@@ -131,7 +130,7 @@ def _explain_start(draft: Draft, service: Service, container: Container) -> str:
         return ""
     if container.status == "created" and not container.finished_at:
         return "it was created and never started"
-    if container.started_at < inherited_restart(draft, service.name, frozenset()):
+    if container.started_at < draft.restart_moments[service.name]:
         return "a restart of what it depends on was asked for"
     if container.finished_at < draft.goal.issued_at:
         return f"it exited with code {container.exit_code}, {describe_age(draft.now - container.finished_at)}"

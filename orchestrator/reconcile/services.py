@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from orchestrator.graph import resolve_dependencies, shared_services
+from orchestrator.graph import shared_services
 from orchestrator.plan import (
     CreateContainer,
     RemoveContainer,
@@ -13,6 +13,7 @@ from orchestrator.plan import (
     StartContainer,
     StopContainer,
 )
+from orchestrator.reconcile.divergence import restart_moment
 from orchestrator.reconcile.images import image_operation
 from orchestrator.reconcile.networks import attached_networks, create_network_operation, service_networks
 from orchestrator.reconcile.replicas import decide_replicas, wanted_hash
@@ -30,7 +31,9 @@ Claim = tuple[str, str, str]
 def decide_services(draft: Draft) -> None:
     """Decide about every container of the stack's services."""
     for name in draft.graph.order():
-        draft.replicas[name] = decide_replicas(draft, draft.stack.services[name])
+        service = draft.stack.services[name]
+        draft.restart_moments[name] = restart_moment(draft, service)
+        draft.replicas[name] = decide_replicas(draft, service)
     _decide_stop_first(draft)
 
 
@@ -52,7 +55,6 @@ def plan_services(draft: Draft) -> None:
                 _plan_start(draft, service, one, gates + _prerequisites(draft, service), claims)
             elif one.action == "restart":
                 _plan_restart(draft, one, gates)
-    waits.plan_wait_for()
 
 
 def _prerequisites(draft: Draft, service: Service) -> tuple[str, ...]:
@@ -241,8 +243,3 @@ def _decide_stop_first(draft: Draft) -> None:
         if one.action == "recreate" and one.container is not None:
             on_remade = attached_networks(draft, one.container) & draft.remade_networks.keys()
             one.stop_first = bool(on_remade) or f"stop {one.label}" in asked
-
-
-def list_dependencies(service: Service) -> tuple[str, ...]:
-    """Names of what a service depends on, declared or implied."""
-    return tuple(resolve_dependencies(service))

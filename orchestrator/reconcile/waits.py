@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from orchestrator.graph import resolve_dependencies
 from orchestrator.plan import WaitFor
-from orchestrator.reconcile.divergence import has_completed
 from orchestrator.reconcile.images import image_reference
 
 if TYPE_CHECKING:
@@ -47,14 +46,6 @@ class Waits:
                 needs.add(self._wait(dependency.service, dependency.condition, starts, required=dependency.required))
         return tuple(sorted(needs))
 
-    def plan_wait_for(self) -> None:
-        """Write down what the command itself waits for."""
-        for name in sorted(set(self._draft.goal.wait_for) & self._draft.stack.services.keys()):
-            condition = self._awaited_condition(name)
-            starts = self._starts(name)
-            if starts or not self._settled(name, condition):
-                self._wait(name, condition, starts, required=True)
-
     def _starts(self, name: str) -> tuple[str, ...]:
         draft = self._draft
         ids = [f"{verb} {one.label}" for one in draft.replicas.get(name, ()) for verb in ("start", "restart")]
@@ -82,8 +73,6 @@ class Waits:
             starting = draft.want(other) == "running" and any(one.starts for one in draft.replicas[other])
             if starting and found is not None and (found.condition, found.required) == (condition, required):
                 waiting.append(other)
-        if name in draft.goal.wait_for and required and condition == self._awaited_condition(name):
-            waiting.append("the command")
         return f"{', '.join(waiting)} {'waits' if len(waiting) == 1 else 'wait'} for it"
 
     def _holds(self, name: str, condition: Condition, starts: tuple[str, ...]) -> bool:
@@ -96,26 +85,6 @@ class Waits:
         if condition == "service_healthy":
             return all(one.alive and one.health == "healthy" for one in containers)
         return all(one.status == "exited" and one.exit_code == 0 for one in containers)
-
-    def _settled(self, name: str, condition: Condition) -> bool:
-        """True when the command has nothing to wait for: the condition is met, or a one-shot has done its work."""
-        draft = self._draft
-        containers = [one.container for one in draft.replicas.get(name, ()) if not one.ends and one.container]
-        service = draft.stack.services[name]
-        if all(has_completed(service, one) for one in containers):
-            return True
-        if condition == "service_started":
-            return all(one.alive for one in containers)
-        return self._holds(name, condition, ())
-
-    def _awaited_condition(self, name: str) -> Condition:
-        """What "up and ready" means for a service: completed if others need that, healthy if it has a check."""
-        draft = self._draft
-        for other in draft.graph.needed_by[name]:
-            found = draft.stack.services[other].depends_on.get(name)
-            if found is not None and found.condition == "service_completed_successfully":
-                return "service_completed_successfully"
-        return "service_healthy" if self._has_check(name) else "service_started"
 
     def _has_check(self, name: str) -> bool | None:
         """Whether a service has a health check; None while its image is not here to tell."""

@@ -3,21 +3,15 @@
 # shellcheck disable=SC1091
 . /etc/os-release
 
-# Writes deb822-free, one-line sources of the distribution itself; third-party sources of this machine stay out.
+# Prints one-line sources of the distribution itself; third-party sources of this machine stay out.
 list_sources() {
-    apt-get indextargets --format '$(ORIGIN)|$(REPO_URI)|$(RELEASE)|$(COMPONENT)|$(SIGNED_BY)' 'Created-By: Packages' |
+    apt-get indextargets --format '$(ORIGIN)|$(REPO_URI)|$(RELEASE)|$(COMPONENT)' 'Created-By: Packages' |
         awk -F'|' '$1 == "Debian" || $1 == "Ubuntu" {
             key = $2 " " $3
-            if (!(key in components)) { order[++n] = key; signed[key] = $5 }
+            if (!(key in components)) order[++n] = key
             if (index(" " components[key] " ", " " $4 " ") == 0) components[key] = components[key] " " $4
         }
-        END {
-            for (i = 1; i <= n; i++) {
-                key = order[i]
-                option = signed[key] ~ /^\// ? "[signed-by=" signed[key] "] " : ""
-                print "deb " option key components[key]
-            }
-        }'
+        END { for (i = 1; i <= n; i++) print "deb " order[i] components[order[i]] }'
 }
 
 # The way to the mirror (proxies, certificates, clock checks) is the host's; everything else is mmdebstrap's own.
@@ -48,7 +42,7 @@ make_debian_tar() {
         --dpkgopt='path-exclude=/usr/share/lintian/*' \
         --dpkgopt='path-exclude=/usr/share/locale/*' \
         --dpkgopt='path-exclude=/usr/share/i18n/*' \
-        --dpkgopt='path-exclude=/usr/lib/x86_64-linux-gnu/gconv/*' \
+        --dpkgopt='path-exclude=/usr/lib/*/gconv/*' \
         "$@" \
         --customize-hook='rm -rf "$1"/var/log/*.log "$1"/var/log/apt "$1"/var/cache/debconf/*-old "$1"/var/lib/dpkg/*-old "$1"/var/cache/ldconfig "$1"/etc/apt/apt.conf.d/99mmdebstrap' \
         --customize-hook='rm -f "$1"/etc/hostname "$1"/etc/resolv.conf "$1"/etc/machine-id; : >"$1"/etc/machine-id' \

@@ -1,6 +1,7 @@
 """Control groups: what this host can limit, where a container's group is, what it uses, removing what is left over.
 
-The cgroupfs layout: a container's group is ``/stack[-TAG]/ID`` in every hierarchy. The runtime makes it and writes the limits.
+The cgroupfs layout: a container's group is ``/stack[-TAG]/ID`` in every hierarchy. The runtime makes it and writes
+the limits.
 """
 
 from __future__ import annotations
@@ -38,13 +39,13 @@ def observe_cgroups() -> CgroupFacts:
     if controllers is not None:
         found = frozenset(controllers.split())
         # The root group has no memory.swap.max; whether the kernel counts swap shows in any child.
-        return CgroupFacts(mode="v2", controllers=found, swap="memory" in found and os.path.exists("/proc/swaps"))  # noqa: PTH110
+        return CgroupFacts(mode="v2", controllers=found, swap="memory" in found and os.path.exists("/proc/swaps"))
     names = []
     for name in _V1_CONTROLLERS:
-        if os.path.exists(f"{_ROOT}/{name}/cgroup.procs"):  # noqa: PTH110
+        if os.path.exists(f"{_ROOT}/{name}/cgroup.procs"):
             names.append("io" if name == "blkio" else name)
     stray = _read(f"{_ROOT}/unified/cgroup.controllers")
-    swap = os.path.exists(f"{_ROOT}/memory/memory.memsw.limit_in_bytes")  # noqa: PTH110
+    swap = os.path.exists(f"{_ROOT}/memory/memory.memsw.limit_in_bytes")
     if not names:
         return CgroupFacts(mode="none", controllers=frozenset())
     return CgroupFacts(
@@ -63,20 +64,20 @@ def render_cgroups_path(tag: str, container_id: str, parent: str | None = None) 
 
 def list_cgroup_folders(path: str) -> list[str]:
     """The existing folders of the group `path`, one on a v2 host, one for each hierarchy on a v1 host."""
-    return [one for one in _candidates(path) if os.path.isdir(one)]  # noqa: PTH112
+    return [one for one in _candidates(path) if os.path.isdir(one)]
 
 
 def _candidates(path: str) -> Iterator[str]:
-    if os.path.exists(f"{_ROOT}/cgroup.controllers"):  # noqa: PTH110
+    if os.path.exists(f"{_ROOT}/cgroup.controllers"):
         yield _ROOT + path
         return
     try:
-        names = os.listdir(_ROOT)  # noqa: PTH208
+        names = os.listdir(_ROOT)
     except OSError:
         return
     for name in names:
         # cpu -> cpu,cpuacct and the like are links to the same hierarchy.
-        if not os.path.islink(f"{_ROOT}/{name}"):  # noqa: PTH114
+        if not os.path.islink(f"{_ROOT}/{name}"):
             yield f"{_ROOT}/{name}{path}"
 
 
@@ -100,7 +101,7 @@ def remove_empty_parent(tag: str) -> None:
 
 def _remove_folder(folder: str) -> bool:
     try:
-        os.rmdir(folder)  # noqa: PTH106
+        os.rmdir(folder)
     except FileNotFoundError:
         return True
     except OSError:
@@ -135,7 +136,7 @@ class Usage(Record):
 
 def read_usage(path: str) -> Usage:
     """Read the counters of the group `path`; all None when it is gone."""
-    if os.path.exists(f"{_ROOT}/cgroup.controllers"):  # noqa: PTH110
+    if os.path.exists(f"{_ROOT}/cgroup.controllers"):
         return _read_usage_v2(_ROOT + path)
     return _read_usage_v1(path)
 
@@ -143,8 +144,10 @@ def read_usage(path: str) -> Usage:
 def _read_usage_v2(folder: str) -> Usage:
     memory, stat = _number(f"{folder}/memory.current"), _table(f"{folder}/memory.stat")
     usage = _table(f"{folder}/cpu.stat").get("usage_usec")
-    moved = [dict(part.split("=") for part in line.split()[1:]) for line in (_read(f"{folder}/io.stat") or "").splitlines()]
-    counted = bool(moved) or os.path.exists(f"{folder}/io.stat")  # noqa: PTH110
+    moved = [
+        dict(part.split("=") for part in line.split()[1:]) for line in (_read(f"{folder}/io.stat") or "").splitlines()
+    ]
+    counted = bool(moved) or os.path.exists(f"{folder}/io.stat")
     return Usage(
         memory=None if memory is None else max(0, memory - stat.get("inactive_file", 0)),
         memory_limit=_number(f"{folder}/memory.max"),
@@ -183,7 +186,7 @@ def _read_usage_v1(path: str) -> Usage:
 
 def _read(path: str) -> str | None:
     try:
-        with open(path) as file:  # noqa: PTH123
+        with open(path) as file:
             return file.read()
     except OSError:
         return None

@@ -67,7 +67,7 @@ def resolve_devices(service: Service) -> tuple[DeviceNode, ...]:
                 hint="write the device's path below /dev",
             )
         try:
-            info = os.stat(device.source)  # noqa: PTH116
+            info = os.stat(device.source)
         except OSError as error:
             raise NotFound(
                 f"{path}: {device.source}: {error.strerror}",
@@ -105,7 +105,7 @@ def resolve_block_devices(service: Service) -> dict[str, tuple[int, int]]:
         for index, entry in enumerate(value):
             path = entry["path"]
             try:
-                info = os.stat(path)  # noqa: PTH116
+                info = os.stat(path)
             except OSError as error:
                 raise NotFound(
                     f"services.{service.name}.blkio_config.{key}[{index}]: {path}: {error.strerror}",

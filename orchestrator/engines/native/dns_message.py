@@ -15,11 +15,11 @@ IN, ANY_CLASS = 1, 255
 
 _HEADER = struct.Struct("!HHHHHH")
 _TAIL = struct.Struct("!HH")
-_RECORD = struct.Struct("!HHHIH")
+_RECORD = struct.Struct("!HHIH")
 _RESPONSE, _TRUNCATED, _DESIRED, _AVAILABLE = 0x8000, 0x0200, 0x0100, 0x0080
 _OPCODE = 0x7800
 # The root name, type OPT, 4096 bytes, no extended code, version 0, no options.
-_OPT_RECORD = b"\0" + _RECORD.pack(OPT, 4096, 0, 0, 0)[:10]
+_OPT_RECORD = b"\0" + _RECORD.pack(OPT, 4096, 0, 0)
 _LONGEST_NAME = 255
 _SMALLEST_LIMIT, _LARGEST_LIMIT = 512, 4096
 

@@ -82,9 +82,7 @@ def _syscall(number: int, *arguments: object, path: str | None = None) -> int:
     return result
 
 
-def mount(
-    source: str | None, target: str, kind: str | None = None, flags: int = 0, data: str | None = None
-) -> None:
+def mount(source: str | None, target: str, kind: str | None = None, flags: int = 0, data: str | None = None) -> None:
     """mount(2)."""
     raw = [None if one is None else os.fsencode(one) for one in (source, target, kind, data)]
     if _libc.mount(raw[0], raw[1], raw[2], ctypes.c_ulong(flags), raw[3]) < 0:
@@ -161,7 +159,7 @@ def mount_overlay(
 ) -> None:
     """Mount an overlay of `layers` (topmost first, up to 500) at `target`; without `upper` it is read-only.
 
-    `options` are further overlay options (``userxattr``, ``volatile``, ``index=off``). A single layer without `upper`
+    `target` is absolute. `options` are further overlay options (``userxattr``, ``volatile``, ``index=off``). A single layer without `upper`
     becomes a read-only bind mount, because overlay wants two.
     """
     if upper is None and len(layers) == 1:
@@ -220,23 +218,26 @@ def _mount_overlay_by_links(
         names = []
         for number, layer in enumerate(layers):
             names.append(f"{number:x}")
-            os.symlink(layer, f"{links}/{number:x}")  # noqa: PTH211
+            os.symlink(layer, f"{links}/{number:x}")
         text = "lowerdir=" + ":".join(names)
         if upper is not None and work is not None:
-            os.symlink(upper, f"{links}/u")  # noqa: PTH211
-            os.symlink(work, f"{links}/w")  # noqa: PTH211
+            os.symlink(upper, f"{links}/u")
+            os.symlink(work, f"{links}/w")
             text += ",upperdir=u,workdir=w"
         os.chdir(links)
-        mount("overlay", os.path.abspath(target) if os.path.isabs(target) else target, "overlay", 0,  # noqa: PTH100,PTH117
-              ",".join((text, *options)))
+        mount(
+            "overlay",
+            target,
+            "overlay",
+            0,
+            ",".join((text, *options)),
+        )
         os.chdir("/")
 
 
 def attach_tree(tree: int, target: str) -> None:
     """move_mount(2): attach a detached mount at `target`."""
-    _syscall(
-        _NR_MOVE_MOUNT, tree, b"", _AT_FDCWD, os.fsencode(target), _MOVE_MOUNT_F_EMPTY_PATH, path=target
-    )
+    _syscall(_NR_MOVE_MOUNT, tree, b"", _AT_FDCWD, os.fsencode(target), _MOVE_MOUNT_F_EMPTY_PATH, path=target)
 
 
 def clone_tree(source: str, *, recursive: bool = False) -> int:
@@ -322,7 +323,7 @@ class MountPoint(NamedTuple):
 
 def list_mounts(prefix: str = "/") -> list[MountPoint]:
     """Mounts at or below `prefix` in this namespace, in the order of mounting (unmount them in reverse)."""
-    with open("/proc/thread-self/mountinfo", "rb") as file:  # noqa: PTH123
+    with open("/proc/thread-self/mountinfo", "rb") as file:
         text = file.read()
     wanted = os.fsencode(prefix.rstrip("/"))
     found = []
@@ -350,7 +351,7 @@ def _unescape_mountinfo(raw: bytes) -> bytes:
 def read_capabilities() -> frozenset[str]:
     """The capabilities that this process may hand on: its permitted and bounding set, as ``CAP_...`` names."""
     permitted = bounding = 0
-    with open("/proc/thread-self/status", "rb") as file:  # noqa: PTH123
+    with open("/proc/thread-self/status", "rb") as file:
         for line in file:
             if line.startswith(b"CapPrm:"):
                 permitted = int(line[7:], 16)
@@ -360,15 +361,13 @@ def read_capabilities() -> frozenset[str]:
     return frozenset(name for bit, name in enumerate(CAPABILITIES) if both >> bit & 1)
 
 
-CAPABILITIES: Final = tuple(
-    f"CAP_{name}"
-    for name in (
-        "CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE NET_BIND_SERVICE "
-        "NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT SYS_PTRACE SYS_PACCT "
-        "SYS_ADMIN SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE AUDIT_WRITE AUDIT_CONTROL SETFCAP "
-        "MAC_OVERRIDE MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ PERFMON BPF CHECKPOINT_RESTORE"
-    ).split()
-)
+_CAPABILITIES: Final = """
+CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE NET_BIND_SERVICE
+NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT SYS_PTRACE SYS_PACCT SYS_ADMIN
+SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE AUDIT_WRITE AUDIT_CONTROL SETFCAP MAC_OVERRIDE
+MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ PERFMON BPF CHECKPOINT_RESTORE
+"""
+CAPABILITIES: Final = tuple(f"CAP_{name}" for name in _CAPABILITIES.split())
 """Every capability by its bit."""
 
 IN_MODIFY: Final = 0x2

@@ -299,7 +299,10 @@ def _create_vlan(host: Conversation, name: str, base: str, vlan: int) -> None:
         if error.errno != errno.EOPNOTSUPP:
             raise
         raise Unsupported(
-            f"this kernel has no VLAN links ({name})", resource=name, operation="create a network", hint="modprobe 8021q"
+            f"this kernel has no VLAN links ({name})",
+            resource=name,
+            operation="create a network",
+            hint="modprobe 8021q",
         ) from error
 
 

@@ -106,7 +106,7 @@ def _check_same(row: sqlite3.Row, project: str, network: Network) -> None:
             operation="create network",
             hint="mark it as external: true to share it, or give this one another name",
         )
-    if row["config"] != dump_json(_plain(network.config)):
+    if row["config"] != dump_config(network.config):
         raise Conflict(
             f"the network {network.name} exists with another configuration",
             resource=network.name,
@@ -145,7 +145,7 @@ def _insert(
             name_link(layout.tag, "b", _hash(network.name)),
             dump_json([_dump_pool(one) for one in pools]),
             int(network.internal),
-            dump_json(_plain(network.config)),
+            dump_config(network.config),
             now(),
         ),
     )
@@ -196,6 +196,11 @@ def remove_network(layout: Layout, store: Store, project: str, name: str) -> Non
         delete_bridge(network.link)
 
 
+def dump_config(config: Mapping[str, Any]) -> str:
+    """A canonical subtree of the stack file as JSON."""
+    return json.dumps(config, separators=(",", ":"), sort_keys=True, default=dict)
+
+
 def _parent(layout: Layout, fallback: str, options: Mapping[str, str]) -> str:
     # Without a parent the children are on a link that leads nowhere, as Docker does.
     return str(options.get("parent") or fallback)
@@ -212,11 +217,6 @@ def _dump_pool(pool: Pool) -> dict[str, Any]:
 
 def _load_pool(data: Mapping[str, Any]) -> Pool:
     return Pool(**data)
-
-
-def _plain(config: Mapping[str, Any]) -> dict[str, Any]:
-    plain: dict[str, Any] = json.loads(json.dumps(config, default=dict))
-    return plain
 
 
 def _hash(name: str) -> str:

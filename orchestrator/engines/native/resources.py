@@ -134,9 +134,14 @@ def _render_cpu(service: Service, facts: HostFacts, notes: _Notes) -> dict[str, 
             notes.lack("realtime", "real-time CPU time", "control groups v2 have no such setting")
         else:
             cpu.update(
-                {key: value for key, value in (
-                    ("realtimeRuntime", wanted.cpu_rt_runtime), ("realtimePeriod", wanted.cpu_rt_period)
-                ) if value}
+                {
+                    key: value
+                    for key, value in (
+                        ("realtimeRuntime", wanted.cpu_rt_runtime),
+                        ("realtimePeriod", wanted.cpu_rt_period),
+                    )
+                    if value
+                }
             )
     if wanted.cpuset:
         if "cpuset" in facts.cgroups.controllers:

@@ -64,18 +64,18 @@ def load_filter(
     if compiled and (custom is None or not _needs_notify(custom)):
         path = f"{cache}/seccomp-{_make_key(held, machine, custom)}"
         try:
-            with open(path) as file:  # noqa: PTH123
+            with open(path) as file:
                 return Filter(profile=_PLACEHOLDER, bpf=file.read())
         except FileNotFoundError:
             pass
         profile = _render(held, machine, custom)
         text = _compile(profile)
         if text is not None:
-            os.makedirs(cache, exist_ok=True)  # noqa: PTH103
+            os.makedirs(cache, exist_ok=True)
             beside = f"{path}.{os.getpid()}"
-            with open(beside, "w") as file:  # noqa: PTH123
+            with open(beside, "w") as file:
                 file.write(text)
-            os.replace(beside, path)  # noqa: PTH105
+            os.replace(beside, path)
             return Filter(profile=_PLACEHOLDER, bpf=text)
         return Filter(profile=profile)
     return Filter(profile=_render(held, machine, custom))
@@ -116,7 +116,7 @@ _REVISION: Final = "1"
 def _library_version(machine: str) -> str:
     for folder in (f"/usr/lib/{machine}-linux-gnu", "/usr/lib64", "/usr/lib"):
         try:
-            return os.readlink(f"{folder}/libseccomp.so.2")  # noqa: PTH115
+            return os.readlink(f"{folder}/libseccomp.so.2")
         except OSError:
             continue
     return "none"

@@ -143,9 +143,9 @@ def _when(name: str, index: int, value: int, operator: str) -> dict[str, Any]:
 def flatten_profile(
     profile: Mapping[str, Any], capabilities: Iterable[str], machine: str, kernel: tuple[int, int]
 ) -> dict[str, Any]:
-    """Turn a profile in Docker's form (archMap, includes, excludes) into ``linux.seccomp``. KeyError, TypeError: not one.
+    """Turn a profile in Docker's form (archMap, includes, excludes) into ``linux.seccomp``.
 
-    A profile in the OCI form passes through.
+    A profile in the OCI form passes through. KeyError, TypeError or ValueError: it is neither.
     """
     held = frozenset(capabilities)
     rules = []

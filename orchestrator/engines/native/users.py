@@ -92,9 +92,7 @@ def _resolve_group(teams: list[list[str]], name: str, path: str) -> int:
 def _check_id(text: str, path: str) -> int:
     value = int(text)
     if value > _HIGHEST_ID:
-        raise NotFound(
-            f"{text} is not a user or group id", resource=text, hint=f"{path}: ids go up to {_HIGHEST_ID}"
-        )
+        raise NotFound(f"{text} is not a user or group id", resource=text, hint=f"{path}: ids go up to {_HIGHEST_ID}")
     return value
 
 

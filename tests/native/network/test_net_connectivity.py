@@ -133,9 +133,7 @@ def test_macvlan_children_of_a_parent_without_a_way_out(world):
     parent = network.name_link(world.tag, "m", "mac")
     network.create_parent(parent)
     network.create_parent(parent)
-    boxes = [
-        world.container(f"m{n}", {"kind": "macvlan", "parent": parent, "ipv4": f"10.9.0.{n}/24"}) for n in (2, 3)
-    ]
+    boxes = [world.container(f"m{n}", {"kind": "macvlan", "parent": parent, "ipv4": f"10.9.0.{n}/24"}) for n in (2, 3)]
     world.container("m2", {"kind": "macvlan", "parent": parent, "ipv4": "10.9.0.2/24"})
     world.serve(boxes[1], "m3", 80)
     assert world.ask(boxes[0], "10.9.0.3", 80) == "m3 10.9.0.2"

@@ -30,7 +30,9 @@ def place(bridge: str, net: int, number: int) -> dict[str, object]:
 
 
 def port(host_port: int, **fields: object) -> PublishedPort:
-    return PublishedPort(**{"host_port": host_port, "container_port": 80, "ipv4": "172.30.0.2", "ipv6": "fd30::2"} | fields)
+    return PublishedPort(
+        **{"host_port": host_port, "container_port": 80, "ipv4": "172.30.0.2", "ipv6": "fd30::2"} | fields
+    )
 
 
 def run(command: str) -> str:
@@ -148,7 +150,9 @@ def test_nothing_gets_at_the_hosts_loopback_through_a_bridge(world):
     """route_localnet opens 127/8 to the bridge; the guard closes it again."""
     web, *_ = two_networks(world)
     world.serve(None, "secret", 9000, address="127.0.0.1")
-    world.within(web, lambda: run("ip addr del 127.0.0.1/8 dev lo; ip route add 127.0.0.1 via 172.30.0.1 src 172.30.0.2"))
+    world.within(
+        web, lambda: run("ip addr del 127.0.0.1/8 dev lo; ip route add 127.0.0.1 via 172.30.0.1 src 172.30.0.2")
+    )
     world.within(web, lambda: Path("/proc/sys/net/ipv4/conf/eth0/route_localnet").write_text("1"))
     assert world.ask(None, "127.0.0.1", 9000) == "secret 127.0.0.1"
     assert world.ask(web, "127.0.0.1", 9000, patience=QUIET) in BLOCKED

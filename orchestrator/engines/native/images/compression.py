@@ -89,7 +89,7 @@ def _inflate(source: Iterator[bytes], kind: str) -> Iterator[bytes]:
         raise InvalidImage(f"the {kind} data of the layer is truncated", operation="unpack")
 
 
-def _codec_errors(kind: str) -> tuple[type[BaseException], ...]:
+def _codec_errors(kind: str) -> tuple[type[Exception], ...]:
     if kind == "gzip":
         from isal import igzip_lib
 

@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 
-
-
 @dataclass(frozen=True, slots=True)
 class ImageConfig:
     """The execution defaults of an image (OCI image-spec, "config" object).

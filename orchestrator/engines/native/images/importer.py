@@ -71,7 +71,7 @@ def open_source(source: BinaryIO | Path) -> Iterator[BinaryIO]:
         what = "is a folder" if source.is_dir() else "no such file"
         raise ImageMissing(f"{source}: {what}", resource=str(source), operation="open archive") from error
     with stream:
-        yield stream  # type: ignore[misc]
+        yield stream
 
 
 def iterate_chunks(stream: BinaryIO, cancel: Cancel | None = None) -> Iterator[bytes]:

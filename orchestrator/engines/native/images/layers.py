@@ -1,7 +1,7 @@
 """Unpacked layers on disk, shared by every image and container.
 
-``l/<name>`` is the directory, ready for overlay's lowerdir; ``layers/<name>.json`` is its record, ``<name>.recipe`` what
-it takes to write its tar again. A layer is there when its record is. `name` is short: mount options have a length.
+``l/<name>`` is the directory, ready for overlay's lowerdir; ``layers/<name>.json`` is its record, ``<name>.recipe``
+what it takes to write its tar again. A layer is there when its record is. `name` is short: mount options have a length.
 """
 
 from __future__ import annotations

@@ -22,7 +22,10 @@ DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar"
 MANIFEST_TYPES = (OCI_MANIFEST, OCI_INDEX, DOCKER_MANIFEST, DOCKER_INDEX)
 MANIFEST_LIMIT = 4 << 20  # bytes; what registries accept
 
-_SCHEMA_1 = ("application/vnd.docker.distribution.manifest.v1+json", "application/vnd.docker.distribution.manifest.v1+prettyjws")
+_SCHEMA_1 = (
+    "application/vnd.docker.distribution.manifest.v1+json",
+    "application/vnd.docker.distribution.manifest.v1+prettyjws",
+)
 _LAYER_TYPES = frozenset(
     (
         *(OCI_LAYER + end for end in ("", "+gzip", "+zstd")),

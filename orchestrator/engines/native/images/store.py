@@ -297,9 +297,7 @@ class ImageStore:
 
         return load_archive(self, source, cancel)
 
-    def save_archive(
-        self, names: Sequence[str], target: BinaryIO | Path, *, cancel: Cancel | None = None
-    ) -> None:
+    def save_archive(self, names: Sequence[str], target: BinaryIO | Path, *, cancel: Cancel | None = None) -> None:
         """Write images as one archive that is an OCI layout and a docker-archive at once."""
         from orchestrator.engines.native.images.save import save_archive
 
@@ -375,4 +373,3 @@ class ImageStore:
         near = get_close_matches(name, known, n=3, cutoff=0.6)
         hint = f"did you mean {' or '.join(near)}?" if near else "'stack image ls' lists what there is"
         return ImageMissing(f"no such image: {name}", resource=name, operation="find image", hint=hint)
-

@@ -1,0 +1,47 @@
+"""``stack down``"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Literal
+
+import click
+
+from orchestrator.actions.lifecycle import prepare_down
+from orchestrator.cli.converging import converge_with_progress
+from orchestrator.cli.invocation import Invocation
+from orchestrator.cli.options import dry_run_option, services_argument, stack_command, timeout_option
+
+
+@stack_command("down")
+@services_argument
+@timeout_option
+@click.option("-v", "--volumes", is_flag=True, help="Named volumes of the file and anonymous volumes, too.")
+@click.option("--remove-orphans", is_flag=True, help="Containers of services that the file no longer has, too.")
+@click.option("--rmi", type=click.Choice(["local", "all"]), help="Images, too; local: those without a name of their own.")
+@dry_run_option
+@click.pass_obj
+def command(
+    invocation: Invocation,
+    services: tuple[str, ...],
+    timeout: int | None,
+    volumes: bool,
+    remove_orphans: bool,
+    rmi: Literal["local", "all"] | None,
+) -> None:
+    """Stop and remove containers and networks."""
+    project = invocation.identify(services)
+    goal = prepare_down(
+        invocation.engine(),
+        project,
+        services,
+        timeout=timeout,
+        remove_orphans=remove_orphans or os.environ.get("COMPOSE_REMOVE_ORPHANS", "").lower() in ("1", "true"),
+        remove_volumes=volumes,
+        remove_images=rmi or "none",
+    )
+    if goal is None:
+        print(f"warning: nothing to remove for project {project.name}", file=sys.stderr)
+        return
+    converge_with_progress(invocation, goal, "down")

@@ -1,0 +1,88 @@
+"""The supervisor's end of the control socket: reads commands, sends events, never waits for a slow client."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, cast
+
+from orchestrator.control import LineBuffer, encode
+from orchestrator.errors import StackError
+
+if TYPE_CHECKING:
+    from orchestrator.supervisor import Supervisor
+
+BACKLOG_LIMIT = 8 << 20
+"""Bytes that a client may leave unread before it is let go."""
+
+
+class Connection(asyncio.Protocol):
+    """One client."""
+
+    def __init__(self, supervisor: Supervisor) -> None:
+        self._supervisor = supervisor
+        self._buffer = LineBuffer()
+        self._transport: asyncio.Transport | None = None
+        self.listens = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Greet the client."""
+        self._transport = cast("asyncio.Transport", transport)
+        self._supervisor.joined(self)
+        self.send({"hello": self._supervisor.hello()})
+
+    def data_received(self, data: bytes) -> None:
+        """Carry out every command that is complete."""
+        try:
+            for message in self._buffer.feed(data):
+                self._handle(message)
+        except StackError as error:
+            self.send({"refused": {"code": error.code, "message": error.message, "hint": error.hint}})
+        except (ValueError, KeyError, TypeError) as error:
+            self.send({"refused": {"code": "protocol", "message": f"not understood: {error!r}", "hint": ""}})
+            self.close()
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        """Forget the client."""
+        self._transport = None
+        self._supervisor.left(self)
+
+    def send(self, message: dict[str, Any]) -> None:
+        """Send one message."""
+        self.send_line(encode(message))
+
+    def send_line(self, line: bytes) -> None:
+        """Send one message that is encoded already."""
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return
+        transport.write(line)
+        if transport.get_write_buffer_size() > BACKLOG_LIMIT:
+            transport.abort()
+
+    def close(self) -> None:
+        """Send what is left and close."""
+        if self._transport is not None:
+            self._transport.close()
+
+    def _handle(self, message: dict[str, Any]) -> None:
+        supervisor = self._supervisor
+        match message["do"]:
+            case "apply":
+                self.listens = True
+                supervisor.apply(self, int(message["request"]), message["goal"])
+            case "subscribe":
+                self.listens = True
+            case "status":
+                self.send({"status": supervisor.status()})
+            case "ping":
+                self.send({"pong": True})
+            case "shutdown":
+                supervisor.step_down()
+            case "leave":
+                self.listens = False
+                supervisor.left(self)
+                if not supervisor.leaving:
+                    self.send({"staying": True})
+                self.close()
+            case other:
+                raise ValueError(f"unknown command {other!r}")

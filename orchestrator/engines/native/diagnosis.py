@@ -1,0 +1,143 @@
+"""``stack doctor`` for the native engine: what this machine has and lacks, and how to get it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+
+from orchestrator.engines.base import Finding
+from orchestrator.engines.native.layout import Layout
+
+_INSTALL = "apt-get install"
+
+
+def diagnose_host(layout: Layout) -> tuple[Finding, ...]:
+    """Look at everything that the engine stands on."""
+    return tuple(_diagnose(layout))
+
+
+def _diagnose(layout: Layout) -> Iterator[Finding]:
+    release = os.uname().release
+    yield Finding(name="kernel", state="ok", detail=f"Linux {release} ({os.uname().machine})")
+    yield _diagnose_privilege()
+    yield _diagnose_runtime(layout)
+    yield _diagnose_program("conmon", "holds a container's output and collects its exit code", "conmon")
+    yield _diagnose_program("tar", "unpacks image layers", "tar")
+    yield _diagnose_library("nftables", "published ports and network isolation", "libnftables.so.1", "libnftables1")
+    yield _diagnose_library("seccomp", "the default system call filter", "libseccomp.so.2", "libseccomp2")
+    yield _diagnose_overlay()
+    yield _diagnose_cgroups()
+    yield _diagnose_init()
+    yield _diagnose_ipv6()
+    yield from _diagnose_rlimits()
+    yield _diagnose_disk(layout)
+
+
+def _diagnose_privilege() -> Finding:
+    if os.geteuid() == 0:
+        return Finding(name="privilege", state="ok", detail="root")
+    return Finding(
+        name="privilege",
+        state="missing",
+        detail=f"uid {os.geteuid()}: running without root is not supported yet",
+        hint="run stack with sudo",
+    )
+
+
+def _diagnose_runtime(layout: Layout) -> Finding:
+    from orchestrator.engines.native.runtime import find_runtime
+    from orchestrator.errors import StackError
+
+    try:
+        runtime = find_runtime(layout)
+    except StackError as error:
+        return Finding(name="runtime", state="missing", detail=error.message, hint=error.hint)
+    return Finding(name="runtime", state="ok", detail=f"{runtime.name} {runtime.version} at {runtime.path}")
+
+
+def _diagnose_program(name: str, purpose: str, package: str) -> Finding:
+    found = shutil.which(name)
+    if found is not None:
+        return Finding(name=name, state="ok", detail=found)
+    return Finding(name=name, state="missing", detail=f"not installed: {purpose}", hint=f"{_INSTALL} {package}")
+
+
+def _diagnose_library(name: str, purpose: str, library: str, package: str) -> Finding:
+    import ctypes
+
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return Finding(
+            name=name, state="missing", detail=f"{library} not found: {purpose}", hint=f"{_INSTALL} {package}"
+        )
+    return Finding(name=name, state="ok", detail=f"{library}: {purpose}")
+
+
+def _diagnose_overlay() -> Finding:
+    with open("/proc/filesystems", encoding="ascii") as file:
+        if "overlay" in file.read():
+            return Finding(name="overlay", state="ok", detail="overlayfs: layers are shared by all containers")
+    return Finding(
+        name="overlay", state="missing", detail="the kernel has not loaded overlayfs", hint="modprobe overlay"
+    )
+
+
+def _diagnose_cgroups() -> Finding:
+    from orchestrator.engines.native.cgroups import detect_cgroups
+
+    facts = detect_cgroups()
+    controllers = ", ".join(sorted(facts.controllers))
+    lacking = sorted({"cpu", "memory", "pids"} - set(facts.controllers))
+    detail = f"{facts.mode}: {controllers}"
+    if lacking:
+        return Finding(
+            name="cgroups",
+            state="warning",
+            detail=detail,
+            hint=f"limits that need {', '.join(lacking)} are not enforced on this machine",
+        )
+    return Finding(name="cgroups", state="ok", detail=detail)
+
+
+def _diagnose_init() -> Finding:
+    from orchestrator.engines.native.facts import find_init
+
+    found = find_init()
+    if found:
+        return Finding(name="init", state="ok", detail=f"{found}: for services with init: true")
+    return Finding(
+        name="init",
+        state="warning",
+        detail="no init program: services with init: true cannot start",
+        hint=f"{_INSTALL} catatonit (or tini)",
+    )
+
+
+def _diagnose_ipv6() -> Finding:
+    if os.path.exists("/proc/net/if_inet6"):
+        return Finding(name="ipv6", state="ok", detail="the kernel has IPv6")
+    return Finding(name="ipv6", state="warning", detail="no IPv6: networks with enable_ipv6 cannot be created")
+
+
+def _diagnose_rlimits() -> Iterator[Finding]:
+    with open("/proc/self/status", encoding="ascii") as file:
+        effective = next(int(line.split()[1], 16) for line in file if line.startswith("CapEff:"))
+    if os.geteuid() == 0 and not effective >> 24 & 1:
+        yield Finding(
+            name="rlimits",
+            state="warning",
+            detail="CAP_SYS_RESOURCE is missing: ulimits above the hard limit are lowered to it",
+        )
+
+
+def _diagnose_disk(layout: Layout) -> Finding:
+    place = layout.state
+    while not place.exists():
+        place = place.parent
+    usage = shutil.disk_usage(place)
+    detail = f"{layout.state}: {usage.free / 1e9:.1f} GB free of {usage.total / 1e9:.1f} GB"
+    if usage.free < 1_000_000_000:
+        return Finding(name="disk", state="warning", detail=detail, hint="free some space, or set STACK_STATE_DIR")
+    return Finding(name="disk", state="ok", detail=detail)

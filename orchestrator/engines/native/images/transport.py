@@ -1,0 +1,392 @@
+"""HTTP to registries: connections that are kept, TLS with the right authorities, proxies, retries, clear errors.
+
+On http.client and threads: nothing else starts as fast, and layers come in parallel threads anyway.
+"""
+
+from __future__ import annotations
+
+import http.client
+import os
+import random
+import socket
+import ssl
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import TYPE_CHECKING
+from urllib.parse import urljoin, urlsplit
+
+from orchestrator.engines.native.images.content import Cancel, check_cancel
+from orchestrator.engines.native.images.failures import RateLimited, RegistryFault, RegistryUnreachable, TlsFailure
+from orchestrator.engines.native.images.registries import RegistrySettings, is_loopback, split_port
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from orchestrator.errors import EngineError
+
+CONNECT_TIMEOUT = 15.0  # seconds
+READ_TIMEOUT = 60.0
+ATTEMPTS = 6
+LONGEST_WAIT = 60.0  # seconds that a Retry-After may ask for
+_AGENT = "stack/0.1 (OCI distribution client)"
+_BUSY = frozenset((408, 425, 429, 500, 502, 503, 504))
+_REDIRECTS = frozenset((301, 302, 303, 307, 308))
+_BROKEN = (http.client.HTTPException, ConnectionError, TimeoutError, ssl.SSLError, OSError)
+
+Body = bytes | Callable[[], Iterable[bytes]] | None
+
+
+@dataclass(slots=True)
+class Response:
+    """An answer whose body is still to be read. Closing it early gives the connection up."""
+
+    status: int
+    headers: Mapping[str, str]
+    url: str
+    _answer: http.client.HTTPResponse
+    _release: Callable[[bool], None]
+    _closed: bool = field(default=False)
+
+    def read(self, limit: int) -> bytes:
+        """The whole body, at most `limit` bytes. Raises RegistryFault if it is longer."""
+        try:
+            data = self._answer.read(limit + 1)
+        except _BROKEN as error:
+            self.close()
+            raise explain_failure(error, urlsplit(self.url).netloc, self.url) from error
+        if len(data) > limit:
+            self.close()
+            raise RegistryFault(f"{self.url} sent more than {limit} bytes", resource=self.url, operation="read")
+        self.close()
+        return data
+
+    def read_piece(self, size: int) -> bytes:
+        """Up to `size` bytes as they come, empty at the end. Raises the errors of `BROKEN_TRANSFER`."""
+        return self._answer.read1(size)
+
+    def close(self) -> None:
+        """Give the connection back if the body was read to its end, otherwise close it."""
+        if not self._closed:
+            self._closed = True
+            self._release(self._answer.isclosed())
+
+    def header(self, name: str) -> str:
+        """A header, case-insensitively; empty if absent."""
+        return self._answer.getheader(name) or ""
+
+
+BROKEN_TRANSFER = _BROKEN
+
+
+class Transport:
+    """Requests to any host, from any thread."""
+
+    def __init__(self, settings: RegistrySettings, *, cancel: Cancel | None = None) -> None:
+        self._settings = settings
+        self._cancel = cancel
+        self._idle: dict[tuple[str, str], list[http.client.HTTPConnection]] = {}
+        self._busy: set[http.client.HTTPConnection] = set()
+        self._schemes: dict[str, str] = {}
+        self._contexts: dict[tuple[str, bool], ssl.SSLContext] = {}
+        self._lock = Lock()
+
+    def close(self) -> None:
+        """Close every connection; a thread that still waits for one wakes up with an error."""
+        with self._lock:
+            for connections in self._idle.values():
+                for connection in connections:
+                    connection.close()
+            self._idle.clear()
+            for connection in self._busy:
+                with suppress(OSError, AttributeError):
+                    connection.sock.shutdown(socket.SHUT_RDWR)
+
+    def scheme(self, host: str, *, plain: bool) -> str:
+        """``https``, or ``http`` for a host that may and does speak it (loopback, or configured insecure)."""
+        if not plain and not is_loopback(host):
+            return "https"
+        with self._lock:
+            known = self._schemes.get(host)
+        if known is None:
+            known = self._probe_scheme(host, plain)
+            with self._lock:
+                self._schemes[host] = known
+        return known
+
+    def _probe_scheme(self, host: str, plain: bool) -> str:
+        """Offer TLS once; a server that answers with something else speaks plain HTTP."""
+        name, port = split_port(host)
+        if port is None and not plain:
+            port = 443 if _listens(name, 443) else 80
+        try:
+            with socket.create_connection((name, port or 443), CONNECT_TIMEOUT) as raw:
+                context = ssl.create_default_context()
+                context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+                with context.wrap_socket(raw, server_hostname=name):
+                    return "https"
+        except (ssl.SSLError, ConnectionResetError, BrokenPipeError):
+            return "http"
+        except OSError as error:
+            if port is None:
+                return "http"
+            raise explain_failure(error, host, f"https://{host}") from error
+
+    def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: Body = None,
+        plain: bool = False,
+        redirects: int = 5,
+    ) -> Response:
+        """Send a request, retried with back-off while the other side is busy or the connection breaks.
+
+        Statuses other than 429 and 5xx are for the caller. Raises RegistryUnreachable, TlsFailure, RateLimited,
+        RegistryFault, TransferCancelled.
+        """
+        sent = {"User-Agent": _AGENT, **(headers or {})}
+        for attempt in range(ATTEMPTS):
+            check_cancel(self._cancel)
+            try:
+                response = self._send(method, url, sent, body, plain)
+            except _BROKEN as error:
+                if attempt == ATTEMPTS - 1 or not is_passing(error):
+                    raise explain_failure(error, urlsplit(url).netloc, url) from error
+                self.wait(compute_delay(attempt))
+                continue
+            if response.status in _BUSY:
+                self._wait_while_busy(response, attempt)
+                continue
+            if response.status in _REDIRECTS and response.header("Location") and method in ("GET", "HEAD"):
+                target = urljoin(url, response.header("Location"))
+                response.close()
+                if redirects == 0:
+                    raise RegistryFault(f"{url} redirects too often", resource=url, operation=method)
+                if urlsplit(target).netloc != urlsplit(url).netloc:
+                    sent.pop("Authorization", None)  # a storage backend must not learn it
+                return self.request(method, target, headers=sent, body=body, plain=plain, redirects=redirects - 1)
+            return response
+        raise AssertionError("unreachable")
+
+    def wait(self, seconds: float) -> None:
+        """Sleep, but wake up to be cancelled."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            check_cancel(self._cancel)
+            time.sleep(min(left, 0.1))
+
+    def _wait_while_busy(self, response: Response, attempt: int) -> None:
+        status, asked = response.status, parse_retry_after(response.header("Retry-After"), time.time())
+        text = response.read(1 << 16).decode("utf-8", "replace")
+        delay = compute_delay(attempt) if asked is None else asked
+        host = urlsplit(response.url).netloc
+        if status == 429 and (attempt == ATTEMPTS - 1 or delay > LONGEST_WAIT):
+            when = f"in {round(delay)} seconds" if asked is not None else "later"
+            raise RateLimited(
+                f"the registry {host} limits the rate of requests",
+                resource=host,
+                operation="request",
+                hint=f"try again {when}; logging in often raises the limit, a mirror avoids it",
+            )
+        if attempt == ATTEMPTS - 1 or delay > LONGEST_WAIT:
+            raise RegistryFault(
+                f"the registry {host} answers {status} {http.client.responses.get(status, '')}".rstrip()
+                + (f": {text.strip()[:200]}" if text.strip() else ""),
+                resource=response.url,
+                operation="request",
+                hint="the fault is on the registry's side; try again later",
+            )
+        self.wait(delay)
+
+    def _send(self, method: str, url: str, headers: Mapping[str, str], body: Body, plain: bool) -> Response:
+        parts = urlsplit(url)
+        key = (parts.scheme, parts.netloc)
+        target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
+        connection, reused = self._take(key, plain)
+        if connection.sock is None and _proxy_for(*key) and parts.scheme == "http":
+            target = url
+        try:
+            try:
+                answer = _exchange(connection, method, target, headers, body)
+            except (http.client.RemoteDisconnected, ConnectionError):
+                if not reused:
+                    raise
+                self._drop(connection)  # the server closed an idle connection: no fault of this request
+                connection = self._connect(key, plain)
+                answer = _exchange(connection, method, target, headers, body)
+        except BaseException:
+            self._drop(connection)
+            raise
+
+        def release(clean: bool) -> None:
+            if not clean or answer.will_close:
+                self._drop(connection)
+                return
+            with self._lock:
+                self._busy.discard(connection)
+                self._idle.setdefault(key, []).append(connection)
+
+        return Response(answer.status, answer.headers, url, answer, release)  # type: ignore[arg-type]
+
+    def _take(self, key: tuple[str, str], plain: bool) -> tuple[http.client.HTTPConnection, bool]:
+        with self._lock:
+            idle = self._idle.get(key)
+            if idle:
+                connection = idle.pop()
+                self._busy.add(connection)
+                return connection, True
+        return self._connect(key, plain), False
+
+    def _drop(self, connection: http.client.HTTPConnection) -> None:
+        with self._lock:
+            self._busy.discard(connection)
+        connection.close()
+
+    def _connect(self, key: tuple[str, str], plain: bool) -> http.client.HTTPConnection:
+        scheme, host = key
+        name, port = split_port(host)
+        proxy = _proxy_for(scheme, host)
+        connection: http.client.HTTPConnection
+        if scheme == "https":
+            context = self._context(host, plain)
+            if proxy:
+                connection = http.client.HTTPSConnection(*proxy, timeout=CONNECT_TIMEOUT, context=context)
+                connection.set_tunnel(name, port or 443)
+            else:
+                connection = http.client.HTTPSConnection(name, port or 443, timeout=CONNECT_TIMEOUT, context=context)
+        else:
+            where = proxy or (name, port or 80)
+            connection = http.client.HTTPConnection(*where, timeout=CONNECT_TIMEOUT, blocksize=1 << 17)
+        connection.connect()
+        if connection.sock is not None:
+            connection.sock.settimeout(READ_TIMEOUT)
+            with suppress(OSError):
+                connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with self._lock:
+            self._busy.add(connection)
+        return connection
+
+    def _context(self, host: str, plain: bool) -> ssl.SSLContext:
+        with self._lock:
+            if (host, plain) not in self._contexts:
+                self._contexts[host, plain] = make_tls_context(host, self._settings.certificates, verify=not plain)
+            return self._contexts[host, plain]
+
+
+def make_tls_context(host: str, folders: Iterable[Path], *, verify: bool) -> ssl.SSLContext:
+    """The system's authorities, plus those (and the client certificate) of ``certs.d/<host>``."""
+    context = ssl.create_default_context()
+    if not verify:
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    for folder in folders:
+        place = folder / host
+        if not place.is_dir():
+            continue
+        try:
+            for authority in sorted(place.glob("*.crt")):
+                context.load_verify_locations(cafile=authority)
+            for certificate in sorted(place.glob("*.cert")):
+                context.load_cert_chain(certificate, certificate.with_suffix(".key"))
+        except (OSError, ssl.SSLError) as error:
+            raise TlsFailure(f"the certificates in {place} cannot be read: {error}", resource=host) from error
+    return context
+
+
+def _exchange(
+    connection: http.client.HTTPConnection, method: str, target: str, headers: Mapping[str, str], body: Body
+) -> http.client.HTTPResponse:
+    data = body() if callable(body) else body
+    chunked = callable(body) and "Content-Length" not in headers
+    if chunked:
+        headers = {**headers, "Transfer-Encoding": "chunked"}
+    connection.request(method, target, body=data, headers=dict(headers), encode_chunked=chunked)
+    return connection.getresponse()
+
+
+def _listens(name: str, port: int) -> bool:
+    try:
+        with socket.create_connection((name, port), 1.0):
+            return True
+    except OSError:
+        return False
+
+
+def _proxy_for(scheme: str, host: str) -> tuple[str, int] | None:
+    if is_loopback(host):
+        return None
+    if not any(
+        os.environ.get(name) for name in (f"{scheme}_proxy", f"{scheme.upper()}_PROXY", "all_proxy", "ALL_PROXY")
+    ):
+        return None
+    from urllib.request import getproxies, proxy_bypass
+
+    proxies = getproxies()
+    address = proxies.get(scheme) or proxies.get("all")
+    if not address or proxy_bypass(host):
+        return None
+    name, port = split_port(urlsplit(address if "://" in address else f"http://{address}").netloc.rpartition("@")[2])
+    return name, port or 3128
+
+
+def is_passing(error: BaseException) -> bool:
+    """Whether trying again can help: not for a refused connection, an unknown name or an untrusted certificate."""
+    return not isinstance(error, ConnectionRefusedError | socket.gaierror | ssl.SSLCertVerificationError) and not (
+        isinstance(error, ssl.SSLError) and "WRONG_VERSION_NUMBER" in str(error)
+    )
+
+
+def compute_delay(attempt: int) -> float:
+    """Seconds before the next attempt: 0.2, 0.4, 0.8 ... up to 10, spread so that clients do not come in step."""
+    return min(10.0, 0.2 * 2.0**attempt) * random.uniform(0.75, 1.25)
+
+
+def parse_retry_after(text: str, now: float) -> float | None:
+    """A Retry-After header in seconds from `now` (RFC 9110: seconds or a date)."""
+    if text.strip().isdigit():
+        return float(text)
+    if not text:
+        return None
+    from email.utils import parsedate_to_datetime
+
+    try:
+        return max(0.0, parsedate_to_datetime(text).timestamp() - now)
+    except ValueError:
+        return None
+
+
+def explain_failure(error: BaseException, host: str, url: str) -> EngineError:
+    """A connection's failure in words a person can act on."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return TlsFailure(
+            f"the certificate of the registry {host} is not trusted: {error.verify_message or error.reason}",
+            resource=host,
+            operation="connect",
+            hint=f"put its authority's certificate into /etc/docker/certs.d/{host}/ca.crt, or name the registry as "
+            "insecure in registries.conf",
+        )
+    if isinstance(error, ssl.SSLError):
+        http_only = "WRONG_VERSION_NUMBER" in str(error) or "HTTP_REQUEST" in str(error)
+        return TlsFailure(
+            f"no TLS connection to the registry {host}: {error.reason or error}",
+            resource=host,
+            operation="connect",
+            hint="it seems to speak plain HTTP: allow that with insecure = true in registries.conf"
+            if http_only
+            else "",
+        )
+    if isinstance(error, ConnectionRefusedError):
+        why, hint = "connection refused", "is the registry running, and is the port right?"
+    elif isinstance(error, socket.gaierror):
+        why, hint = "its name cannot be resolved", "check the name, and this machine's DNS and proxy settings"
+    elif isinstance(error, TimeoutError):
+        why, hint = "it does not answer", "check the network, a firewall, or the proxy settings"
+    else:
+        why, hint = str(error) or type(error).__name__, "check the network and try again"
+    return RegistryUnreachable(
+        f"the registry {host} cannot be reached: {why}", resource=url, operation="connect", hint=hint
+    )

@@ -1,0 +1,121 @@
+"""The supervisor's parent: starts it again at once should it die. Forked before anything heavy was imported.
+
+It holds no lock, no socket and no open file but one end of a pipe, through which the supervisor tells it what a
+successor has to take over. It ends with status 0 as soon as a supervisor does.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import NoReturn
+
+STEADY_AFTER = 10.0
+"""Seconds; a supervisor that lived that long did not crash for a reason that is still there."""
+
+LONGEST_PAUSE = 30.0
+"""Seconds between two starts of a supervisor that keeps crashing."""
+
+
+def become_keeper(channel: int, engine: str) -> NoReturn:
+    """Turn this freshly forked process into a keeper with a prepared supervisor at `channel`."""
+    status = 1
+    try:
+        _detach(channel)
+        status = _keep(channel, engine)
+    finally:
+        os._exit(status)
+
+
+def _detach(channel: int) -> None:
+    import signal
+
+    os.setsid()
+    for name in ("STACK_STATE_DIR", "STACK_RUN_DIR"):
+        if os.environ.get(name):
+            os.environ[name] = os.path.abspath(os.environ[name])
+    sys.path[:] = [os.path.abspath(one) for one in sys.path]
+    os.chdir("/")
+    os.umask(0o022)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.set_wakeup_fd(-1)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for stream in (0, 1, 2):
+        os.dup2(nothing, stream)
+    os.closerange(3, channel)
+    os.closerange(channel + 1, 1 << 16)
+    _call_myself("stack-keeper")
+
+
+def _keep(channel: int, engine: str) -> int:
+    memory, told = os.pipe()
+
+    def first() -> None:
+        os.close(memory)
+        from orchestrator.supervisor import await_goal
+
+        await_goal(channel, told, engine)
+
+    began = time.monotonic()
+    supervisor = _fork(first)
+    os.close(channel)
+    os.close(told)
+    record = b""
+    pause = 0.0
+    while True:
+        _, status = os.waitpid(supervisor, 0)
+        if os.waitstatus_to_exitcode(status) == 0:
+            return 0
+        if not record:
+            # Written in one piece when the project was taken over; a descendant may still hold the other end.
+            os.set_blocking(memory, False)
+            try:
+                record = os.read(memory, 1 << 16)
+            except BlockingIOError:
+                record = b""
+        if not record.endswith(b"\n"):
+            return 1
+        if time.monotonic() - began > STEADY_AFTER:
+            pause = 0.0
+        time.sleep(pause)
+        pause = min(max(2 * pause, 0.1), LONGEST_PAUSE)
+        began = time.monotonic()
+        supervisor = _fork(lambda one=record: _succeed(one))  # type: ignore[misc]
+
+
+def _succeed(record: bytes) -> None:
+    import json
+
+    from orchestrator.supervisor import adopt_project
+
+    adopt_project(json.loads(record))
+
+
+def _fork(work: Callable[[], None]) -> int:
+    child = os.fork()
+    if child:
+        return child
+    try:
+        _call_myself("stack-supervise")
+        # Imports make no garbage worth looking for, and looking costs a fifth of their time.
+        import gc
+
+        gc.disable()
+        work()
+    except BaseException:
+        os._exit(1)
+    os._exit(1)
+
+
+def _call_myself(name: str) -> None:
+    try:
+        with open("/proc/self/comm", "w") as file:
+            file.write(name)
+    except OSError:
+        pass

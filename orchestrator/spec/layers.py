@@ -1,0 +1,174 @@
+"""From the files of one stack to one canonical tree: read, interpolate, shape, extend, include, merge, in this order."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.errors import FileMissing
+from orchestrator.source import Path
+from orchestrator.spec.casts import name_type
+from orchestrator.spec.dotenv import parse_dotenv
+from orchestrator.spec.extends import Extender
+from orchestrator.spec.include import apply_includes
+from orchestrator.spec.interpolate import interpolate_tree
+from orchestrator.spec.merge import clear_paths, merge_layers
+from orchestrator.spec.normalize import apply_defaults, resolve_names
+from orchestrator.spec.paths import absolute_path, resolve_paths
+from orchestrator.spec.positions import Map, Mark, Problems, pack_mark
+from orchestrator.spec.schema import shape_layer
+from orchestrator.spec.yaml import extract_merge_tags, has_merge_tags, parse_documents
+
+if TYPE_CHECKING:
+    from orchestrator.spec.loader import Reader
+
+Environment = Mapping[str, str]
+
+
+class LayerLoader:
+    """Loads stacks, and what they extend and include; all diagnostics go to `problems`.
+
+    `project_directory` is what relative paths are shown against when `resolve` is off.
+    """
+
+    def __init__(
+        self,
+        reader: Reader,
+        problems: Problems,
+        *,
+        home: str,
+        cwd: str,
+        project_directory: str,
+        interpolate: bool = True,
+        resolve: bool = True,
+    ) -> None:
+        self.reader = reader
+        self.problems = problems
+        self.home = home
+        self.interpolate = interpolate
+        self.resolve = resolve
+        self.loaded: list[str] = []
+        self.variables: set[str] = set()
+        self._cwd = cwd
+        self._project_directory = project_directory
+        self._documents: dict[str, list[tuple[Any, Mark]]] = {}
+        self._tagged: dict[str, bool] = {}
+
+    def load_stack_files(
+        self, files: list[tuple[str, Mark, Path]], directory: str, environment: Environment, included: tuple[str, ...] = ()
+    ) -> Map:
+        """Load and merge `files` (absolute paths with the place that names them) into one canonical tree."""
+        result: Map | None = None
+        for file, mark, path in files:
+            for tree, cleared in self._load_layers(file, mark, path, directory, environment, included):
+                result = tree if result is None else merge_layers(clear_paths(result, cleared), tree, self.problems)
+        merged = Map() if result is None else result
+        apply_defaults(merged, directory if self.resolve else ".")
+        resolve_names(merged, environment)
+        return merged
+
+    def _load_layers(
+        self, file: str, mark: Mark, path: Path, directory: str, environment: Environment, included: tuple[str, ...]
+    ) -> list[tuple[Map, list[Path]]]:
+        layers = []
+        for raw, place in self.read_documents(file, mark, path):
+            tree, cleared = extract_merge_tags(raw) if self._tagged[file] else (raw, [])
+            if tree is None:
+                continue
+            if type(tree) is not Map:
+                self.problems.report("wrong-type", f"a stack file is a mapping, not {name_type(tree)}", place)
+                continue
+            tree = self.substitute(tree, place, environment)
+            shaped = shape_layer(tree, place, self.problems)
+            if "version" in shaped:
+                self.problems.warn(
+                    "obsolete-version",
+                    "the attribute version is obsolete and has no effect",
+                    shaped.marks["version"][0],
+                    ("version",),
+                    "remove it",
+                )
+                del shaped["version"]
+            Extender(self, environment).extend_services(file, shaped, cleared, directory)
+            self.resolve_tree(shaped, directory)
+            apply_includes(self, shaped, directory, environment, (*included, file))
+            layers.append((shaped, cleared))
+        return layers
+
+    def substitute(self, tree: Any, mark: Mark, environment: Environment) -> Any:
+        """Interpolate `tree` from `environment`, unless interpolation is off."""
+        if not self.interpolate:
+            return tree
+        return interpolate_tree(tree, mark, environment.get, self.problems, self.variables)
+
+    def resolve_tree(self, tree: Map, directory: str) -> None:
+        """Make the paths of `tree` absolute; when that is off, leave those of the project and adapt those of others."""
+        if self.resolve:
+            resolve_paths(tree, directory, self.home)
+        elif directory != self._project_directory:
+            resolve_paths(tree, posixpath.relpath(directory, self._project_directory), "")
+
+    def locate_file(self, path: str, directory: str) -> str:
+        """Return the absolute path of a file that a stack file names."""
+        return absolute_path(path, directory, self.home)
+
+    def display_name(self, file: str) -> str:
+        """Return `file` as diagnostics show it: relative to the working directory where that is shorter."""
+        prefix = self._cwd.rstrip("/") + "/"
+        return file[len(prefix) :] if file.startswith(prefix) else file
+
+    def read_documents(self, file: str, mark: Mark, path: Path) -> list[tuple[Any, Mark]]:
+        """Return the parsed documents of `file`; each file is read and parsed once."""
+        known = self._documents.get(file)
+        if known is None:
+            text = self.read_text(file, mark, path, "the stack file")
+            known = []
+            if text is not None:
+                self._tagged[file] = has_merge_tags(text)
+                self.loaded.append(file)
+                index = self.problems.register_file(self.display_name(file))
+                known = parse_documents(text, index, self.problems)
+            self._documents[file] = known
+        return known
+
+    def is_tagged(self, file: str) -> bool:
+        """Tell whether a file that was read may hold ``!reset`` or ``!override``."""
+        return self._tagged.get(file, False)
+
+    def read_text(self, file: str, mark: Mark, path: Path, what: str) -> str | None:
+        """Read a file; None when it cannot be read, which is reported at `mark`."""
+        try:
+            return self.reader.read_text(file)
+        except (FileNotFoundError, NotADirectoryError):
+            self.problems.report(
+                FileMissing.code, f"{what} {self.display_name(file)} does not exist", mark, path, "check the path"
+            )
+        except IsADirectoryError:
+            self.problems.report("unreadable-file", f"{self.display_name(file)} is a directory, not a file", mark, path)
+        except OSError as error:
+            self.problems.report(
+                "unreadable-file", f"{self.display_name(file)} cannot be read: {error.strerror}", mark, path
+            )
+        except UnicodeDecodeError as error:
+            index = self.problems.register_file(self.display_name(file))
+            self.problems.report(
+                "not-utf8",
+                f"{what} is not UTF-8 text (byte {error.start})",
+                pack_mark(index, 1, 1),
+                path,
+                "save it as UTF-8",
+            )
+        return None
+
+    def read_env_file(
+        self, file: str, lookup: Any, mark: Mark, path: Path, *, raw: bool = False, required: bool = True
+    ) -> dict[str, tuple[str, Mark]]:
+        """Read and parse an env file; one that is not required may be missing."""
+        if not required and self.reader.find_kind(file) is None:
+            return {}
+        text = self.read_text(file, mark, path, "the env file")
+        if text is None:
+            return {}
+        index = self.problems.register_file(self.display_name(file))
+        return parse_dotenv(text, index, self.problems, lookup, raw=raw)

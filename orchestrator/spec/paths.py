@@ -1,0 +1,77 @@
+"""Relative paths become absolute, against the directory of the project, of the extended file or of the included stack."""
+
+from __future__ import annotations
+
+import posixpath
+from typing import Any
+
+from orchestrator.spec.attributes import ROWS
+from orchestrator.spec.mounts import clean_path
+from orchestrator.spec.positions import Map, Seq
+
+_REMOTE_PREFIXES = ("service:", "git@", "github.com/", "gitlab.com/", "bitbucket.org/", "ssh:", "git:")
+
+
+def _split_rows() -> list[tuple[list[str], str]]:
+    return [(row.path.replace("[]", ".[]").split("."), row.resolve) for row in ROWS if row.resolve]
+
+
+_RESOLVED = _split_rows()
+
+
+def resolve_paths(tree: Map, directory: str, home: str) -> None:
+    """Make every path of a canonical tree absolute, in place. `home` is what ``~`` stands for."""
+    for parts, kind in _RESOLVED:
+        _visit(tree, parts, 0, kind, directory, home)
+
+
+def _visit(value: Any, parts: list[str], depth: int, kind: str, directory: str, home: str) -> None:
+    part = parts[depth]
+    last = depth + 1 == len(parts)
+    if part == "*":
+        if type(value) is Map:
+            for item in value.values():
+                if item is not None:
+                    _visit(item, parts, depth + 1, kind, directory, home)
+        return
+    if part == "[]":
+        if type(value) is Seq:
+            for item in value:
+                _visit(item, parts, depth + 1, kind, directory, home)
+        return
+    if type(value) is not Map or part not in value:
+        return
+    if not last:
+        _visit(value[part], parts, depth + 1, kind, directory, home)
+    elif kind != "volume" or value.get("type") == "bind":
+        value[part] = _resolve(value[part], kind, directory, home)
+
+
+def _resolve(value: Any, kind: str, directory: str, home: str) -> Any:
+    if type(value) is Map:
+        for key, item in value.items():
+            value[key] = _resolve(item, kind, directory, home)
+        return value
+    if type(value) is Seq:
+        for index, item in enumerate(value):
+            value[index] = _resolve(item, kind, directory, home)
+        return value
+    if not isinstance(value, str) or (not value and kind != "context"):
+        return value
+    if kind == "context" and is_remote_context(value):
+        return value
+    return absolute_path(value, directory, home)
+
+
+def is_remote_context(text: str) -> bool:
+    """Tell a build context that is a URL, a service or a repository from a local directory."""
+    return "://" in text or text.startswith(_REMOTE_PREFIXES)
+
+
+def absolute_path(path: str, directory: str, home: str = "") -> str:
+    """Join `path` to `directory` unless it is absolute (or a Windows path), expand ``~``, and clean the result."""
+    if path.startswith("~") and home:
+        return clean_path(posixpath.join(home, path[1:].lstrip("/")))
+    if path[1:3] in (":\\", ":/") or path.startswith("\\\\"):
+        return path
+    return clean_path(posixpath.join(directory, path))

@@ -1,0 +1,344 @@
+"""The detached process that hosts one project's loop: the project's lock, the control socket, the goal on disk.
+
+SIGTERM ends supervision, containers go on. Whatever goes wrong stands in the run directory's ``supervisor.log``; a
+crash ends the process with a status other than 0, and its keeper starts it again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import os
+import signal
+import socket
+import sys
+import time
+import traceback
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from orchestrator.control import (
+    CODE_VERSION,
+    LineBuffer,
+    Place,
+    acquire_lock,
+    dump_goal,
+    encode,
+    listen_control,
+    load_goal,
+    read_goal,
+    write_goal,
+)
+from orchestrator.control_server import Connection
+from orchestrator.errors import StackError
+from orchestrator.events import Event
+from orchestrator.loop import Loop, Settled
+
+if TYPE_CHECKING:
+    from orchestrator.engines.base import Engine
+
+STEP_DOWN_LIMIT = 5.0
+"""Seconds that running operations get when the supervisor is asked to step down."""
+
+
+def await_goal(channel: int, memory: int, engine: str) -> NoReturn:
+    """Be the supervisor that was forked ahead: load everything, then wait for a project on `channel`.
+
+    Exits quietly when the other end closes first, or another supervisor holds the project's lock. `memory` is the
+    keeper's: what is written there lets it start a successor.
+    """
+    connection = socket.socket(fileno=channel)
+    try:
+        prepared = load_engine(engine) if engine else None
+        buffer = LineBuffer()
+        messages: list[dict[str, Any]] = []
+        while not messages:
+            data = connection.recv(1 << 16)
+            if not data:
+                os._exit(0)
+            messages = list(buffer.feed(data))
+        host, *rest = messages
+        place = Place(project=host["project"], run=host["run"], state=host["state"])
+        lock = acquire_lock(place)
+        if lock is None:
+            connection.sendall(encode({"busy": True}))
+            os._exit(0)
+        if prepared is None or host["engine"] != engine:
+            prepared = load_engine(host["engine"])
+        os.write(memory, encode({**host, "do": "adopt"}))
+        os.close(memory)
+    except Exception as error:
+        _refuse(connection, error)
+        os._exit(1)
+    supervisor = Supervisor(place, host["engine"], prepared, lock)
+    first = b"".join(encode(one) for one in rest) + buffer.rest()
+    _host(supervisor, (connection, first))
+
+
+def adopt_project(record: dict[str, Any]) -> NoReturn:
+    """Be the successor of a supervisor that died: take its project over, restart nothing."""
+    place = Place(project=record["project"], run=record["run"], state=record["state"])
+    lock = acquire_lock(place)
+    if lock is None or read_goal(place) is None:
+        os._exit(0)
+    _host(Supervisor(place, record["engine"], load_engine(record["engine"]), lock), None)
+
+
+def load_engine(name: str) -> Engine:
+    """The engine by its name in the registry, or by ``module:Class``."""
+    if ":" in name:
+        from importlib import import_module
+
+        module, _, attribute = name.partition(":")
+        made: Engine = getattr(import_module(module), attribute)()
+        return made
+    from orchestrator.engines import registry
+
+    return registry.load_engine(name)
+
+
+def _refuse(connection: socket.socket, error: Exception) -> None:
+    if isinstance(error, StackError):
+        refused = {"code": error.code, "message": error.message, "hint": error.hint}
+    else:
+        refused = {
+            "code": "unavailable",
+            "message": f"the supervisor could not start: {error!r}",
+            "hint": traceback.format_exception(error)[-2].strip().replace("\n", "; "),
+        }
+    with contextlib.suppress(OSError):
+        connection.sendall(encode({"refused": refused}))
+
+
+def _host(supervisor: Supervisor, first: tuple[socket.socket, bytes] | None) -> NoReturn:
+    status = 1
+    try:
+        _redirect(supervisor.place)
+        loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(loop)
+        loop.set_exception_handler(lambda _loop, context: _log_context(context))
+        loop.run_until_complete(supervisor.run(first))
+        status = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        # The interpreter's own tear-down would wait for threads that are in an engine call, and takes its time.
+        os._exit(status)
+
+
+def _redirect(place: Place) -> None:
+    log = os.open(place.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.close(log)
+    sys.stdout = sys.stderr = open(2, "w", buffering=1, closefd=False, errors="backslashreplace")  # noqa: SIM115
+    sys.excepthook = _log_exception
+
+
+def _log_exception(kind: Any, error: BaseException, trace: Any) -> None:
+    print(time.strftime("%Y-%m-%dT%H:%M:%S"), "unexpected:", file=sys.stderr)
+    traceback.print_exception(kind, error, trace, file=sys.stderr)
+
+
+def _log_context(context: dict[str, Any]) -> None:
+    error = context.get("exception")
+    if error is not None:
+        _log_exception(type(error), error, error.__traceback__)
+    else:
+        print(time.strftime("%Y-%m-%dT%H:%M:%S"), context.get("message"), file=sys.stderr)
+
+
+class Supervisor:
+    """One project's lock, clients and loop."""
+
+    def __init__(self, place: Place, engine_name: str, engine: Engine, lock: int) -> None:
+        self.place = place
+        self._engine_name = engine_name
+        self._engine = engine
+        self._lock = lock
+        self._clients: set[Connection] = set()
+        self._requests: list[tuple[Connection, int]] = []
+        self._written: asyncio.Future[None] | None = None
+        self._unsaved: dict[str, Any] | None = None
+        self._saving: asyncio.Task[None] | None = None
+        self._done = asyncio.Event()
+        self.loop = Loop(engine, place.project, self.emit, on_settled=self._settle, on_idle=self._consider_leaving)
+        self._engine.on_warning = self._warn
+
+    async def run(self, first: tuple[socket.socket, bytes] | None) -> None:
+        """Serve until nothing is left to supervise, or until asked to step down."""
+        running = self._running = asyncio.get_running_loop()
+        gc.freeze()
+        gc.enable()
+        listener = listen_control(self.place)
+        server = await running.create_unix_server(lambda: Connection(self), sock=listener)
+        running.add_signal_handler(signal.SIGTERM, self.step_down)
+        looping = asyncio.create_task(self.loop.run())
+        looping.add_done_callback(lambda _task: self._done.set())
+        if first is not None:
+            channel, buffered = first
+            channel.setblocking(False)
+            _transport, connection = await running.connect_accepted_socket(lambda: Connection(self), channel)
+            if buffered:
+                connection.data_received(buffered)
+        else:
+            self._adopt()
+        await self._done.wait()
+        server.close()
+        await self._leave(looping)
+
+    def emit(self, event: Event) -> None:
+        """Send an event to every client that listens."""
+        listeners = [one for one in self._clients if one.listens]
+        if listeners:
+            line = encode({"event": event.to_json()})
+            for one in listeners:
+                one.send_line(line)
+
+    def hello(self) -> dict[str, Any]:
+        """Who this is: the first message on every connection."""
+        return {
+            "project": self.place.project,
+            "engine": self._engine_name,
+            "version": CODE_VERSION,
+            "pid": os.getpid(),
+            "keeper": os.getppid() if os.getppid() != 1 else 0,
+        }
+
+    def joined(self, connection: Connection) -> None:
+        """A client has connected."""
+        self._clients.add(connection)
+
+    def left(self, connection: Connection) -> None:
+        """A client is gone, or has said that it is done."""
+        self._clients.discard(connection)
+        self._requests = [one for one in self._requests if one[0] is not connection]
+        self._consider_leaving()
+
+    def apply(self, connection: Connection, request: int, data: dict[str, Any]) -> None:
+        """Take a client's goal. Raises StackError for one that cannot be read."""
+        try:
+            goal = load_goal(data)
+        except (KeyError, TypeError, ValueError) as error:
+            raise StackError(f"the goal cannot be read: {error!r}") from error
+        self._requests.append((connection, request))
+        self.loop.submit(goal)
+        # What counts from now on is the merged goal; the client's own text is it, unless there was something to merge.
+        self._save(data if self.loop.goal is goal else dump_goal(self.loop.goal or goal))
+
+    def status(self) -> dict[str, Any]:
+        """The loop's status and who hosts it."""
+        return {**self.hello(), "clients": len(self._clients), **self.loop.status()}
+
+    @property
+    def leaving(self) -> bool:
+        """True when this process is about to end."""
+        return self._done.is_set() or (not self._clients and self.loop.idle)
+
+    def step_down(self) -> None:
+        """End supervision; containers go on."""
+        self.loop.stop()
+        self._running.call_later(STEP_DOWN_LIMIT, self._done.set)
+
+    def _adopt(self) -> None:
+        found = read_goal(self.place)
+        if found is None:
+            self._done.set()
+            return
+        goal, _engine = found
+        try:
+            with open(self.place.settled) as file:
+                settled = float(file.read()) >= goal.issued_at
+        except (OSError, ValueError):
+            settled = False
+        if settled:
+            self.loop.adopt(goal)
+        else:
+            self.loop.submit(goal)
+
+    def _save(self, data: dict[str, Any]) -> None:
+        self._unsaved = data
+        if self._saving is None:
+            self._saving = asyncio.create_task(self._write())
+
+    async def _write(self) -> None:
+        try:
+            while self._unsaved is not None:
+                data, self._unsaved = self._unsaved, None
+                await self.loop.workers.run("load", lambda one=data: write_goal(self.place, self._engine_name, one))  # type: ignore[misc]
+        except OSError as error:
+            self._tell("warning", f"the goal could not be kept in {self.place.goal}: {error.strerror}")
+        finally:
+            self._saving = None
+
+    def _settle(self, settled: Settled) -> None:
+        goal = self.loop.goal
+        if goal is not None:
+            with contextlib.suppress(OSError):
+                beside = f"{self.place.settled}.new"
+                with open(beside, "w") as file:
+                    file.write(repr(goal.issued_at))
+                os.rename(beside, self.place.settled)
+        answer = {"converged": settled.converged, "failures": [one.to_json() for one in settled.failures]}
+        requests, self._requests = self._requests, []
+        for connection, request in requests:
+            superseded = (connection, request) != requests[-1]
+            connection.send({"settled": {"request": request, "superseded": superseded, **answer}})
+        self._running.call_later(0.2, self._slim)
+
+    def _slim(self) -> None:
+        if self.loop.reached:
+            self.loop.workers.rest()
+            release_memory()
+
+    def _warn(self, diagnostic: Any) -> None:
+        # Engines warn from their worker threads.
+        event = Event(time=time.time(), kind="warning", message=diagnostic.render(), details={"code": diagnostic.code})
+        self._running.call_soon_threadsafe(self.emit, event)
+
+    def _tell(self, kind: Any, message: str) -> None:
+        self.emit(Event(time=time.time(), kind=kind, subject=self.place.project, message=message))
+
+    def _consider_leaving(self) -> None:
+        if not self._clients and self.loop.idle and self._saving is None:
+            self._done.set()
+        elif not self._clients and self.loop.idle and self._saving is not None:
+            self._saving.add_done_callback(lambda _task: self._consider_leaving())
+
+    async def _leave(self, looping: asyncio.Task[None]) -> None:
+        if looping.done() and not looping.cancelled() and looping.exception() is not None:
+            raise looping.exception() or SystemExit(1)
+        self._remove_files()
+        looping.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await looping
+        self._engine.stop_serving()
+        for one in tuple(self._clients):
+            one.close()
+
+    def _remove_files(self) -> None:
+        goal = self.loop.goal
+        paths = [self.place.socket]
+        if goal is not None and goal.down and self.loop.converged:
+            paths += [self.place.goal, f"{self.place.goal}.new", self.place.settled, self.place.log]
+        elif not os.path.getsize(self.place.log):
+            paths.append(self.place.log)
+        # The lock goes last: from then on another supervisor may begin.
+        for path in (*paths, self.place.lock):
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+        for folder in (self.place.state, self.place.run):
+            with contextlib.suppress(OSError):
+                os.rmdir(folder)
+        os.close(self._lock)
+
+
+def release_memory() -> None:
+    """Give back to the kernel what the start has left behind."""
+    import ctypes
+
+    gc.collect()
+    gc.freeze()
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
