@@ -7,6 +7,7 @@ successor with the same goal, which asks for each thing once.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import socket
@@ -76,6 +77,7 @@ class Session:
         self._buffer = LineBuffer()
         self._ready: list[dict[str, Any]] = []
         self._supervisor = self._keeper = -1
+        self._keeper_pid = 0
         self._contended = False
         self._request = 0
 
@@ -291,6 +293,7 @@ class Session:
     def _remember_processes(self, hello: dict[str, Any]) -> None:
         self._forget_processes()
         self._supervisor, self._keeper = _open_process(hello["pid"]), _open_process(hello["keeper"])
+        self._keeper_pid = hello["keeper"]
 
     def _forget_processes(self) -> None:
         for process in (self._supervisor, self._keeper):
@@ -304,8 +307,10 @@ class Session:
         for process in (self._supervisor, self._keeper):
             if process >= 0 and not _is_readable(process, max(0.0, deadline - time.monotonic())):
                 return False
-        if self._prepared is not None and self._prepared.hosting:
-            self._prepared.reap()
+        if self._keeper_pid:
+            # It may be a child of this very process, and then nobody else can collect it.
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(self._keeper_pid, os.WNOHANG)
         return True
 
     def _keeper_lives(self) -> bool:

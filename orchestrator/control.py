@@ -137,9 +137,8 @@ def read_goal(place: Place) -> tuple[Goal, str] | None:
         with open(place.goal, "rb") as file:
             data = json.load(file)
         return load_goal(data["goal"]), str(data["engine"])
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, KeyError, TypeError):
+    except Exception:
+        # Not there, or written by another version: either way nobody can take it up.
         return None
 
 

@@ -101,7 +101,6 @@ class HealthRunner:
         self._results[container.id] = deque(maxlen=KEPT_RESULTS)
         self._health[container.id] = health
         if container.health is None:
-            await asyncio.sleep(0)
             await self._change(container, health.status, None)
         while True:
             await asyncio.sleep(max(0.0, health.next_at - self._clock()))
@@ -135,6 +134,13 @@ class HealthRunner:
         return ProbeResult(started_at=begun, finished_at=self._clock(), success=success, output=output)
 
     async def _change(self, container: Container, status: HealthStatus, result: ProbeResult | None) -> None:
+        # Recorded before anybody is told: who hears "healthy" and looks must see it.
+        try:
+            await self._workers.run("probe", lambda: self._engine.record_health(container.id, status))
+        except EngineError as error:
+            lost = self._board.get(container.id)
+            if lost is not None and lost.alive:
+                self._emit(Event(time=self._clock(), kind="warning", subject=lost.name, message=error.message))
         now = self._board.get(container.id)
         if now is None or not now.alive:
             return
@@ -151,9 +157,3 @@ class HealthRunner:
                 details={"container_id": now.id},
             )
         )
-        try:
-            await self._workers.run("probe", lambda: self._engine.record_health(container.id, status))
-        except EngineError as error:
-            now = self._board.get(container.id)
-            if now is not None and now.alive:
-                self._emit(Event(time=self._clock(), kind="warning", subject=now.name, message=error.message))

@@ -177,7 +177,8 @@ class Service(Record):
     """One service, all defaults applied, short syntaxes expanded, paths absolute.
 
     `config` is the service's canonical subtree, exactly as ``stack config`` prints it: what the configuration digest,
-    field-level differences and attributes without a field of their own are read from.
+    field-level differences and attributes without a field of their own are read from. `restart_unhealthy` is
+    ``x-stack.restart_unhealthy``: the restart policy also answers a container that became unhealthy.
     """
 
     name: str
@@ -218,6 +219,7 @@ class Service(Record):
     mac_address: str | None = None
     healthcheck: Probe | None = None
     restart: RestartPolicy = RestartPolicy()
+    restart_unhealthy: bool = False
     stop_signal: str | None = None
     stop_grace_period: float = 10.0
     init: bool | None = None

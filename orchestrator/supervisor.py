@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 STEP_DOWN_LIMIT = 5.0
 """Seconds that running operations get when the supervisor is asked to step down."""
 
+SLIM_AFTER = 0.2
+"""Seconds after a goal was reached until what the start took is given back, so that the answer comes first."""
+
 
 def await_goal(channel: int, memory: int, engine: str) -> NoReturn:
     """Be the supervisor that was forked ahead: load everything, then wait for a project on `channel`.
@@ -220,7 +223,7 @@ class Supervisor:
         """Take a client's goal. Raises StackError for one that cannot be read."""
         try:
             goal = load_goal(data)
-        except (KeyError, TypeError, ValueError) as error:
+        except Exception as error:
             raise StackError(f"the goal cannot be read: {error!r}") from error
         self._requests.append((connection, request))
         self.loop.submit(goal)
@@ -273,19 +276,27 @@ class Supervisor:
             self._saving = None
 
     def _settle(self, settled: Settled) -> None:
+        if self._saving is not None:
+            # A goal that was reached is a goal that a successor knows.
+            self._saving.add_done_callback(lambda _task: self._settle(settled))
+            return
         goal = self.loop.goal
-        if goal is not None:
-            with contextlib.suppress(OSError):
-                beside = f"{self.place.settled}.new"
-                with open(beside, "w") as file:
-                    file.write(repr(goal.issued_at))
-                os.rename(beside, self.place.settled)
+        if goal is None or not self.loop.reached:
+            return
+        self._mark_settled(goal.issued_at)
         answer = {"converged": settled.converged, "failures": [one.to_json() for one in settled.failures]}
         requests, self._requests = self._requests, []
         for connection, request in requests:
             superseded = (connection, request) != requests[-1]
             connection.send({"settled": {"request": request, "superseded": superseded, **answer}})
-        self._running.call_later(0.2, self._slim)
+        self._running.call_later(SLIM_AFTER, self._slim)
+
+    def _mark_settled(self, issued_at: float) -> None:
+        with contextlib.suppress(OSError):
+            beside = f"{self.place.settled}.new"
+            with open(beside, "w") as file:
+                file.write(repr(issued_at))
+            os.rename(beside, self.place.settled)
 
     def _slim(self) -> None:
         if self.loop.reached:

@@ -51,9 +51,11 @@ class Attachment:
         """Follow a container that started; tell of one that ended."""
         if not self._wanted(event.service):
             return
-        if event.kind == "operation" and event.phase == "done" and event.verb in ("start container", "restart container"):
-            self.follow(event.subject)
-        elif event.kind == "container" and event.action == "restart":
+        if (
+            event.kind == "operation"
+            and event.phase == "done"
+            and event.verb in ("start container", "restart container")
+        ) or (event.kind == "container" and event.action == "restart"):
             self.follow(event.subject)
         elif event.kind == "container" and event.action == "die":
             code = event.details.get("exit_code")

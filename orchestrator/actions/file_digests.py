@@ -15,7 +15,7 @@ def read_file_digests(stack: Stack) -> dict[str, str]:
     digests = {}
     for path in paths:
         try:
-            with open(path, "rb") as file:  # noqa: PTH123
+            with open(path, "rb") as file:
                 digests[path] = hashlib.file_digest(file, "sha256").hexdigest()
         except OSError:
             # The engine tells about it where it matters: at the container that needs the file.

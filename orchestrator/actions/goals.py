@@ -56,11 +56,11 @@ def edit_up(stack: Stack, previous: Goal | None, options: UpOptions, now: float)
     kept = {name: count for name, count in _scale_of(previous, stack).items() if name not in wanted}
     return Goal(
         stack=stack,
-        wants={name: want for name in wanted},
+        wants=dict.fromkeys(wanted, want),
         issued_at=now,
         scale={**kept, **options.scale},
-        recreate_before={name: now for name in recreated},
-        renew_volumes_before={name: now for name in wanted} if options.renew_anon_volumes else {},
+        recreate_before=dict.fromkeys(recreated, now),
+        renew_volumes_before=dict.fromkeys(wanted, now) if options.renew_anon_volumes else {},
         recreate="never" if options.no_recreate else "diverged",
         remove_orphans=options.remove_orphans,
         stop_timeout=options.timeout,
@@ -83,7 +83,7 @@ def edit_down(
     """Want everything of the project gone."""
     return Goal(
         stack=stack,
-        wants={name: "absent" for name in stack.services},
+        wants=dict.fromkeys(stack.services, "absent"),
         issued_at=now,
         stop_timeout=timeout,
         remove_orphans=remove_orphans,
@@ -94,7 +94,13 @@ def edit_down(
 
 
 def edit_want(
-    stack: Stack, previous: Goal | None, services: Sequence[str], want: Want, now: float, *, timeout: float | None = None
+    stack: Stack,
+    previous: Goal | None,
+    services: Sequence[str],
+    want: Want,
+    now: float,
+    *,
+    timeout: float | None = None,
 ) -> Goal:
     """Want one thing of `services` (stopped, absent) and leave the rest alone."""
     base = previous.stack if previous else stack
@@ -116,7 +122,7 @@ def edit_start(
     base = previous.stack if previous else stack
     return Goal(
         stack=base,
-        wants={name: "running" for name in existing},
+        wants=dict.fromkeys(existing, "running"),
         issued_at=now,
         scale={**_scale_of(previous, base), **existing},
         recreate="never",
@@ -141,10 +147,10 @@ def edit_restart(
     counts = {name: existing[name] for name in chosen if existing.get(name)}
     return Goal(
         stack=base,
-        wants={name: "running" for name in counts},
+        wants=dict.fromkeys(counts, "running"),
         issued_at=now,
         scale={**_scale_of(previous, base), **counts},
-        restart_before={name: now for name in counts},
+        restart_before=dict.fromkeys(counts, now),
         recreate="never",
         stop_timeout=timeout,
         file_digests=_digests_of(previous),

@@ -101,7 +101,7 @@ def pull_references(
     fetch: Callable[[str, Callable[[str, dict[str, Any]], None]], object],
     sink: Sink,
 ) -> dict[str, StackError]:
-    """Fetch several images at once; return the failures by reference. `fetch` takes a reference and a progress callback.
+    """Fetch several images at once; return the failures by reference. `fetch` takes a reference and a callback.
 
     Any other exception is raised after all have ended.
     """

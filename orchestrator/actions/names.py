@@ -14,12 +14,12 @@ class NoSuchService(StackError):
     code = "no-such-service"
 
 
-def suggest_names(word: str, known: Iterable[str]) -> str:
+def suggest_names(word: str, known: Iterable[str], *, limit: int = 3) -> str:
     """Render a hint with the nearest of `known`, or all of them if few and none is near; empty without any."""
     from difflib import get_close_matches
 
     names = sorted(known)
-    near = get_close_matches(word, names, n=3, cutoff=0.6)
+    near = get_close_matches(word, names, n=limit, cutoff=0.6)
     if near:
         return f"did you mean {' or '.join(near)}?"
     if 0 < len(names) <= 12:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import Diagnostic, FileMissing
@@ -12,6 +13,8 @@ from orchestrator.record import Record
 
 if TYPE_CHECKING:
     from orchestrator.goal import Goal
+
+_NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 class ProjectOptions(Record):
@@ -30,12 +33,16 @@ class Project(Record):
     name: str
     stack: Stack | None = None
     warnings: tuple[Diagnostic, ...] = ()
-    environment: Mapping[str, str] = {}  # noqa: RUF012 - replaced on every construction, never changed
+    environment: Mapping[str, str] = {}
 
 
-def load_project(options: ProjectOptions, services: Sequence[str] = ()) -> Project:
-    """Load the stack files. Naming a service switches its profiles on. Raises FileMissing, ModelError."""
-    from orchestrator.spec.loader import DiskReader, LoadOptions, load_stack
+def load_project(options: ProjectOptions, services: Sequence[str] = (), **passes: bool) -> Project:
+    """Load the stack files. Naming a service switches its profiles on. Raises FileMissing, ModelError, UsageError.
+
+    `passes` switches passes of the loader off, as the options of ``config`` do (see ``LoadOptions``).
+    """
+    from orchestrator.spec.loader import LoadOptions, load_stack
+    from orchestrator.spec.reader import DiskReader
 
     loaded = load_stack(
         LoadOptions(
@@ -45,14 +52,16 @@ def load_project(options: ProjectOptions, services: Sequence[str] = ()) -> Proje
             env_files=options.env_files,
             project_directory=options.directory,
             services=tuple(services),
+            cwd=os.getcwd(),
+            **passes,
         ),
-        dict(os.environ),
+        os.environ,
         DiskReader(),
     )
     return Project(
         name=loaded.stack.name,
         stack=loaded.stack,
-        warnings=tuple(loaded.warnings),
+        warnings=loaded.warnings,
         environment=loaded.environment,
     )
 

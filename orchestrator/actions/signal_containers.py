@@ -43,7 +43,9 @@ def pause_services(engine: Engine, project: Project, services: Sequence[str], te
             )
 
 
-def wait_for_exit(engine: Engine, project: Project, services: Sequence[str], on_exit: Callable[[Container], None]) -> int:
+def wait_for_exit(
+    engine: Engine, project: Project, services: Sequence[str], on_exit: Callable[[Container], None]
+) -> int:
     """Wait until one container of each service has ended; return the last exit code that is told to `on_exit`."""
     changed = threading.Event()
     stop_watching = engine.watch(project.name, lambda _change: changed.set())
@@ -102,5 +104,3 @@ def parse_signal(text: str) -> str:
 
 def _chosen(engine: Engine, project: Project, services: Sequence[str]) -> tuple[Container, ...]:
     return choose_containers(engine.observe(project.name), services, stack=project.stack)
-
-

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from orchestrator.cli.invocation import Invocation
-from orchestrator.cli.options import StackCommand, split_environment_list
+from orchestrator.cli.options import split_environment_list
 from orchestrator.cli.registry import COMMANDS
 from orchestrator.errors import UsageError
 
@@ -111,6 +111,10 @@ def run(arguments: Sequence[str], prepared: Any = None) -> int:
     """Run a command line; return its exit code. Raises StackError; `prepared` comes from ``launch.prepare``."""
     from orchestrator.cli import diagnostics
 
+    if "_STACK_COMPLETE" in os.environ:
+        from click.shell_completion import shell_complete
+
+        return shell_complete(root, {}, "stack", "_STACK_COMPLETE", os.environ["_STACK_COMPLETE"])
     try:
         context = root.make_context("stack", list(arguments))
         with context:
@@ -140,7 +144,7 @@ def translate_usage_error(error: click.UsageError) -> UsageError:
             for one in error.ctx.command.params:
                 if isinstance(one, click.Option) and not one.hidden:
                     known += [name for name in one.opts if name.startswith("--")]
-        near = suggest_names(error.option_name, known)
+        near = suggest_names(error.option_name, known, limit=1)
         return UsageError(
             f"{place}: no such option: {error.option_name}", hint=near if near.startswith("did") else read_on
         )
@@ -155,6 +159,3 @@ def _from_environment(given: str | None, variable: str, allowed: Sequence[str]) 
     if value and value not in allowed:
         raise UsageError(f"{variable}={value} is not one of {', '.join(allowed)}")
     return value or None
-
-
-__all__ = ["StackCommand", "root", "run", "translate_usage_error"]

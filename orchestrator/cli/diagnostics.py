@@ -1,4 +1,4 @@
-"""Diagnostics on the screen: place, message, excerpt with a caret, hint. And the last message of all: internal error."""
+"""Diagnostics on the screen: place, message, excerpt with a caret, hint. And the last of all: internal error."""
 
 from __future__ import annotations
 
@@ -28,7 +28,9 @@ def uses_colour(stream: object, ansi: str | None = None) -> bool:
 
 
 def report_error(error: StackError) -> None:
-    """Write an error to stderr."""
+    """Write an error to stderr; one without a message has been told already."""
+    if not (error.message or error.diagnostics):
+        return
     found = error.diagnostics or (Diagnostic(error.code, error.message, hint=error.hint),)
     report_diagnostics(found)
     if error.diagnostics and error.hint:
@@ -94,13 +96,11 @@ def _write_crash_log(text: str) -> str:
 
 def _render_excerpt(file: str, line: int, column: int) -> str:
     try:
-        with open(file, encoding="utf-8", errors="replace") as text:  # noqa: PTH123
-            for number, content in enumerate(text, 1):
-                if number == line:
-                    break
-            else:
-                return ""
+        with open(file, encoding="utf-8", errors="replace") as text:
+            content = next((one for number, one in enumerate(text, 1) if number == line), None)
     except OSError:
+        return ""
+    if content is None:
         return ""
     content = content.rstrip("\n").replace("\t", " ")
     gutter = f"{line:>5} | "

@@ -58,7 +58,7 @@ class Invocation:
         """The progress display for this run, on stderr."""
         from orchestrator.cli.progress import open_screen
 
-        return open_screen(self.progress, title, colour=self.colour(sys.stderr))
+        return open_screen(self.progress, title, ansi=self.ansi, colour=self.colour(sys.stderr))
 
     def colour(self, stream: object) -> bool:
         """Whether to write colours to `stream`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator.cli.progress import render_warning
 from orchestrator.cli.wording import Wording, describe_operation
 
 if TYPE_CHECKING:
@@ -38,15 +40,17 @@ class LiveScreen:
         self._rows: dict[str, _Row] = {}
         self._spinner = Spinner("dots")
         self._console = Console(stderr=True, highlight=False, no_color=not colour, force_terminal=True)
-        self._live = Live(self, console=self._console, refresh_per_second=10, redirect_stdout=False)
+        # Output of containers on the same terminal goes above the display.
+        shared = sys.stdout.isatty()
+        self._live = Live(self, console=self._console, refresh_per_second=10, redirect_stdout=shared)
         self._open = False
 
     def __call__(self, event: Event, /) -> None:
         """Take an event; the display is redrawn by a thread of rich's."""
         line = describe_operation(event)
         if line is None:
-            if event.kind in ("warning", "error") and event.message:
-                self._console.print(f"{event.kind}: {event.message}", markup=False)
+            if event.kind == "warning" and event.message:
+                self._console.print(render_warning(event), markup=False)
             return
         if not self._open:
             self._open = True

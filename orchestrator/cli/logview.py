@@ -19,13 +19,18 @@ class LogView:
     def __init__(
         self, *, colour: bool, prefix: bool = True, timestamps: bool = False, stream: IO[str] | None = None
     ) -> None:
-        self._stream = stream or sys.stdout
+        self._given = stream
         self._colour = colour
         self._prefix = prefix
         self._timestamps = timestamps
         self._lock = threading.Lock()
         self._shades: dict[str, str] = {}
         self._width = 0
+
+    @property
+    def _stream(self) -> IO[str]:
+        # Looked up each time: a live display puts itself in between while it is shown.
+        return self._given or sys.stdout
 
     def announce(self, names: Iterable[str]) -> None:
         """Say which names will appear, so that the prefixes are equally wide from the first line."""
@@ -34,11 +39,13 @@ class LogView:
                 self._shades[name] = _COLOURS[len(self._shades) % len(_COLOURS)]
                 self._width = max(self._width, len(name))
 
-    def write_line(self, name: str, line: LogLine) -> None:
+    def write_line(self, name: str, line: LogLine, *, flush: bool = False) -> None:
         """Write one line of output of the container called `name` here."""
         text = f"{line.time} {line.text}" if self._timestamps else line.text
         with self._lock:
             self._stream.write(f"{self._render_prefix(name)}{text}\n")
+            if flush:
+                self._stream.flush()
 
     def write_remark(self, text: str) -> None:
         """Write a line of our own between the containers' lines."""

@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             # Before click is imported: the future supervisor does its own imports on the other core meanwhile.
             from orchestrator.launch import prepare
 
-            prepared = prepare()
+            prepared = prepare(os.environ.get("STACK_ENGINE") or "native")
         from orchestrator.cli.app import run
 
         status = run(arguments, prepared)

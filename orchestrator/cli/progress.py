@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from collections.abc import Iterable
 from typing import IO, TYPE_CHECKING, Protocol
 
 from orchestrator.cli.wording import describe_operation
 
 if TYPE_CHECKING:
-    from orchestrator.events import Event
+    from orchestrator.events import Event, Sink
 
 
 class Screen(Protocol):
@@ -27,16 +28,16 @@ class Screen(Protocol):
 
 
 class QuietScreen:
-    """Shows nothing but errors and warnings."""
+    """Shows nothing but warnings. Errors are shown in full when the plan has ended."""
 
     def __init__(self, stream: IO[str] | None = None) -> None:
         self._stream = stream or sys.stderr
         self._lock = threading.Lock()
 
     def __call__(self, event: Event, /) -> None:
-        """Show errors and warnings that belong to no operation."""
-        if event.kind in ("warning", "error") and event.message:
-            self._write(_render_message(event))
+        """Show warnings."""
+        if event.kind == "warning" and event.message:
+            self._write(render_warning(event))
 
     def close(self) -> None:
         """Nothing to leave."""
@@ -48,7 +49,7 @@ class QuietScreen:
                 self._stream.flush()
             except (BrokenPipeError, ValueError):
                 # Nobody reads the progress any more; the work goes on.
-                self._stream = open(os.devnull, "w")  # noqa: SIM115, PTH123
+                self._stream = open(os.devnull, "w")  # noqa: SIM115
 
     def __enter__(self) -> QuietScreen:
         return self
@@ -92,20 +93,36 @@ class JsonScreen(QuietScreen):
         self._write(json.dumps(data, ensure_ascii=False, default=str))
 
 
-def open_screen(progress: str, title: str, *, colour: bool) -> Screen:
+def open_screen(progress: str, title: str, *, ansi: str, colour: bool) -> Screen:
     """Return the display for ``--progress``; auto is live on a terminal and lines elsewhere."""
     terminal = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
     if progress == "quiet":
         return QuietScreen()
     if progress == "json":
         return JsonScreen()
-    if progress == "tty" or (progress == "auto" and terminal and colour):
+    if progress == "tty" or (progress == "auto" and terminal and ansi != "never"):
         from orchestrator.cli.live import LiveScreen
 
         return LiveScreen(title, colour=colour)
     return PlainScreen()
 
 
-def _render_message(event: Event) -> str:
+def leave_out(sink: Sink, verbs: Iterable[str]) -> Sink:
+    """Return a sink that does not pass on operations with one of `verbs`."""
+    hidden = frozenset(verbs)
+    if not hidden:
+        return sink
+
+    def pass_on(event: Event, /) -> None:
+        if event.kind != "operation" or event.verb not in hidden or event.phase == "failed":
+            sink(event)
+
+    return pass_on
+
+
+def render_warning(event: Event) -> str:
+    """A warning as a line; one that is rendered already (with its code and place) stays as it is."""
+    if event.details.get("code"):
+        return event.message
     subject = f"{event.subject}: " if event.subject else ""
-    return f"{event.kind}: {subject}{event.message}"
+    return f"warning: {subject}{event.message}"

@@ -17,7 +17,11 @@ def render_duration(seconds: float) -> str:
         return "About a minute" if minutes == 1 else f"{minutes} minutes"
     if hours < 48:
         return "About an hour" if hours == 1 else f"{hours} hours"
-    for limit, size, unit in ((24 * 7 * 2, 24, "days"), (24 * 30 * 2, 24 * 7, "weeks"), (24 * 365 * 2, 24 * 30, "months")):
+    for limit, size, unit in (
+        (24 * 7 * 2, 24, "days"),
+        (24 * 30 * 2, 24 * 7, "weeks"),
+        (24 * 365 * 2, 24 * 30, "months"),
+    ):
         if hours < limit:
             return f"{hours // size} {unit}"
     return f"{int(seconds / 3600 / 24 / 365)} years"

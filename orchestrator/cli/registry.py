@@ -19,7 +19,6 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "rm": ("rm", "Remove stopped containers"),
     "wait": ("wait", "Wait until containers of services have stopped"),
     "port": ("port", "Show the host's address of a published port"),
-    "top": ("top", "Show the processes of services"),
     "images": ("images", "List the images that the project's containers use"),
     "pull": ("pull", "Fetch the images of services"),
     "plan": ("plan", "Show what `up` would do, and why"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Callable, Mapping
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.engines.base import ImageProgress
@@ -48,7 +49,7 @@ class FakeResources:
     ) -> ImageFacts:
         """Put an image into the registry, and with `local` into the engine as well."""
         facts = ImageFacts(
-            id=image_id or f"sha256:{reference.encode().hex():0<64}"[:71],
+            id=image_id or f"sha256:{sha256(reference.encode()).hexdigest()}",
             reference=reference,
             has_healthcheck=healthcheck is not None,
             healthcheck=healthcheck,

@@ -17,14 +17,30 @@ if TYPE_CHECKING:
 _SHOWN_CHANGES = 3
 
 
-def has_completed(service: Service, container: Container) -> bool:
-    """True for a one-shot that did its work: ended with 0 by itself, under a policy that does not bring it back."""
+def has_completed(draft: Draft, service: Service, container: Container) -> bool:
+    """True for a one-shot that did its work: it ended with 0 by itself, and nothing says that it should run on."""
     return (
         container.status == "exited"
         and container.exit_code == 0
         and not container.hold
         and service.restart.condition in ("no", "on-failure")
+        and not _is_server(draft, service)
     )
+
+
+def _is_server(draft: Draft, service: Service) -> bool:
+    """True when the file shows that a service is meant to run on: it is probed, or others live in its namespaces."""
+    probe = service.healthcheck
+    if probe is not None and not probe.disable and probe.test and probe.test != ("NONE",):
+        return True
+    for name in draft.graph.needed_by[service.name]:
+        dependent = draft.stack.services[name]
+        declared = dependent.depends_on.get(service.name)
+        if declared is not None and declared.condition == "service_healthy":
+            return True
+        if service.name in namespace_services(dependent):
+            return True
+    return False
 
 
 def explain_divergence(draft: Draft, service: Service, container: Container, wanted_hash: str) -> str:
@@ -40,7 +56,7 @@ def explain_divergence(draft: Draft, service: Service, container: Container, wan
         causes.append(_explain_config(draft, service, container))
     else:
         causes.append(_explain_image(draft, service, container))
-    if not has_completed(service, container):
+    if not has_completed(draft, service, container):
         causes.extend(draft.remade_networks[name] for name in _remade(draft, container))
     causes.append(_explain_shared(draft, service, container))
     return "; ".join(one for one in causes if one)

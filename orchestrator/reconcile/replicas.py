@@ -126,7 +126,7 @@ def _explain_start(draft: Draft, service: Service, container: Container) -> str:
         return "a restart was asked for"
     if container.hold:
         return f"it was stopped, {describe_age(draft.now - container.finished_at)}"
-    if has_completed(service, container):
+    if has_completed(draft, service, container):
         return ""
     if container.status == "created" and not container.finished_at:
         return "it was created and never started"

@@ -42,15 +42,14 @@ def plan_services(draft: Draft) -> None:
     waits = Waits(draft)
     claims = _claims_given_up(draft)
     held = {one.container.name: one for one in draft.all_replicas() if one.container is not None}
-    for name in draft.graph.order():
+    order = [name for name in draft.graph.order() if draft.want(name) in ("running", "created")]
+    renames = {one: _free_name(draft, one, held) for name in order for one in draft.replicas[name]}
+    for name in order:
         service = draft.stack.services[name]
-        if draft.want(name) not in ("running", "created"):
-            continue
         gates = waits.gates(service)
         for one in draft.replicas[name]:
-            renames = _free_name(draft, one, held)
             if one.action in ("create", "recreate"):
-                _plan_creation(draft, service, one, gates, renames, claims)
+                _plan_creation(draft, service, one, gates, renames[one], claims)
             elif one.action == "start":
                 _plan_start(draft, service, one, gates + _prerequisites(draft, service), claims)
             elif one.action == "restart":
@@ -106,7 +105,7 @@ def _plan_creation(
                 id=remove_id,
                 subject=old.name,
                 cause=one.cause,
-                needs=tuple(sorted({create_id, stop_id} if stops else {create_id})),
+                needs=draft.present((create_id, stop_id, f"rename {one.label}")),
                 container_id=old.id,
                 service=one.service,
                 volumes=one.renew_volumes,
@@ -135,12 +134,16 @@ def _plan_stop(draft: Draft, one: Replica, needs: tuple[str, ...]) -> None:
 
 def _plan_start(draft: Draft, service: Service, one: Replica, needs: tuple[str, ...], claims: dict[Claim, str]) -> None:
     freed = {claims[claim] for claim in _claims(draft, service) if claim in claims} - {f"stop {one.label}"}
+    for other in draft.replicas[one.service]:
+        # A second container of this number is what an interrupted recreation left; one replica never runs twice.
+        if other.ends and other.alive and other.number == one.number:
+            freed.add(f"stop {other.label}")
     draft.add(
         StartContainer(
             id=f"start {one.label}",
             subject=one.name,
             cause=one.cause,
-            needs=tuple(sorted({*needs, *draft.present(freed)})),
+            needs=tuple(sorted({*needs, *freed})),
             container_name=one.name,
             service=one.service,
             number=one.number,

@@ -1,8 +1,8 @@
 """One row per attribute of a stack file: its type, short syntax, merge rule, unique key, path kind and zero rule.
 
-Paths name mapping keys; ``*`` is any name, ``[]`` any item. Every pass that has to know an attribute reads its row: shaping
-(structure, casts, short syntaxes), merging, path resolution and the final model. A test holds the rows and the properties of
-``schemas/stack.schema.json`` together.
+Paths name mapping keys; ``*`` is any name, ``[]`` any item. Every pass that has to know an attribute reads its row:
+shaping (structure, casts, short syntaxes), merging, path resolution and the final model. A test holds the rows and the
+properties of ``schemas/stack.schema.json`` together.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ CONDITIONS = ("service_started", "service_healthy", "service_completed_successfu
 class Row:
     """What is known of one attribute.
 
-    `kind` names its shape (see ``schema.SHAPES``). `short` names the short syntax of an object. `allowed` are the only texts
-    accepted. `unique` says when two items of a list are the same: by ``key`` (text before ``=``), ``target``, ``port``,
-    ``path``, or ``refuse`` for a list that must not repeat itself. `merge` is a rule other than the default (mappings by
-    key, lists one after the other, scalars replaced). `resolve` is the kind of path that a value is. `keep` keeps a zero
-    value in the final model. `null` tells what a null becomes: ``refuse``, ``drop``, ``keep`` or ``empty``.
+    `kind` names its shape (see ``schema.SHAPES``). `short` names the short syntax of an object. `allowed` are the only
+    texts accepted. `unique` says when two items of a list are the same: by ``key`` (text before ``=``), ``target``,
+    ``port``, ``path``, or ``refuse`` for a list that must not repeat itself. `merge` is a rule other than the default
+    (mappings by key, lists one after the other, scalars replaced). `resolve` is the kind of path that a value is.
+    `keep` keeps a zero value in the final model. `null` tells what a null becomes: ``refuse``, ``drop``, ``keep`` or
+    ``empty``.
     """
 
     __slots__ = (
-        "allowed", "fields", "item", "keep", "kind", "maximum", "merge", "minimum", "null", "path", "required", "resolve",
-        "short", "unique",
-    )  # fmt: skip
+        "allowed", "fields", "item", "keep", "kind", "maximum", "merge", "minimum", "null", "path", "required",
+        "resolve", "short", "unique", )  # fmt: skip
 
     def __init__(
         self,

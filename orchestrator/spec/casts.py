@@ -9,6 +9,7 @@ from orchestrator.source import Path
 from orchestrator.spec.durations import parse_duration, parse_size, render_duration
 from orchestrator.spec.positions import Map, Mark, Problems, Seq
 from orchestrator.spec.scalars import render_scalar
+from orchestrator.spec.words import split_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -183,7 +184,11 @@ def shape_size_text(problems: Problems, row: Row, value: Any, mark: Mark, path: 
     size = parse_size(value)
     if size is None:
         problems.report(
-            "bad-size", f"{value!r} is not a size", mark, path, _empty_hint(value) or "write bytes, or a unit: 512k, 64m, 2g"
+            "bad-size",
+            f"{value!r} is not a size",
+            mark,
+            path,
+            _empty_hint(value) or "write bytes, or a unit: 512k, 64m, 2g",
         )
         return INVALID
     return str(size)
@@ -192,8 +197,7 @@ def shape_size_text(problems: Problems, row: Row, value: Any, mark: Mark, path: 
 def shape_duration(problems: Problems, row: Row, value: Any, mark: Mark, path: Path) -> Any:
     """Accept a duration such as ``1m30s`` and write it canonically."""
     if type(value) is not str:
-        invalid = refuse_type(problems, "a duration such as 30s", value, mark, path)
-        return invalid
+        return refuse_type(problems, "a duration such as 30s", value, mark, path)
     duration = parse_duration(value)
     if duration is None:
         hint = f"did you mean {value}s?" if value.isdigit() else _empty_hint(value) or "write 30s, 1m30s or 500ms"
@@ -208,7 +212,7 @@ def shape_count(problems: Problems, row: Row, value: Any, mark: Mark, path: Path
 
 
 def shape_command(problems: Problems, row: Row, value: Any, mark: Mark, path: Path) -> Any:
-    """Accept a list of strings, or a string that is split as a shell would; null means "not set"."""
+    """Accept a list of strings, or a string that is split into words; null means "not set"."""
     if value is None:
         return None
     if type(value) is Seq:
@@ -217,25 +221,21 @@ def shape_command(problems: Problems, row: Row, value: Any, mark: Mark, path: Pa
         return refuse_type(problems, "a string or a list of strings", value, mark, path)
     result = Seq()
     try:
-        words = split_words(value)
-    except ValueError:
-        problems.report("bad-command", "a quote in the command is not closed", mark, path, "close it, or write a list")
+        words, rest = split_words(value)
+    except ValueError as error:
+        problems.report("bad-command", str(error), mark, path, "close it, or write the command as a list")
         return INVALID
+    if rest:
+        problems.warn(
+            "shell-syntax",
+            f"the command ends before {rest[:20]!r}: no shell reads it",
+            mark,
+            path,
+            'write ["sh", "-c", "..."] for a command line with shell syntax',
+        )
     for word in words:
         result.add(word, mark)
     return result
-
-
-def split_words(text: str) -> list[str]:
-    """Split a command line as a POSIX shell splits words. Raises ValueError for an open quote."""
-    if not any(char in text for char in "'\"\\"):
-        return text.split()
-    from shlex import shlex
-
-    lexer = shlex(text, posix=True)
-    lexer.whitespace_split = True
-    lexer.commenters = ""
-    return list(lexer)
 
 
 def shape_probe(problems: Problems, row: Row, value: Any, mark: Mark, path: Path) -> Any:
@@ -299,7 +299,11 @@ def deduplicate(problems: Problems, row: Row, items: Seq, path: Path) -> Seq:
     if row.unique == "refuse":
         first = next(index for index, key in enumerate(keys) if key in keys[:index])
         problems.report(
-            "duplicate-item", f"{items[first]!r} is listed twice", items.marks[first], (*path, first), "remove one of them"
+            "duplicate-item",
+            f"{items[first]!r} is listed twice",
+            items.marks[first],
+            (*path, first),
+            "remove one of them",
         )
         return items
     result = Seq()

@@ -105,7 +105,11 @@ class _Parser:
             self._skip_line()
         else:
             self._problems.report(
-                "bad-env-file", f"{name!r} is followed by neither = nor the end of the line", place, (), "write NAME=value"
+                "bad-env-file",
+                f"{name!r} is followed by neither = nor the end of the line",
+                place,
+                (),
+                "write NAME=value",
             )
             self._skip_line()
 
@@ -145,7 +149,11 @@ class _Parser:
         rest = self._text[self._position :].partition("\n")[0].strip()
         if rest and not rest.startswith("#"):
             self._problems.warn(
-                "bad-env-file", f"{rest[:20]!r} is ignored; it follows the closing quote of {name}", place, (), "quote the whole value"
+                "bad-env-file",
+                f"{rest[:20]!r} is ignored; it follows the closing quote of {name}",
+                place,
+                (),
+                "quote the whole value",
             )
         self._skip_line()
         if quote == "'":

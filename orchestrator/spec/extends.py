@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.source import Path
 from orchestrator.spec.attributes import SERVICE
 from orchestrator.spec.casts import INVALID, suggest_name
-from orchestrator.spec.merge import clear_paths, copy_map, merge_service
+from orchestrator.spec.merge import clear_paths, clone_tree, copy_map, merge_service
 from orchestrator.spec.positions import Map, Mark
 from orchestrator.spec.schema import shape_service
 from orchestrator.spec.yaml import extract_merge_tags
 
 if TYPE_CHECKING:
     from orchestrator.spec.layers import LayerLoader
+
+_MAX_CHAIN = 100
 
 _Chain = tuple[tuple[str, str, Mark], ...]
 
@@ -38,6 +40,7 @@ class Extender:
         self._problems = loader.problems
         self._environment = environment
         self._sources: dict[str, _Source | None] = {}
+        self._resolved: dict[tuple[str, str], Map] = {}
 
     def extend_services(self, file: str, layer: Map, cleared: list[Path], directory: str) -> None:
         """Replace every service of `layer` that extends another by the merged one, in place."""
@@ -55,6 +58,9 @@ class Extender:
         service = self._find(name, source)
         if "extends" not in service:
             return service
+        known = self._resolved.get((source.file, name))
+        if known is not None and not cleared:
+            return known
         path = ("services", name, "extends")
         extends = service["extends"]
         mark = service.marks["extends"][1]
@@ -62,6 +68,9 @@ class Extender:
         del service["extends"]
         if any(file == source.file and one == name for file, one, _ in chain):
             self._report_cycle(name, source.file, chain, mark, path)
+            return service
+        if len(chain) >= _MAX_CHAIN:
+            self._problems.report("extends-too-deep", f"more than {_MAX_CHAIN} services extend each other", mark, path)
             return service
         chain = (*chain, (source.file, name, mark))
         base_source, wanted = self._follow(extends, source, mark, path)
@@ -71,14 +80,17 @@ class Extender:
             self._report_unknown(name, wanted, base_source, extends, path)
             return service
         base = self._extend(wanted, base_source, chain, [])
+        base = clone_tree(base)
         if base_source is not source:
             holder = Map()
             holder.put("services", Map(), (mark, mark))
-            base = copy_map(base)
             holder["services"].put(wanted, base, (mark, mark))
             self._loader.resolve_tree(holder, base_source.directory)
         base = clear_paths(base, [one[2:] for one in cleared if one[:2] == ("services", name) and len(one) > 2])
-        return merge_service(SERVICE, base, service, ("services", name), self._problems)
+        merged = merge_service(SERVICE, base, service, ("services", name), self._problems)
+        if not cleared:
+            self._resolved[source.file, name] = merged
+        return merged
 
     def _find(self, name: str, source: _Source) -> Map:
         value = source.services[name]

@@ -1,4 +1,5 @@
-"""Variable substitution: ``$V ${V} ${V:-d} ${V-d} ${V:?e} ${V?e} ${V:+r} ${V+r}``, nesting, and ``$$`` for a dollar sign.
+"""Variable substitution: ``$V ${V} ${V:-d} ${V-d} ${V:?e} ${V?e} ${V:+r} ${V+r}``, nesting, and ``$$`` for a dollar
+sign.
 
 Values are substituted, keys never. An unset variable becomes empty with a warning at its first place.
 """
@@ -85,7 +86,9 @@ def _closing_brace(template: str, start: int) -> int:
                 return index
         index += 1
     raise TemplateError(
-        "bad-interpolation", f"no closing brace for {_shorten(template[start:])}", "close it with }, or write $$ for a $"
+        "bad-interpolation",
+        f"no closing brace for {_shorten(template[start:])}",
+        "close it with }, or write $$ for a $",
     )
 
 

@@ -1,4 +1,5 @@
-"""From the files of one stack to one canonical tree: read, interpolate, shape, extend, include, merge, in this order."""
+"""From the files of one stack to one canonical tree: read, interpolate, shape, extend, include, merge, in this order.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +22,7 @@ from orchestrator.spec.schema import shape_layer
 from orchestrator.spec.yaml import extract_merge_tags, has_merge_tags, parse_documents
 
 if TYPE_CHECKING:
-    from orchestrator.spec.loader import Reader
+    from orchestrator.spec.reader import Reader
 
 Environment = Mapping[str, str]
 
@@ -56,7 +57,11 @@ class LayerLoader:
         self._tagged: dict[str, bool] = {}
 
     def load_stack_files(
-        self, files: list[tuple[str, Mark, Path]], directory: str, environment: Environment, included: tuple[str, ...] = ()
+        self,
+        files: list[tuple[str, Mark, Path]],
+        directory: str,
+        environment: Environment,
+        included: tuple[str, ...] = (),
     ) -> Map:
         """Load and merge `files` (absolute paths with the place that names them) into one canonical tree."""
         result: Map | None = None

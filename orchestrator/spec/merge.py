@@ -1,7 +1,7 @@
 """Merging canonical trees: several files, and a service with what it extends.
 
-Mappings merge by key, lists follow one another and keep one of equal items, scalars are replaced; an attribute's row may name
-another rule. The result carries the marks of the winning values.
+Mappings merge by key, lists follow one another and keep one of equal items, scalars are replaced; an attribute's row
+may name another rule. The result carries the marks of the winning values.
 """
 
 from __future__ import annotations
@@ -51,6 +51,21 @@ def copy_map(tree: Map) -> Map:
     result.update(tree)
     result.marks = dict(tree.marks)
     return result
+
+
+def clone_tree(value: Any) -> Any:
+    """Return a deep copy with the same marks."""
+    if type(value) is Map:
+        copied = Map()
+        copied.update({key: clone_tree(item) for key, item in value.items()})
+        copied.marks = dict(value.marks)
+        return copied
+    if type(value) is Seq:
+        items = Seq()
+        items.extend(clone_tree(item) for item in value)
+        items.marks = list(value.marks)
+        return items
+    return value
 
 
 def _merge_maps(row: Row | None, base: Map, over: Map, path: Path, problems: Problems) -> Map:

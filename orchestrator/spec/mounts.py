@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 _PROPAGATIONS = ("rprivate", "private", "rshared", "shared", "rslave", "slave")
-_KNOWN_OPTIONS = frozenset((*_PROPAGATIONS, "ro", "rw", "z", "Z", "nocopy", "cached", "delegated", "consistent", "default"))
+_KNOWN_OPTIONS = frozenset(
+    (*_PROPAGATIONS, "ro", "rw", "z", "Z", "nocopy", "cached", "delegated", "consistent", "default")
+)
 
 
 class MountError(Exception):
@@ -17,7 +19,8 @@ class MountError(Exception):
 
 
 def parse_volume(spec: str) -> tuple[dict[str, Any], list[str]]:
-    """Parse ``[SOURCE:]TARGET[:OPTIONS]`` into a canonical mount and the options that mean nothing. Raises MountError."""
+    """Parse ``[SOURCE:]TARGET[:OPTIONS]`` into a canonical mount and the options that mean nothing. Raises MountError.
+    """
     if not spec:
         raise MountError("a volume must not be empty", "write SOURCE:TARGET, as in ./data:/data")
     if len(spec) < 3:

@@ -1,4 +1,5 @@
-"""Relative paths become absolute, against the directory of the project, of the extended file or of the included stack."""
+"""Relative paths become absolute, against the directory of the project, of the extended file or of the included stack.
+"""
 
 from __future__ import annotations
 
@@ -69,9 +70,9 @@ def is_remote_context(text: str) -> bool:
 
 
 def absolute_path(path: str, directory: str, home: str = "") -> str:
-    """Join `path` to `directory` unless it is absolute (or a Windows path), expand ``~``, and clean the result."""
+    """Join `path` to `directory` and clean the result; expand ``~``; leave absolute (and Windows) paths as they are."""
     if path.startswith("~") and home:
         return clean_path(posixpath.join(home, path[1:].lstrip("/")))
-    if path[1:3] in (":\\", ":/") or path.startswith("\\\\"):
+    if path.startswith(("/", "\\\\")) or path[1:3] in (":\\", ":/"):
         return path
     return clean_path(posixpath.join(directory, path))

@@ -1,8 +1,8 @@
 """Plain data that remembers where it was written, and the collector of diagnostics.
 
-:class:`Map` and :class:`Seq` are an ordinary ``dict`` and ``list`` with one *mark* beside every item, so each pass can treat
-a tree as plain data and positions still travel through anchors, merges, includes and extends. A mark is one integer
-(file, line, column); zero means "written by nobody" (a default).
+:class:`Map` and :class:`Seq` are an ordinary ``dict`` and ``list`` with one *mark* beside every item, so each pass can
+treat a tree as plain data and positions still travel through anchors, merges, includes and extends. A mark is one
+integer (file, line, column); zero means "written by nobody" (a default).
 """
 
 from __future__ import annotations
@@ -54,12 +54,16 @@ def pack_mark(file: int, line: int, column: int) -> Mark:
 
 
 class Problems:
-    """Collects diagnostics over all passes, and the names of the files that marks point into."""
+    """Collects diagnostics over all passes, and the names of the files that marks point into.
+
+    `keep_templates` lets texts with variables stand where another type is expected (interpolation is off).
+    """
 
     def __init__(self) -> None:
         self.files: list[str] = []
         self.found: list[Diagnostic] = []
         self.broken: set[Path] = set()
+        self.keep_templates = False
         self._seen: set[Diagnostic] = set()
 
     def register_file(self, name: str) -> int:

@@ -1,7 +1,7 @@
 """Plain YAML scalars as Compose files mean them: the YAML 1.2 core schema, plus the octal ``0755`` of YAML 1.1.
 
-``yes``, ``on`` and ``22:22`` are strings. Numbers become what they denote; :func:`render_scalar` writes them back the way
-the reference implementation (Go) prints them.
+``yes``, ``on`` and ``22:22`` are strings. Numbers become what they denote; :func:`render_scalar` writes them back the
+way the reference implementation (Go) prints them.
 """
 
 from __future__ import annotations

@@ -108,7 +108,9 @@ def _shape_names(problems: Problems, row: Row, value: Any, mark: Mark, path: Pat
                 f"{key!r} is not a name",
                 place[0],
                 (*path, key),
-                "names are lower-case letters" if pattern is _ULIMIT_NAME else "names are letters, digits, '.', '_' and '-'",
+                "names are lower-case letters"
+                if pattern is _ULIMIT_NAME
+                else "names are letters, digits, '.', '_' and '-'",
             )
             continue
         shaped = shape(problems, child, item, place[1], (*path, key))
@@ -290,7 +292,11 @@ def _short_volume(problems: Problems, row: Row, value: str, mark: Mark, path: Pa
         return INVALID
     for option in unknown:
         problems.warn(
-            "unknown-option", f"{option!r} is no volume option", mark, path, suggest_name(option, ("ro", "rw", "nocopy"))
+            "unknown-option",
+            f"{option!r} is no volume option",
+            mark,
+            path,
+            suggest_name(option, ("ro", "rw", "nocopy")),
         )
     return plant(mount, mark)
 

@@ -1,8 +1,8 @@
 """YAML text to positioned trees: YAML 1.2 scalars, duplicate keys refused, merge keys, ``!reset`` and ``!override``.
 
-Reads libyaml's event stream through PyYAML's C extension. Positions of values that come through an alias or a merge key are
-those of the anchor: where the value was written. Depth and the number of nodes (aliases expanded) are bounded, so no text
-can exhaust time or memory.
+Reads libyaml's event stream through PyYAML's C extension. Positions of values that come through an alias or a merge key
+are those of the anchor: where the value was written. Depth and the number of nodes (aliases expanded) are bounded, so
+no text can exhaust time or memory.
 """
 
 from __future__ import annotations

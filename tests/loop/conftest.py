@@ -5,22 +5,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-try:
-    import orchestrator.spec.transport
-except ImportError:
-    import sys
-    import types
-    from orchestrator.codec import dump_record, load_record
-    from orchestrator.source import SourceMap
-    shim = types.ModuleType("orchestrator.spec.transport")
-    shim.dump_stack = lambda stack: dump_record(stack.replace(sources=SourceMap()))
-    def _load(data):
-        return load_record(data).replace(sources=SourceMap())
-    shim.load_dumped_stack = _load
-    import orchestrator.spec
-    sys.modules["orchestrator.spec.transport"] = shim
-    orchestrator.spec.transport = shim
 from disk_engine import DiskEngine
 
 from orchestrator.engines.native.layout import Layout

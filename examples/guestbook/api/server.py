@@ -1,4 +1,4 @@
-"""The guestbook's API and page: Python's own HTTP server, PostgreSQL for the entries, Redis for counting and caching."""
+"""The guestbook's API and page: Python's HTTP server, PostgreSQL for the entries, Redis for counting and caching."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def load_entries() -> list[dict[str, Any]]:
                 " FROM entries ORDER BY id DESC LIMIT 100"
             )
             names = ("id", "author", "message", "written_at")
-            entries = [dict(zip(names, row)) for row in cursor.fetchall()]
+            entries = [dict(zip(names, row, strict=False)) for row in cursor.fetchall()]
     finally:
         connection.close()
     cache.set(CACHE_KEY, json.dumps(entries), ex=CACHE_SECONDS)

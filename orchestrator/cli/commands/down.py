@@ -19,7 +19,9 @@ from orchestrator.cli.options import dry_run_option, services_argument, stack_co
 @timeout_option
 @click.option("-v", "--volumes", is_flag=True, help="Named volumes of the file and anonymous volumes, too.")
 @click.option("--remove-orphans", is_flag=True, help="Containers of services that the file no longer has, too.")
-@click.option("--rmi", type=click.Choice(["local", "all"]), help="Images, too; local: those without a name of their own.")
+@click.option(
+    "--rmi", type=click.Choice(["local", "all"]), help="Images, too; local: those without a name of their own."
+)
 @dry_run_option
 @click.pass_obj
 def command(

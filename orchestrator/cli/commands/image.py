@@ -41,9 +41,7 @@ class _ImageGroup(click.Group):
         return args[0], found, args[1:]
 
 
-@click.group(
-    "image", cls=_ImageGroup, no_args_is_help=True, context_settings={"help_option_names": ["-h", "--help"]}
-)
+@click.group("image", cls=_ImageGroup, no_args_is_help=True, context_settings={"help_option_names": ["-h", "--help"]})
 def command() -> None:
     """Import, load, list, pull and remove images."""
 
@@ -52,7 +50,9 @@ def command() -> None:
 @click.argument("tar")
 @click.argument("reference", required=False)
 @click.option("--tag", metavar="NAME", help="The image's name.")
-@click.option("-c", "--change", "changes", multiple=True, metavar="INSTRUCTION", help="CMD, ENV ... as in a Dockerfile.")
+@click.option(
+    "-c", "--change", "changes", multiple=True, metavar="INSTRUCTION", help="CMD, ENV ... as in a Dockerfile."
+)
 @click.option("-m", "--message", default="", help="A comment for the image's history.")
 @click.option("--platform", metavar="OS/ARCH", help="What the image is for (default: this machine).")
 def import_image(
@@ -90,7 +90,9 @@ def load_images(archive: str | None, given: str | None, quiet: bool) -> None:
 def save_images(names: tuple[str, ...], output: str | None) -> None:
     """Write images as one archive."""
     if output is None and sys.stdout.isatty():
-        raise UsageError("stack image save: an archive is nothing for a terminal", hint="redirect, or name a file with -o")
+        raise UsageError(
+            "stack image save: an archive is nothing for a terminal", hint="redirect, or name a file with -o"
+        )
     from pathlib import Path
 
     store = actions.open_image_store()

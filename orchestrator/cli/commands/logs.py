@@ -58,6 +58,4 @@ def command(
     view = LogView(colour=colour, prefix=not no_log_prefix, timestamps=timestamps)
     view.announce(short_name(one) for one in containers)
     for name, line in read_logs(engine, containers, options):
-        view.write_line(name, line)
-        if follow:
-            view.flush()
+        view.write_line(name, line, flush=follow)

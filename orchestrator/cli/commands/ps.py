@@ -87,5 +87,7 @@ def command(
 def _parse_filter(text: str) -> str:
     name, equals, value = text.partition("=")
     if not equals or name not in ("status",):
-        raise UsageError(f"--filter: cannot read {text!r}", hint=suggest_names(name, ["status"]) or "write status=running")
+        raise UsageError(
+            f"--filter: cannot read {text!r}", hint=suggest_names(name, ["status"]) or "write status=running"
+        )
     return value

@@ -44,6 +44,4 @@ def command(
             continue
         if present.get(service.image) is None:
             wanted[service.image] = service.platform
-    pull_with_progress(
-        invocation, tuple(wanted), platforms=wanted, quiet=quiet, ignore_failures=ignore_pull_failures
-    )
+    pull_with_progress(invocation, tuple(wanted), platforms=wanted, quiet=quiet, ignore_failures=ignore_pull_failures)

@@ -12,7 +12,9 @@ from orchestrator.cli.options import dry_run_option, services_argument, stack_co
 
 @stack_command("start")
 @services_argument
-@click.option("--wait", is_flag=True, help="Wait until the services run, and are healthy where they have a health check.")
+@click.option(
+    "--wait", is_flag=True, help="Wait until the services run, and are healthy where they have a health check."
+)
 @click.option("--wait-timeout", type=click.IntRange(min=0), metavar="SECONDS", help="Wait so long at most.")
 @dry_run_option
 @click.pass_obj

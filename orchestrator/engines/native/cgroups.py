@@ -7,6 +7,7 @@ the limits.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Final, Literal
@@ -200,3 +201,48 @@ def _number(path: str) -> int | None:
 def _table(path: str) -> Mapping[str, int]:
     rows = (line.split() for line in (_read(path) or "").splitlines())
     return MappingProxyType({row[0]: int(row[1]) for row in rows if len(row) == 2 and row[1].lstrip("-").isdigit()})
+
+
+def freeze_cgroup(path: str, *, frozen: bool) -> bool:
+    """Freeze or thaw every process of the group `path`, and wait for it. False when there is no such group."""
+    if os.path.exists(f"{_ROOT}/cgroup.controllers"):
+        return _freeze_v2(_ROOT + path, frozen)
+    state = f"{_ROOT}/freezer{path}/freezer.state"
+    wanted = "FROZEN" if frozen else "THAWED"
+    for _attempt in range(1000):
+        try:
+            with open(state, "w") as file:
+                file.write(wanted)
+        except OSError:
+            return False
+        if (_read(state) or "").strip() == wanted:
+            return True
+        # A process that was forking at that moment keeps v1 in FREEZING until it is written again.
+        time.sleep(0.001)
+    return False
+
+
+def _freeze_v2(folder: str, frozen: bool) -> bool:
+    from select import POLLPRI, poll
+
+    try:
+        with open(f"{folder}/cgroup.freeze", "w") as file:
+            file.write("1" if frozen else "0")
+        with open(f"{folder}/cgroup.events") as events:
+            waiter = poll()
+            waiter.register(events, POLLPRI)
+            for _attempt in range(100):
+                events.seek(0)
+                if ("frozen 1" in events.read()) == frozen:
+                    return True
+                waiter.poll(100)
+    except OSError:
+        return False
+    return False
+
+
+def is_frozen(path: str) -> bool:
+    """Whether the processes of the group `path` are frozen (paused)."""
+    if os.path.exists(f"{_ROOT}/cgroup.controllers"):
+        return "frozen 1" in (_read(f"{_ROOT}{path}/cgroup.events") or "")
+    return (_read(f"{_ROOT}/freezer{path}/freezer.state") or "").strip() in ("FROZEN", "FREEZING")

@@ -46,14 +46,15 @@ def _diagnose_privilege() -> Finding:
 
 
 def _diagnose_runtime(layout: Layout) -> Finding:
-    from orchestrator.engines.native.runtime import find_runtime
+    from orchestrator.engines.native.cgroups import observe_cgroups
+    from orchestrator.engines.native.runtime import load_runtime
     from orchestrator.errors import StackError
 
     try:
-        runtime = find_runtime(layout)
+        runtime = load_runtime(layout, observe_cgroups())
     except StackError as error:
         return Finding(name="runtime", state="missing", detail=error.message, hint=error.hint)
-    return Finding(name="runtime", state="ok", detail=f"{runtime.name} {runtime.version} at {runtime.path}")
+    return Finding(name="runtime", state="ok", detail=f"{runtime.name} at {runtime.path}")
 
 
 def _diagnose_program(name: str, purpose: str, package: str) -> Finding:
@@ -85,9 +86,9 @@ def _diagnose_overlay() -> Finding:
 
 
 def _diagnose_cgroups() -> Finding:
-    from orchestrator.engines.native.cgroups import detect_cgroups
+    from orchestrator.engines.native.cgroups import observe_cgroups
 
-    facts = detect_cgroups()
+    facts = observe_cgroups()
     controllers = ", ".join(sorted(facts.controllers))
     lacking = sorted({"cpu", "memory", "pids"} - set(facts.controllers))
     detail = f"{facts.mode}: {controllers}"
@@ -102,7 +103,7 @@ def _diagnose_cgroups() -> Finding:
 
 
 def _diagnose_init() -> Finding:
-    from orchestrator.engines.native.facts import find_init
+    from orchestrator.engines.native.starting import find_init
 
     found = find_init()
     if found:

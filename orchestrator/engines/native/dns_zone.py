@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 
 from orchestrator.record import Record
 
@@ -107,28 +108,34 @@ def build_view(
     networks. Every name also answers with ``.network`` behind it.
     """
     visible = frozenset(networks)
-    found: dict[bytes, tuple[dict[bytes, None], dict[bytes, None]]] = {}
+    names: dict[bytes, Addresses] = {name.lower().encode(): ((), ()) for name in known}
     pointers: dict[bytes, bytes] = {}
-    for name in known:
-        found[name.lower().encode()] = ({}, {})
     for endpoint in endpoints:
         if endpoint.network not in visible:
             continue
-        for address, place in ((endpoint.ipv4, 0), (endpoint.ipv6, 1)):
-            if not address:
-                continue
-            packed = _pack(address)
-            pointers[render_reverse_name(packed)] = f"{endpoint.names[0]}.{endpoint.network}".encode()
-            for name in endpoint.names:
-                for shown in (name, f"{name}.{endpoint.network}"):
-                    found.setdefault(shown.lower().encode(), ({}, {}))[place][packed] = None
-    for name, addresses in (links or {}).items():
+        shown, four, six, reverse = _expand(endpoint.network, endpoint.names, endpoint.ipv4, endpoint.ipv6)
+        pointers.update(reverse)
+        for name in shown:
+            before = names.get(name)
+            names[name] = (before[0] + four, before[1] + six) if before else (four, six)
+    for link, addresses in (links or {}).items():
         own: tuple[dict[bytes, None], dict[bytes, None]] = ({}, {})
         for address in addresses:
             own[":" in address][_pack(address)] = None
-        found[name.lower().encode()] = own
-    names = {name: (tuple(four), tuple(six)) for name, (four, six) in found.items()}
+        names[link.lower().encode()] = (tuple(own[0]), tuple(own[1]))
     return View(names, pointers, [_subnet_key(one) for one in subnets])
+
+
+# Views are built anew for every container that comes or goes; each endpoint is in many of them.
+@lru_cache(maxsize=8192)
+def _expand(
+    network: str, names: tuple[str, ...], ipv4: str | None, ipv6: str | None
+) -> tuple[tuple[bytes, ...], tuple[bytes, ...], tuple[bytes, ...], tuple[tuple[bytes, bytes], ...]]:
+    """An endpoint's names in lower case, its packed IPv4 and IPv6 addresses, and its reverse names."""
+    shown = [one.lower().encode() for name in names for one in (name, f"{name}.{network}")]
+    four, six = (() if not one else (_pack(one),) for one in (ipv4, ipv6))
+    told = f"{names[0]}.{network}".encode()
+    return tuple(dict.fromkeys(shown)), four, six, tuple((render_reverse_name(one), told) for one in four + six)
 
 
 def parse_nameservers(host_resolv: str) -> tuple[str, ...]:

@@ -159,8 +159,8 @@ def mount_overlay(
 ) -> None:
     """Mount an overlay of `layers` (topmost first, up to 500) at `target`; without `upper` it is read-only.
 
-    `target` is absolute. `options` are further overlay options (``userxattr``, ``volatile``, ``index=off``). A single layer without `upper`
-    becomes a read-only bind mount, because overlay wants two.
+    `target` is absolute. `options` are further overlay options (``userxattr``, ``volatile``, ``index=off``). A single
+    layer without `upper` becomes a read-only bind mount, because overlay wants two.
     """
     if upper is None and len(layers) == 1:
         mount(layers[0], target, None, MS_BIND)
@@ -283,6 +283,40 @@ def open_in_root(root: int, path: str, flags: int = os.O_RDONLY, mode: int = 0) 
     raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN), path)
 
 
+def is_memory_backed(path: str) -> bool:
+    """Whether `path` lies on a tmpfs or ramfs, and so never reaches a disk but through swap."""
+    buffer = ctypes.create_string_buffer(256)
+    if _libc.statfs(os.fsencode(path), buffer) < 0:
+        raise _fail(path)
+    kind = int.from_bytes(buffer.raw[: ctypes.sizeof(ctypes.c_long)], sys.byteorder) & 0xFFFFFFFF
+    return kind in (0x01021994, 0x858458F6)
+
+
+def flush_file_system(fd: int) -> None:
+    """syncfs(2): everything written to the file system of `fd` is on its disk when this returns."""
+    if _libc.syncfs(fd) < 0:
+        raise _fail()
+
+
+def make_folders_in_root(root: str, path: str, mode: int = 0o755) -> None:
+    """``mkdir -p`` as a process whose root directory is `root` would do it; no link leads out of `root`."""
+    base = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        done = "."
+        for part in (one for one in path.split("/") if one not in ("", ".")):
+            above = open_in_root(base, done, os.O_PATH | os.O_DIRECTORY)
+            try:
+                os.mkdir(part, mode, dir_fd=above)
+            except FileExistsError:
+                pass
+            finally:
+                os.close(above)
+            done = f"{done}/{part}"
+        os.close(open_in_root(base, done, os.O_PATH | os.O_DIRECTORY))
+    finally:
+        os.close(base)
+
+
 def clone_file(source: int, target: int) -> bool:
     """Share the data of `source` with `target` (FICLONE). False where the file system cannot."""
     import fcntl
@@ -371,6 +405,7 @@ CAPABILITIES: Final = tuple(f"CAP_{name}" for name in _CAPABILITIES.split())
 """Every capability by its bit."""
 
 IN_MODIFY: Final = 0x2
+IN_ATTRIB: Final = 0x4
 IN_CLOSE_WRITE: Final = 0x8
 IN_MOVED_FROM: Final = 0x40
 IN_MOVED_TO: Final = 0x80

@@ -25,7 +25,7 @@ def open_host_socket(host_ip: str, port: int, protocol: str) -> socket.socket:
     """
     if protocol not in _KINDS:
         raise Unsupported(f"ports of the protocol {protocol} cannot be held", operation="publish a port")
-    both = host_ip == "" and socket.has_ipv6 and os.path.exists("/proc/net/if_inet6")  # noqa: PTH110
+    both = host_ip == "" and socket.has_ipv6 and os.path.exists("/proc/net/if_inet6")
     family = socket.AF_INET6 if both or ":" in host_ip else socket.AF_INET
     opened = socket.socket(family, _KINDS[protocol] | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
     try:
@@ -112,7 +112,7 @@ def _find_inodes(host_ip: str, port: int, protocol: str) -> list[str]:
     found = []
     for table in (protocol, f"{protocol}6"):
         try:
-            with open(f"/proc/net/{table}") as file:  # noqa: PTH123
+            with open(f"/proc/net/{table}") as file:
                 lines = file.readlines()[1:]
         except FileNotFoundError:
             continue
@@ -134,11 +134,11 @@ def find_port_holder(host_ip: str, port: int, protocol: str) -> str | None:
     wanted = {f"socket:[{inode}]" for inode in _find_inodes(host_ip, port, protocol) if inode != "0"}
     if not wanted:
         return None
-    for pid in sorted((one for one in os.listdir("/proc") if one.isdigit()), key=int):  # noqa: PTH208
+    for pid in sorted((one for one in os.listdir("/proc") if one.isdigit()), key=int):
         try:
-            for descriptor in os.listdir(f"/proc/{pid}/fd"):  # noqa: PTH208
-                if os.readlink(f"/proc/{pid}/fd/{descriptor}") in wanted:  # noqa: PTH115
-                    with open(f"/proc/{pid}/comm") as file:  # noqa: PTH123
+            for descriptor in os.listdir(f"/proc/{pid}/fd"):
+                if os.readlink(f"/proc/{pid}/fd/{descriptor}") in wanted:
+                    with open(f"/proc/{pid}/comm") as file:
                         return f"{file.read().strip()} (pid {pid})"
         except OSError:
             continue

@@ -24,7 +24,7 @@ _NEWADDR, _GETADDR = 20, 22
 _NEWROUTE, _GETROUTE = 24, 26
 _REQUEST, _ACK, _REPLACE, _EXCL, _CREATE, _DUMP = 0x1, 0x4, 0x100, 0x200, 0x400, 0x300
 _ERROR, _DONE = 2, 3
-_F_ACK_TLVS = 0x200
+_F_ACK_TLVS, _F_DUMP_INTERRUPTED = 0x200, 0x10
 _NESTED = 0x8000
 _TYPE_MASK = 0x3FFF
 
@@ -35,6 +35,7 @@ _RT_SCOPE_UNIVERSE, _RT_SCOPE_LINK = 0, 253
 
 # How many requests go into one sendmsg: their acknowledgements must fit into the default receive buffer.
 _BATCH = 64
+_DUMPS = 20
 
 _HEADER = struct.Struct("=IHHII")
 _LINK = struct.Struct("=BxHiII")
@@ -327,16 +328,26 @@ class Conversation:
             offset += (length + 3) & ~3
 
     def _dump(self, kind: int, payload: bytes, what: str) -> list[bytes]:
+        for _ in range(_DUMPS):
+            found = self._dump_once(kind, payload, what)
+            if found is not None:
+                return found
+        raise NetlinkError(what, errno.EINTR, "it changes all the time")
+
+    def _dump_once(self, kind: int, payload: bytes, what: str) -> list[bytes] | None:
+        """Every message of a dump; None if the kernel says that it changed under way."""
         sequence, self._sequence = self._sequence, self._sequence + 1
         size = _HEADER.size + len(payload)
         self._socket.sendto(_HEADER.pack(size, kind, _REQUEST | _DUMP, sequence, 0) + payload, (0, 0))
         found: list[bytes] = []
+        whole = True
         while True:
-            for answer, _flags, number, content in self._receive():
+            for answer, flags, number, content in self._receive():
                 if number != sequence:
                     continue
+                whole &= not flags & _F_DUMP_INTERRUPTED
                 if answer == _DONE:
-                    return found
+                    return found if whole else None
                 if answer == _ERROR:
                     raise NetlinkError(what, -int.from_bytes(content[:4], _ORDER, signed=True))
                 found.append(content)

@@ -1,7 +1,7 @@
-"""Network namespaces, bridges and the links between them.
+"""Bridges, and the links between them and the containers' network namespaces.
 
-Functions block and are meant for worker threads: a namespace is entered by the calling thread alone and left again
-before the function returns. Everything can be done twice; what a crash left behind is found by its name.
+Functions block and are meant for worker threads. Everything can be done twice; what a crash left behind is found by its
+name.
 """
 
 from __future__ import annotations
@@ -13,8 +13,14 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from orchestrator.engines.native import netlink
+from orchestrator.engines.native.namespaces import (
+    create_namespace,
+    delete_namespace,
+    entered,
+    is_namespace,
+    write_sysctl,
+)
 from orchestrator.engines.native.netlink import Conversation, Link, NetlinkError, Request
-from orchestrator.engines.native.network_syscalls import bind_mount, detach_mount, set_namespace, unshare_network
 from orchestrator.errors import Conflict, EngineError, NotFound, Unsupported
 from orchestrator.record import Record
 
@@ -22,7 +28,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _NAME_LENGTH = 15
-_OWN_NAMESPACE = "/proc/thread-self/ns/net"
 _MACVLAN_MODES = {"private": 1, "vepa": 2, "bridge": 4, "passthru": 8}
 _IPVLAN_MODES = {"l2": 0, "l3": 1, "l3s": 2}
 
@@ -67,37 +72,6 @@ class EndpointSpec(Record):
     isolated: bool = False
 
 
-class entered:
-    """Context manager, read as a statement (``with entered(path)``).
-
-    The calling thread is inside the network namespace `path` (any nsfs file) until the end of the block.
-    """
-
-    def __init__(self, path: str | Path) -> None:
-        self._path = path
-        self._home = -1
-
-    def __enter__(self) -> None:
-        try:
-            there = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            message = f"the network namespace {self._path} does not exist"
-            raise NotFound(message, resource=str(self._path), operation="enter") from None
-        self._home = os.open(_OWN_NAMESPACE, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            set_namespace(there)
-        except OSError as error:
-            os.close(self._home)
-            message = f"{self._path} is not a network namespace: {error.strerror}"
-            raise NotFound(message, resource=str(self._path), operation="enter") from None
-        finally:
-            os.close(there)
-
-    def __exit__(self, *_exc: object) -> None:
-        set_namespace(self._home)
-        os.close(self._home)
-
-
 def name_prefix(tag: str) -> str:
     """The prefix of every link of the engine with this layout tag; no other engine's prefix begins with it."""
     return f"st{tag}-"
@@ -108,97 +82,21 @@ def name_link(tag: str, kind: str, identity: str) -> str:
     return (name_prefix(tag) + kind + identity)[:_NAME_LENGTH]
 
 
-def _write_sysctl(name: str, value: str) -> bool:
-    """Write a network sysctl of the calling thread's namespace unless it has that value; False if there is none."""
-    path = f"/proc/sys/net/{name}"
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        if os.read(descriptor, 64).decode().strip() == value:
-            return True
-    finally:
-        os.close(descriptor)
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-        try:
-            os.write(descriptor, value.encode())
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        message = f"cannot set net.{name.replace('/', '.')} = {value}: {error.strerror}"
-        raise EngineError(message, resource=path, operation="set a sysctl", hint="run as root") from error
-    return True
-
-
 def enable_forwarding(*, ipv6: bool) -> None:
     """Let the host route between its links, without losing routes that it learns from router advertisements."""
-    _write_sysctl("ipv4/ip_forward", "1")
+    write_sysctl("ipv4/ip_forward", "1")
     if not ipv6:
         return
-    with open("/proc/sys/net/ipv6/conf/all/forwarding") as file:  # noqa: PTH123
+    with open("/proc/sys/net/ipv6/conf/all/forwarding") as file:
         if file.read().strip() == "1":
             return
-    for name in os.listdir("/proc/sys/net/ipv6/conf"):  # noqa: PTH208
-        with open(f"/proc/sys/net/ipv6/conf/{name}/accept_ra") as file:  # noqa: PTH123
+    for name in os.listdir("/proc/sys/net/ipv6/conf"):
+        with open(f"/proc/sys/net/ipv6/conf/{name}/accept_ra") as file:
             accepts = file.read().strip() == "1"
         # A link that forwards ignores advertisements at 1, and the host's own default route would expire.
         if accepts and name not in ("all", "lo"):
-            _write_sysctl(f"ipv6/conf/{name}/accept_ra", "2")
-    _write_sysctl("ipv6/conf/all/forwarding", "1")
-
-
-def _is_namespace(path: str | Path) -> bool:
-    try:
-        return os.stat(path).st_dev == os.stat(_OWN_NAMESPACE).st_dev  # noqa: PTH116
-    except FileNotFoundError:
-        return False
-
-
-def create_namespace(path: Path) -> None:
-    """Create a network namespace that lives until :func:`delete_namespace`, held by a bind mount at `path`; lo is up.
-
-    One that exists is kept as it is.
-    """
-    if _is_namespace(path):
-        return
-    os.makedirs(path.parent, mode=0o755, exist_ok=True)  # noqa: PTH103
-    os.close(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o444))
-    home = os.open(_OWN_NAMESPACE, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        try:
-            unshare_network()
-        except OSError as error:
-            message = f"cannot create a network namespace: {error.strerror}"
-            raise EngineError(message, operation="create a network namespace", hint="run as root") from error
-        try:
-            # A container that takes over an address tells the bridge and its neighbours at once.
-            _write_sysctl("ipv4/conf/default/arp_notify", "1")
-            _write_sysctl("ipv6/conf/default/ndisc_notify", "1")
-            _write_sysctl("ipv6/conf/default/accept_dad", "0")
-            with Conversation() as inside:
-                inside.perform(netlink.encode_set_link("lo", up=True))
-            bind_mount(_OWN_NAMESPACE, str(path))
-        finally:
-            set_namespace(home)
-    finally:
-        os.close(home)
-
-
-def delete_namespace(path: Path) -> None:
-    """Let go of a namespace; the kernel removes it and its links soon after the last process has left. Idempotent."""
-    while _is_namespace(path):
-        try:
-            detach_mount(str(path))
-        except OSError as error:
-            if error.errno != errno.EINVAL:
-                raise
-            break
-    try:
-        os.unlink(path)  # noqa: PTH108
-    except FileNotFoundError:
-        return
+            write_sysctl(f"ipv6/conf/{name}/accept_ra", "2")
+    write_sysctl("ipv6/conf/all/forwarding", "1")
 
 
 def link_exists(name: str) -> bool:
@@ -234,9 +132,9 @@ def create_bridge(spec: BridgeSpec) -> None:
                 raise failed[0]
             _check_bridge(host, name)
         # Published ports are reached from 127.0.0.1, which the kernel otherwise refuses to route.
-        _write_sysctl(f"ipv4/conf/{name}/route_localnet", "1")
-        _write_sysctl(f"ipv6/conf/{name}/disable_ipv6", "0" if spec.gateway6 else "1")
-        if spec.gateway6 and not _write_sysctl(f"ipv6/conf/{name}/accept_dad", "0"):
+        write_sysctl(f"ipv4/conf/{name}/route_localnet", "1")
+        write_sysctl(f"ipv6/conf/{name}/disable_ipv6", "0" if spec.gateway6 else "1")
+        if spec.gateway6 and not write_sysctl(f"ipv6/conf/{name}/accept_dad", "0"):
             raise Unsupported(
                 f"the network {name} wants IPv6, which this host does not have", resource=name, operation="create"
             )
@@ -276,7 +174,7 @@ def create_parent(name: str) -> None:
     with Conversation() as host:
         if dot and vlan.isdigit() and link_exists(base):
             _create_vlan(host, name, base, int(vlan))
-        elif name.startswith("st") and "-" in name:
+        elif _is_own_name(name):
             head, _, tail = name.partition("-")
             peer = f"{head}-p{tail[1:]}"
             ends = (netlink.encode_set_link(name, up=True), netlink.encode_set_link(peer, up=True))
@@ -288,6 +186,13 @@ def create_parent(name: str) -> None:
                 operation="create a network",
                 hint="`ip link` lists the links of this host",
             )
+
+
+def _is_own_name(name: str) -> bool:
+    head, dash, tail = name.partition("-")
+    tag, identity = head[2:], tail[1:]
+    hexadecimal = all(one in "0123456789abcdef" for one in tag + identity)
+    return head.startswith("st") and len(tag) in (0, 4) and dash == "-" and identity != "" and hexadecimal
 
 
 def _create_vlan(host: Conversation, name: str, base: str, vlan: int) -> None:
@@ -405,7 +310,7 @@ def _disconnect(host: Conversation, netns: Path, endpoint: EndpointSpec) -> None
 def _encode_inside(endpoint: EndpointSpec) -> list[Request]:
     name = endpoint.ifname
     index = _index_of(name, "link")
-    _write_sysctl(f"ipv6/conf/{name}/disable_ipv6", "0" if endpoint.ipv6 else "1")
+    write_sysctl(f"ipv6/conf/{name}/disable_ipv6", "0" if endpoint.ipv6 else "1")
     addresses = (endpoint.ipv4, endpoint.ipv6, *endpoint.extra_addresses)
     requests = [netlink.encode_add_address(index, one) for one in addresses if one]
     # Up comes after the addresses, so that the announcement of the new neighbour carries them.
@@ -420,7 +325,7 @@ def _encode_inside(endpoint: EndpointSpec) -> list[Request]:
 def disconnect_endpoint(netns: Path, endpoint: EndpointSpec) -> None:
     """Take the container off one network while it goes on running. Slow (16 ms): a stop drops the namespace instead."""
     with Conversation() as host:
-        if _is_namespace(netns):
+        if is_namespace(netns):
             _disconnect(host, netns, endpoint)
         elif endpoint.host_ifname:
             host.perform(netlink.encode_delete_link(endpoint.host_ifname))

@@ -15,7 +15,6 @@ from orchestrator.engines.native.network import (
     create_bridge,
     create_parent,
     delete_bridge,
-    link_exists,
     name_link,
     name_prefix,
     observe_host_subnets,
@@ -154,10 +153,10 @@ def _insert(
 
 
 def ensure_link(network: NetworkRow) -> None:
-    """Make the network's link unless it is there: after a reboot only the store remembers it."""
+    """Make the network's link, or finish what a crash left of it; after a reboot only the store remembers it."""
     if network.driver in CHILD_DRIVERS:
         create_parent(network.link)
-    elif not link_exists(network.link):
+    else:
         create_bridge(_bridge_spec(network))
 
 
@@ -190,10 +189,11 @@ def remove_network(layout: Layout, store: Store, project: str, name: str) -> Non
                 operation="remove network",
                 hint="remove those containers first",
             )
+        network = load_network(layout, row)
+        # Within the transaction: a crash in between leaves the row, and the next attempt finds the link by it.
+        if network.driver == "bridge" or network.link.startswith(name_prefix(layout.tag)):
+            delete_bridge(network.link)
         connection.execute("DELETE FROM networks WHERE name = ?", (name,))
-    network = load_network(layout, row)
-    if network.driver == "bridge" or network.link.startswith(name_prefix(layout.tag)):
-        delete_bridge(network.link)
 
 
 def dump_config(config: Mapping[str, Any]) -> str:

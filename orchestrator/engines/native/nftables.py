@@ -8,11 +8,13 @@ from __future__ import annotations
 import _thread
 import ctypes
 import os
+import socket
 
 from orchestrator.errors import EngineError, Unavailable
 
 _LIBRARY = "libnftables.so.1"
 _TRIES = 5
+_NETLINK_NETFILTER = 12
 
 _lock = _thread.allocate_lock()
 _library: ctypes.CDLL | None = None
@@ -35,7 +37,7 @@ def _load_library() -> ctypes.CDLL:
             ) from error
         library.nft_ctx_new.restype = ctypes.c_void_p
         library.nft_ctx_new.argtypes = [ctypes.c_uint32]
-        for name in ("nft_ctx_buffer_output", "nft_ctx_buffer_error"):
+        for name in ("nft_ctx_buffer_output", "nft_ctx_buffer_error", "nft_ctx_free"):
             getattr(library, name).argtypes = [ctypes.c_void_p]
         for name in ("nft_ctx_get_output_buffer", "nft_ctx_get_error_buffer"):
             getattr(library, name).argtypes = [ctypes.c_void_p]
@@ -46,8 +48,22 @@ def _load_library() -> ctypes.CDLL:
     return _library
 
 
+def _keep_sockets_to_ourselves() -> None:
+    """The library opens its socket so that programs we start would inherit it: a way into the host's firewall."""
+    for name in os.listdir("/proc/self/fd"):
+        number = int(name)
+        try:
+            if number < 3 or not os.get_inheritable(number) or os.readlink(f"/proc/self/fd/{name}")[:1] != "s":
+                continue
+            with socket.socket(fileno=os.dup(number)) as one:
+                if (one.family, one.proto) == (socket.AF_NETLINK, _NETLINK_NETFILTER):
+                    os.set_inheritable(number, False)
+        except OSError:
+            continue
+
+
 def _find_context(library: ctypes.CDLL) -> int:
-    key = (os.getpid(), os.stat("/proc/thread-self/ns/net").st_ino)  # noqa: PTH116
+    key = (os.getpid(), os.stat("/proc/thread-self/ns/net").st_ino)
     if key not in _contexts:
         context = library.nft_ctx_new(0)
         if not context:
@@ -55,8 +71,18 @@ def _find_context(library: ctypes.CDLL) -> int:
         library.nft_ctx_buffer_output(context)
         library.nft_ctx_buffer_error(context)
         library.nft_ctx_output_set_flags(context, 1 << 3)
+        _keep_sockets_to_ourselves()
         _contexts[key] = context
     return _contexts[key]
+
+
+def close_contexts() -> None:
+    """Close this process's netfilter sockets, each of which keeps its network namespace alive. Slow (10 ms)."""
+    with _lock:
+        for key in tuple(_contexts):
+            context = _contexts.pop(key)
+            if key[0] == os.getpid():
+                _load_library().nft_ctx_free(context)
 
 
 def _run(commands: str) -> tuple[int, str, str]:

@@ -67,8 +67,8 @@ def resolve_status(layout: Layout, row: sqlite3.Row, boot_id: str) -> tuple[Cont
 
 def read_ending(layout: Layout, row: sqlite3.Row) -> Ending:
     """How a container that is not alive ended: from its exit file, or "lost" where there is none."""
-    info = read_exit(layout.container_run(row["id"]))
-    if info is None:
+    info = read_exit(layout, row["id"])
+    if info is None or info.lost:
         return Ending(
             (LOST_EXIT_CODE, row["started_at"], False, "its monitor ended before it could record the exit code")
         )

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.engines.native.container import ContainerSpec
-from orchestrator.engines.native.docker_coexistence import ensure_accepted
+from orchestrator.engines.native.docker_coexistence import ensure_accepted, remove_accepted
 from orchestrator.engines.native.firewall import (
     FirewallNetwork,
     FirewallSpec,
@@ -35,6 +35,14 @@ WHERE c.project = ? ORDER BY n.internal, e.position
 """
 
 
+# The project's own networks, and those of others that its containers are on.
+_NETWORKS = """
+SELECT * FROM networks WHERE project = ? OR name IN (
+  SELECT e.network FROM endpoints e JOIN containers c ON c.id = e.container_id WHERE c.project = ?)
+ORDER BY name
+"""
+
+
 class Publisher:
     """Keeps the firewall of one engine as the store says. Thread-safe; concurrent changes share one transaction."""
 
@@ -58,8 +66,16 @@ class Publisher:
 
     def unpublish(self, container_id: str, project: str) -> None:
         """Give a container's ports back and close the way to it."""
-        if self._store.release_ports(container_id):
-            self.sync(project)
+        udp = self._store.row("SELECT 1 FROM ports WHERE container_id = ? AND protocol = 'udp'", container_id)
+        if not self._store.release_ports(container_id):
+            return
+        self.sync(project)
+        if udp is not None:
+            from orchestrator.engines.native.conntrack import forget_udp_flows
+
+            rows = self._store.rows("SELECT ipv4, ipv6 FROM endpoints WHERE container_id = ?", container_id)
+            # A client that goes on sending from its port would keep the way to the dead address alive.
+            forget_udp_flows([address for row in rows for address in (row["ipv4"], row["ipv6"]) if address])
 
     def sync(self, project: str) -> None:
         """Make the project's table say what the store says. Callers that come while one is written share the next."""
@@ -73,7 +89,7 @@ class Publisher:
             self._done[project] = covered
 
     def _apply(self, project: str) -> None:
-        rows = self._store.rows("SELECT * FROM networks WHERE project = ? ORDER BY name", project)
+        rows = self._store.rows(_NETWORKS, project, project)
         loaded = [load_network(self._layout, row) for row in rows]
         networks = tuple(
             FirewallNetwork(
@@ -89,7 +105,10 @@ class Publisher:
         ports = observe_ports(self._store, project)
         apply_ruleset(FirewallSpec(table=name_table(self._layout.tag, project), networks=networks, ports=ports))
         if networks:
-            ensure_accepted(name_prefix(self._layout.tag))
+            prefix = name_prefix(self._layout.tag)
+            ensure_accepted(prefix, [one.bridge for one in networks if not one.bridge.startswith(prefix)])
+        elif self._store.row("SELECT 1 FROM networks LIMIT 1") is None:
+            remove_accepted(name_prefix(self._layout.tag))
         self._hosting.hold_ports(ports)
 
     def _bind(self, port: Port, container_id: str, taken: set[tuple[str, int]]) -> Mapping[str, Any]:

@@ -82,10 +82,8 @@ class Runtime(Record):
                 from shutil import rmtree
 
                 rmtree(f"{folder}/{name}", ignore_errors=True)
-        try:
+        if os.path.isdir(folder):
             os.rmdir(folder)
-        except FileNotFoundError:
-            pass
         remove_cgroup(cgroups_path)
 
     def knows(self, container_id: str) -> bool:

@@ -12,7 +12,9 @@ class StartFailed(EngineError):
 
     code = "start-failed"
 
-    def __init__(self, message: str, *, exit_code: int, resource: str = "", operation: str = "", hint: str = "") -> None:
+    def __init__(
+        self, message: str, *, exit_code: int, resource: str = "", operation: str = "", hint: str = ""
+    ) -> None:
         super().__init__(message, resource=resource, operation=operation, hint=hint)
         self.exit_code = exit_code
 
@@ -114,6 +116,15 @@ def explain_failure(text: str, resource: str, operation: str) -> StartFailed:
     return StartFailed(f"{resource}: {said}", exit_code=128, resource=resource, operation=operation)
 
 
+def _read_json_message(line: str) -> str:
+    import json
+
+    try:
+        return str(json.loads(line).get("msg", line))
+    except ValueError:
+        return line
+
+
 def _clean(text: str) -> str:
     """The message proper: out of runc's ``level=error msg="..."`` or a JSON line, without repetitions."""
     lines: list[str] = []
@@ -122,12 +133,7 @@ def _clean(text: str) -> str:
         if not line or "level=warning" in line or '"level":"warning"' in line:
             continue
         if line.startswith("{"):
-            import json
-
-            try:
-                line = str(json.loads(line).get("msg", line))
-            except ValueError:
-                pass
+            line = _read_json_message(line)
         elif "level=" in line and 'msg="' in line:
             line = line.partition('msg="')[2].rstrip('"').replace('\\"', '"')
         for prefix in (

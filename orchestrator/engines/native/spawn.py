@@ -56,7 +56,7 @@ def spawn(
         file_actions=actions,
         setsigmask=(),
         setsigdef=_DEFAULT_SIGNALS,
-        **({"setsid": True} if new_session else {}),
+        setsid=new_session,
     )
 
 
@@ -83,7 +83,9 @@ class Finished(NamedTuple):
     output: str
 
 
-def run(arguments: Sequence[str], files: Mapping[int, int] | None = None, *, env: Mapping[str, str] | None = None) -> Finished:
+def run(
+    arguments: Sequence[str], files: Mapping[int, int] | None = None, *, env: Mapping[str, str] | None = None
+) -> Finished:
     """Run a short program to its end, in a session of its own so that a Ctrl-C meant for us does not hit it."""
     read, write = os.pipe2(os.O_CLOEXEC)
     try:

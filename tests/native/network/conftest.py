@@ -1,8 +1,9 @@
-"""Every test gets a host of its own: a fresh network namespace, so that the machine's links and rules are not touched."""
+"""Every test gets a host of its own: a network namespace, so that the machine's links and rules are not touched."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import socket
@@ -14,7 +15,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from orchestrator.engines.native import firewall, network
+from orchestrator.engines.native import firewall, network, nftables
 from orchestrator.engines.native.network import BridgeSpec, Conversation, EndpointSpec, entered, netlink
 from orchestrator.engines.native.network_syscalls import set_namespace, unshare_network
 
@@ -148,10 +149,8 @@ class World:
     def close(self) -> None:
         for server in self._servers:
             # A thread that waits in accept holds the socket: wake it.
-            try:
+            with contextlib.suppress(OSError):
                 server.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
             server.close()
         for path in self._namespaces:
             network.delete_namespace(path)
@@ -171,6 +170,7 @@ def own_host() -> Iterator[None]:
             host.perform(netlink.encode_set_link("lo", up=True))
         yield
     finally:
+        nftables.close_contexts()
         set_namespace(home)
         os.close(home)
 

@@ -175,5 +175,5 @@ def test_bridge_options():
         {prefix + "driver.mtu": "x"},
         {prefix + "bridge.enable_icc": "maybe"},
     ):
-        with pytest.raises(EngineError, match="driver_opts com.docker"):
+        with pytest.raises(EngineError, match=r"driver_opts com\.docker"):
             parse_bridge_options(bad)

@@ -58,6 +58,16 @@ def test_creating_again_converges(world):
     assert index
 
 
+def test_a_half_made_bridge_is_completed(world):
+    link = network.name_link(world.tag, "b", "a")
+    ip("link", "add", link, "type", "bridge")
+    world.bridge("a", **NET)
+    shown = ip("addr", "show", link)
+    assert "172.30.0.1/16" in shown
+    assert "fd30::1/64" in shown
+    assert "state DOWN" not in shown
+
+
 def test_left_over_links_of_the_same_name_are_replaced(world):
     bridge = world.bridge("a", **NET)
     port = network.name_link(world.tag, "v", "one0")
@@ -130,7 +140,7 @@ def test_isolated_ports_reach_the_gateway_only(world):
 
 
 def test_macvlan_children_of_a_parent_without_a_way_out(world):
-    parent = network.name_link(world.tag, "m", "mac")
+    parent = network.name_link(world.tag, "m", "0123")
     network.create_parent(parent)
     network.create_parent(parent)
     boxes = [world.container(f"m{n}", {"kind": "macvlan", "parent": parent, "ipv4": f"10.9.0.{n}/24"}) for n in (2, 3)]
@@ -147,8 +157,9 @@ def test_a_vlan_parent_is_created(world):
         assert "vlan" in ip("-d", "link", "show", "up0.50")
     except Unsupported as error:
         assert "no VLAN links" in error.message
-    with pytest.raises(NotFound, match=r"nope0\.50"):
-        network.create_parent("nope0.50")
+    for name in ("nope0.50", "storage-net", "st-x"):
+        with pytest.raises(NotFound, match=name):
+            network.create_parent(name)
 
 
 def test_what_is_not_there_is_named(world):

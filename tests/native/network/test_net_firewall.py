@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from orchestrator.engines.native import docker_coexistence, firewall, network
+from orchestrator.engines.native import conntrack, docker_coexistence, firewall, network
 from orchestrator.engines.native.firewall import FirewallNetwork, FirewallSpec, PublishedPort
 
 HOST4, HOST6 = "198.51.100.1", "2001:db8:1::1"
@@ -272,6 +274,99 @@ def test_where_there_is_no_docker_nothing_is_added(world):
     assert run("nft list ruleset") == ""
     run("iptables -A INPUT -j ACCEPT")
     assert docker_coexistence.ensure_accepted(network.name_prefix(world.tag)) is False
+
+
+def test_beside_docker_with_the_old_iptables(world):
+    try:
+        run(DOCKER.format(end4="iptables -A DOCKER-USER -j RETURN").replace("tables ", "tables-legacy "))
+    except subprocess.CalledProcessError:
+        pytest.skip("no iptables-legacy")
+    run("iptables-legacy -I DOCKER-USER -s 198.51.100.77 -j DROP")
+    *_, outside = two_networks(world, [port(8080)])
+    assert world.ask(outside, HOST4, 8080, patience=QUIET) in BLOCKED
+    prefix = network.name_prefix(world.tag)
+    assert docker_coexistence.ensure_accepted(prefix, ["br-shop"]) is True
+    assert docker_coexistence.ensure_accepted(prefix, ["br-shop"]) is False
+    assert world.ask(outside, HOST4, 8080) == "web 198.51.100.2"
+    assert world.ask(outside, HOST6, 8080) == "web 2001:db8:1::2"
+    assert run("iptables-legacy -S DOCKER-USER").splitlines()[1:] == [
+        "-A DOCKER-USER -s 198.51.100.77/32 -j DROP",
+        "-A DOCKER-USER -i st7e57-+ -j ACCEPT",
+        "-A DOCKER-USER -o st7e57-+ -j ACCEPT",
+        "-A DOCKER-USER -i br-shop -j ACCEPT",
+        "-A DOCKER-USER -o br-shop -j ACCEPT",
+        "-A DOCKER-USER -j RETURN",
+    ]
+    docker_coexistence.remove_accepted(prefix, ["br-shop"])
+    assert "ACCEPT" not in run("iptables-legacy -S DOCKER-USER") + run("ip6tables-legacy -S DOCKER-USER")
+
+
+def test_udp_flows_to_a_container_that_is_gone_are_forgotten(world):
+    import socket
+
+    web, _peer, _other, outside = two_networks(world, [port(5353, protocol="udp")])
+    talk = world.within(outside, lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+    talk.settimeout(QUIET)
+    talk.connect((HOST4, 5353))
+    talk.send(b"?")
+    assert talk.recv(100) == b"web 198.51.100.2"
+    world.ask(web, "172.30.0.3", 80, kind="udp")
+    table = firewall.name_table(world.tag, "shop")
+    bridge = network.name_link(world.tag, "b", "a")
+    moved = port(5353, protocol="udp", ipv4="172.30.0.3", ipv6="fd30::3")
+    nets = (FirewallNetwork(bridge=bridge, subnets=SUBNETS["a"]),)
+    firewall.apply_ruleset(FirewallSpec(table=table, networks=nets, ports=(moved,)))
+    talk.send(b"?")
+    assert talk.recv(100) == b"web 198.51.100.2", "the flow goes on to where it went"
+    assert conntrack.forget_udp_flows(["172.30.0.2", "fd30::2"]) == 1
+    assert conntrack.forget_udp_flows(["172.30.0.2"]) == 0
+    talk.send(b"?")
+    assert talk.recv(100) == b"peer 198.51.100.2"
+    talk.close()
+
+
+def test_many_processes_change_their_tables_at_once(world):
+    import threading
+
+    failures = []
+
+    def work(project: str) -> None:
+        spec = FirewallSpec(
+            table=firewall.name_table(world.tag, project),
+            networks=(FirewallNetwork(bridge=project, subnets=SUBNETS["a"]),),
+            ports=(port(8080),),
+        )
+        code = (
+            "import sys; sys.path[:0] = sys.argv[2:]\n"
+            "from orchestrator.engines.native.nftables import apply_commands\n"
+            "for _ in range(30): apply_commands(sys.argv[1])"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code, firewall.render_ruleset(spec), *sys.path], capture_output=True, text=True
+        )
+        if done.returncode:
+            failures.append(done.stderr)
+
+    threads = [threading.Thread(target=work, args=(f"p{number}",)) for number in range(4)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    assert failures == []
+    assert len(firewall.list_tables(firewall.table_prefix(world.tag))) == 4
+
+
+def test_programs_that_we_start_do_not_inherit_the_netfilter_socket(own_host):
+    firewall.list_tables("stack_")
+    reader, writer = os.pipe()
+    words = ["ls", "-l", "/proc/self/fd"]
+    pid = os.posix_spawnp("ls", words, os.environ, file_actions=[(os.POSIX_SPAWN_DUP2, writer, 1)])
+    os.close(writer)
+    with open(reader) as output:
+        shown = output.read()
+    assert "pipe:" in shown
+    assert "socket:" not in shown
+    os.waitpid(pid, 0)
 
 
 def test_names_of_tables():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -68,11 +68,20 @@ def _read_value(header: str, position: int) -> tuple[str, int]:
 class Authorizer:
     """Authorization headers for one registry host and repository; shared by all threads of a transfer."""
 
-    def __init__(self, transport: Transport, host: str, repository: str, actions: str, *, plain: bool) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        host: str,
+        repository: str,
+        actions: str,
+        *,
+        plain: bool,
+        also_pull: Sequence[str] = (),
+    ) -> None:
         self._transport = transport
         self._host = host
         self._repository = repository
-        self._scope = f"repository:{repository}:{actions}"
+        self._scopes = {f"repository:{repository}:{actions}", *(f"repository:{one}:pull" for one in also_pull)}
         self._plain = plain
         self._lock = Lock()
         self._header = ""
@@ -88,19 +97,19 @@ class Authorizer:
                 self._authorize(self._challenge)
             return {"Authorization": self._header} if self._header else {}
 
-    def answer(self, header: str, sent: Mapping[str, str], extra_scope: str = "") -> None:
+    def answer(self, header: str, sent: Mapping[str, str]) -> None:
         """React to a 401. Raises Unauthorized if there is nothing (more) to try."""
         with self._lock:
-            if self._header and sent.get("Authorization") != self._header and not extra_scope:
+            if self._header and sent.get("Authorization") != self._header:
                 return  # another thread has renewed it meanwhile
             challenges = {one.scheme: one for one in parse_challenges(header)}
             challenge = challenges.get("bearer") or challenges.get("basic")
             repeated = self._challenge is not None and bool(sent.get("Authorization"))
             expired = time.monotonic() > self._expires
-            if challenge is None or (repeated and (challenge.scheme == "basic" or not expired) and not extra_scope):
+            if challenge is None or (repeated and (challenge.scheme == "basic" or not expired)):
                 raise self.refuse()
             self._challenge = challenge
-            self._authorize(challenge, extra_scope)
+            self._authorize(challenge)
 
     def refuse(self) -> Unauthorized:
         """The error for a final refusal."""
@@ -118,7 +127,7 @@ class Authorizer:
             ),
         )
 
-    def _authorize(self, challenge: Challenge, extra_scope: str = "") -> None:
+    def _authorize(self, challenge: Challenge) -> None:
         if not self._asked:
             self._credential, self._asked = find_credential(self._host, self._repository), True
         credential = self._credential
@@ -129,17 +138,17 @@ class Authorizer:
                 raise self.refuse()
             self._header = render_basic(credential)
         else:
-            self._header = "Bearer " + self._fetch_token(challenge, credential, extra_scope)
+            self._header = "Bearer " + self._fetch_token(challenge, credential)
 
-    def _fetch_token(self, challenge: Challenge, credential: Credential | None, extra_scope: str) -> str:
+    def _fetch_token(self, challenge: Challenge, credential: Credential | None) -> str:
         realm = challenge.parameters.get("realm", "")
         parts = urlsplit(realm)
         if parts.scheme not in ("http", "https") or not parts.netloc:
             raise RegistryFault(
                 f"the registry {self._host} names no valid token server: {realm!r}", resource=self._host
             )
-        scopes = sorted({challenge.parameters.get("scope") or self._scope, self._scope, extra_scope} - {""})
-        query = [("scope", scope) for scope in scopes]
+        asked = {challenge.parameters.get("scope", "")} - {""}
+        query = [("scope", scope) for scope in sorted(self._scopes | asked)]
         if service := challenge.parameters.get("service"):
             query.insert(0, ("service", service))
         plain = self._plain and parts.scheme == "https"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, cast
 
 from orchestrator.engines.native.images.failures import InvalidImage
 
@@ -63,6 +63,7 @@ def _new_decompressor(kind: str) -> Any:
 
 def _inflate(source: Iterator[bytes], kind: str) -> Iterator[bytes]:
     stream = _new_decompressor(kind)
+    errors: tuple[type[Exception], ...] = (OSError, EOFError, ValueError, *_codec_errors(kind))
     fresh = True  # nothing of the current member has been read yet
     try:
         for chunk in source:
@@ -83,7 +84,7 @@ def _inflate(source: Iterator[bytes], kind: str) -> Iterator[bytes]:
                         break
                 elif stream.needs_input:
                     break
-    except (OSError, EOFError, ValueError, *_codec_errors(kind)) as error:
+    except errors as error:
         raise InvalidImage(f"the {kind} data of the layer is corrupt: {error}", operation="unpack") from error
     if not stream.eof and not fresh:
         raise InvalidImage(f"the {kind} data of the layer is truncated", operation="unpack")
@@ -91,9 +92,9 @@ def _inflate(source: Iterator[bytes], kind: str) -> Iterator[bytes]:
 
 def _codec_errors(kind: str) -> tuple[type[Exception], ...]:
     if kind == "gzip":
-        from isal import igzip_lib
+        from isal import isal_zlib
 
-        return (igzip_lib.error,)
+        return (cast("type[Exception]", isal_zlib.error),)  # its stub declares an instance
     if kind == "xz":
         import lzma
 

@@ -6,9 +6,7 @@ what it takes to write its tar again. A layer is there when its record is. `name
 
 from __future__ import annotations
 
-import base64
 import functools
-import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -55,11 +53,16 @@ class Layer:
 
 def render_layer_name(key: str) -> str:
     """A directory name of 16 characters (80 bits of the key's hash)."""
+    import base64
+    import hashlib
+
     return base64.b32encode(hashlib.sha256(key.encode()).digest()[:10]).decode().lower()
 
 
 def compute_chain_id(parent: str, diff_id: str) -> str:
     """The OCI ChainID of `diff_id` on top of `parent` (empty for a base layer)."""
+    import hashlib
+
     return f"sha256:{hashlib.sha256(f'{parent} {diff_id}'.encode()).hexdigest()}" if parent else diff_id
 
 

@@ -25,8 +25,10 @@ _ALIASES = {
     "armv8l": ("arm", "v8"),
 }
 _ARCHITECTURES = frozenset(
-    ("amd64", "386", "arm", "arm64", "ppc64le", "ppc64", "s390x", "riscv64")
-    + ("mips", "mipsle", "mips64", "mips64le", "loong64", "wasm")
+    (
+        *("amd64", "386", "arm", "arm64", "ppc64le", "ppc64", "s390x", "riscv64"),
+        *("mips", "mipsle", "mips64", "mips64le", "loong64", "wasm"),
+    )
 )
 # What a machine of a variant can run, the best first.
 _ARM_VARIANTS = ("v8", "v7", "v6", "v5")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import queue
 import threading
 from collections.abc import Callable, Iterator
@@ -171,28 +172,35 @@ def _fetch_layers(
     stop: threading.Event,
     cancel: Cancel,
 ) -> None:
-    """Fetch every layer in a few threads; the first error stops the others and is raised."""
-    todo: queue.SimpleQueue[tuple[str, Descriptor]] = queue.SimpleQueue()
+    """Fetch every layer, several at a time."""
     # The same layer may stand in an image several times.
     wanted = dict(zip(diff_ids, resolved.manifest.layers, strict=True))
-    for item in wanted.items():
-        report(PullProgress(item[1].digest, "waiting", 0, item[1].size))
-        todo.put(item)
+    for descriptor in wanted.values():
+        report(PullProgress(descriptor.digest, "waiting", 0, descriptor.size))
+    fetch = functools.partial(_fetch_layer, store, resolved.repository, workspace, report, cancel)
+    run_parallel([functools.partial(fetch, *item) for item in wanted.items()], stop)
+
+
+def run_parallel(tasks: list[Callable[[], None]], stop: threading.Event) -> None:
+    """Run tasks in a few threads; the first error sets `stop` and is raised when all have ended."""
+    todo: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+    for task in tasks:
+        todo.put(task)
     errors: list[BaseException] = []
 
     def work() -> None:
         while not stop.is_set():
             try:
-                diff_id, descriptor = todo.get_nowait()
+                task = todo.get_nowait()
             except queue.Empty:
                 return
             try:
-                _fetch_layer(store, resolved.repository, diff_id, descriptor, workspace, report, cancel)
+                task()
             except BaseException as error:  # raised again below, in the caller's thread
                 errors.append(error)
                 stop.set()
 
-    threads = [threading.Thread(target=work, daemon=True) for _ in range(min(PARALLEL, len(wanted)))]
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(min(PARALLEL, len(tasks)))]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -204,11 +212,11 @@ def _fetch_layers(
 def _fetch_layer(
     store: ImageStore,
     repository: Repository,
-    diff_id: str,
-    descriptor: Descriptor,
     workspace: Workspace,
     report: Progress,
     cancel: Cancel,
+    diff_id: str,
+    descriptor: Descriptor,
 ) -> None:
     blob: dict[str, Any] = {
         "digest": descriptor.digest,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from urllib.parse import urljoin
 
 from orchestrator.engines.native.images.authorization import Authorizer
 from orchestrator.engines.native.images.content import Cancel, check_cancel, compute_digest
-from orchestrator.engines.native.images.failures import ImageMissing, InvalidImage, RegistryFault, Unauthorized
+from orchestrator.engines.native.images.failures import ImageMissing, InvalidImage, RegistryFault
 from orchestrator.engines.native.images.manifest import MANIFEST_LIMIT, MANIFEST_TYPES, Descriptor
 from orchestrator.engines.native.images.reference import Reference, is_digest, render_familiar
 from orchestrator.engines.native.images.transport import (
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from orchestrator.engines.native.images.registries import Endpoint
 
 _PIECE = 1 << 18
-_ERROR_LIMIT = 1 << 16
+ERROR_LIMIT = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +44,20 @@ class Repository:
     """One repository at one endpoint, for any number of threads."""
 
     def __init__(
-        self, transport: Transport, endpoint: Endpoint, *, actions: str = "pull", cancel: Cancel | None = None
+        self,
+        transport: Transport,
+        endpoint: Endpoint,
+        *,
+        actions: str = "pull",
+        also_pull: Sequence[str] = (),
+        cancel: Cancel | None = None,
     ) -> None:
         self.endpoint = endpoint
         self._transport = transport
         self._cancel = cancel
-        self._authorizer = Authorizer(transport, endpoint.host, endpoint.path, actions, plain=endpoint.plain)
+        self._authorizer = Authorizer(
+            transport, endpoint.host, endpoint.path, actions, plain=endpoint.plain, also_pull=also_pull
+        )
         self._base = ""
 
     def send(
@@ -58,37 +67,43 @@ class Repository:
         *,
         headers: Mapping[str, str] | None = None,
         body: Body = None,
-        extra_scope: str = "",
+        attempts: int = ATTEMPTS,
     ) -> Response:
-        """A request below ``/v2/<repository>/`` (or to an absolute URL), authorized as the registry asks.
+        """A request below ``/v2/<repository>/`` (or to a URL or path the registry gave), authorized as it asks.
 
         Answers 401 twice in a row, or 403: raises Unauthorized.
         """
-        url = path if "://" in path else f"{self._locate()}/{path}"
+        base = f"{self._locate()}/"
+        url = urljoin(base, path) if "://" in path or path.startswith("/") else base + path
         for _ in range(3):
             authorization = self._authorizer.header()
             response = self._transport.request(
-                method, url, headers={**(headers or {}), **authorization}, body=body, plain=self.endpoint.plain
+                method,
+                url,
+                headers={**(headers or {}), **authorization},
+                body=body,
+                plain=self.endpoint.plain,
+                attempts=attempts,
             )
             if response.status == 403:
-                response.read(_ERROR_LIMIT)
+                response.read(ERROR_LIMIT)
                 raise self._authorizer.refuse()
             if response.status != 401:
                 return response
             challenge = response.header("WWW-Authenticate")
-            response.read(_ERROR_LIMIT)
-            self._authorizer.answer(challenge, authorization, extra_scope)
+            response.read(ERROR_LIMIT)
+            self._authorizer.answer(challenge, authorization)
         raise self._authorizer.refuse()
 
     def fetch_manifest(self, reference: Reference) -> Document:
         """The manifest or index of a tag or digest. Raises ImageMissing, Unauthorized, InvalidImage ..."""
         wanted = reference.digest or reference.tag
         response = self.send("GET", f"manifests/{wanted}", headers={"Accept": ", ".join(MANIFEST_TYPES)})
-        data = response.read(MANIFEST_LIMIT if response.status == 200 else _ERROR_LIMIT)
+        data = response.read(MANIFEST_LIMIT if response.status == 200 else ERROR_LIMIT)
         if response.status == 404:
             raise self._missing(reference)
         if response.status != 200:
-            raise self._fault(response, data)
+            raise self.explain(response, data)
         declared = response.header("Docker-Content-Digest")
         expected = reference.digest or (declared if is_digest(declared) else "")
         digest = compute_digest(data, expected.partition(":")[0] or "sha256")
@@ -147,7 +162,7 @@ class Repository:
                     hint="push the image again",
                 )
             if response.status not in (200, 206):
-                raise self._fault(response, response.read(_ERROR_LIMIT))
+                raise self.explain(response, response.read(ERROR_LIMIT))
             skip = offset if response.status == 200 else 0  # the server ignored the range
             if response.status == 206 and not response.header("Content-Range").startswith(f"bytes {offset}-"):
                 raise RegistryFault(f"{self.endpoint.host} answers with another range than asked for")
@@ -184,7 +199,8 @@ class Repository:
             hint="the registry or something between is broken; pull again",
         )
 
-    def _fault(self, response: Response, data: bytes) -> RegistryFault:
+    def explain(self, response: Response, data: bytes) -> RegistryFault:
+        """The error for an answer that makes no sense here."""
         return RegistryFault(
             f"the registry {self.endpoint.host} answers {response.status}: {parse_errors(data)}",
             resource=response.url,
@@ -201,6 +217,3 @@ def parse_errors(data: bytes) -> str:
         return "; ".join(f"{one.get('code', '')} {one.get('message', '')}".strip() for one in errors) or "no reason"
     except (ValueError, KeyError, TypeError, AttributeError):
         return data.decode("utf-8", "replace").strip()[:200] or "no reason given"
-
-
-__all__ = ["Document", "Repository", "Unauthorized", "parse_errors"]

@@ -143,6 +143,7 @@ class Transport:
         body: Body = None,
         plain: bool = False,
         redirects: int = 5,
+        attempts: int = ATTEMPTS,
     ) -> Response:
         """Send a request, retried with back-off while the other side is busy or the connection breaks.
 
@@ -150,17 +151,17 @@ class Transport:
         RegistryFault, TransferCancelled.
         """
         sent = {"User-Agent": _AGENT, **(headers or {})}
-        for attempt in range(ATTEMPTS):
+        for attempt in range(attempts):
             check_cancel(self._cancel)
             try:
                 response = self._send(method, url, sent, body, plain)
             except _BROKEN as error:
-                if attempt == ATTEMPTS - 1 or not is_passing(error):
+                if attempt == attempts - 1 or not is_passing(error):
                     raise explain_failure(error, urlsplit(url).netloc, url) from error
                 self.wait(compute_delay(attempt))
                 continue
             if response.status in _BUSY:
-                self._wait_while_busy(response, attempt)
+                self._wait_while_busy(response, attempt, last=attempt == attempts - 1)
                 continue
             if response.status in _REDIRECTS and response.header("Location") and method in ("GET", "HEAD"):
                 target = urljoin(url, response.header("Location"))
@@ -180,12 +181,12 @@ class Transport:
             check_cancel(self._cancel)
             time.sleep(min(left, 0.1))
 
-    def _wait_while_busy(self, response: Response, attempt: int) -> None:
+    def _wait_while_busy(self, response: Response, attempt: int, *, last: bool) -> None:
         status, asked = response.status, parse_retry_after(response.header("Retry-After"), time.time())
         text = response.read(1 << 16).decode("utf-8", "replace")
         delay = compute_delay(attempt) if asked is None else asked
         host = urlsplit(response.url).netloc
-        if status == 429 and (attempt == ATTEMPTS - 1 or delay > LONGEST_WAIT):
+        if status == 429 and (last or delay > LONGEST_WAIT):
             when = f"in {round(delay)} seconds" if asked is not None else "later"
             raise RateLimited(
                 f"the registry {host} limits the rate of requests",
@@ -193,7 +194,7 @@ class Transport:
                 operation="request",
                 hint=f"try again {when}; logging in often raises the limit, a mirror avoids it",
             )
-        if attempt == ATTEMPTS - 1 or delay > LONGEST_WAIT:
+        if last or delay > LONGEST_WAIT:
             raise RegistryFault(
                 f"the registry {host} answers {status} {http.client.responses.get(status, '')}".rstrip()
                 + (f": {text.strip()[:200]}" if text.strip() else ""),

@@ -92,15 +92,14 @@ class _Counter:
     """Counts the compressed bytes that were taken."""
 
     def __init__(self, chunks: Iterable[bytes]) -> None:
-        self._chunks = chunks
+        self._chunks = iter(chunks)
         self.taken = 0
 
     def __iter__(self) -> _Counter:
-        self._iterator = iter(self._chunks)
         return self
 
     def __next__(self) -> bytes:
-        chunk = next(self._iterator)
+        chunk = next(self._chunks)
         self.taken += len(chunk)
         return chunk
 

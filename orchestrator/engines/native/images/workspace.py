@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,7 +33,7 @@ class Workspace:
 
     def make_directory(self, name: str) -> Path:
         """A fresh subdirectory."""
-        made = self.path / f"{name}-{secrets.token_hex(4)}"
+        made = self.path / f"{name}-{os.urandom(4).hex()}"
         made.mkdir(mode=0o700)
         return made
 
@@ -42,7 +41,7 @@ class Workspace:
 @contextmanager
 def open_workspace(root: Path, store_lock: Path) -> Iterator[Workspace]:
     """Make a workspace below `root`, and remove it with everything in it at the end."""
-    path = root / secrets.token_hex(6)
+    path = root / os.urandom(6).hex()
     with hold_lock(store_lock):  # nobody may see the folder before its lock is held
         path.mkdir(mode=0o700)
         descriptor = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

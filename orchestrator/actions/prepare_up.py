@@ -1,0 +1,32 @@
+"""The goal of ``up``, ``create`` and ``scale``, made from what the command line and the files say."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING
+
+from orchestrator.actions.file_digests import read_file_digests
+from orchestrator.actions.goals import UpOptions, edit_up
+from orchestrator.actions.names import select_services
+from orchestrator.actions.project import recall_goal
+
+if TYPE_CHECKING:
+    from orchestrator.actions.project import Project
+    from orchestrator.goal import Goal
+
+
+def prepare_up(project: Project, options: UpOptions) -> Goal:
+    """Make the goal of an ``up``. Raises NoSuchService, UsageError."""
+    stack = project.stack
+    assert stack is not None
+    select_services(options.services, stack.services, disabled=stack.disabled)
+    if options.scale:
+        select_services(tuple(options.scale), stack.services, disabled=stack.disabled)
+    options = options.replace(
+        file_digests=read_file_digests(stack),
+        remove_orphans=options.remove_orphans or os.environ.get("COMPOSE_REMOVE_ORPHANS", "").lower() in ("1", "true"),
+    )
+    # Nothing of the goal before is needed when every service is about to get a new one.
+    previous = recall_goal(project.name) if options.services else None
+    return edit_up(stack, previous, options, time.time())

@@ -1,0 +1,144 @@
+"""``up`` with its output attached: follow what the containers write, stop them in order on Ctrl-C, kill on a second."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Sequence
+from typing import TYPE_CHECKING
+
+from orchestrator.actions.converge import converge_in_time
+from orchestrator.actions.goals import edit_want
+from orchestrator.client import Outcome, Session
+from orchestrator.events import Event, Sink
+from orchestrator.model import Stack
+from orchestrator.record import Record
+
+if TYPE_CHECKING:
+    from orchestrator.goal import Goal
+
+ALIVE = ("running", "paused", "restarting")
+
+STOPPING = "Gracefully stopping... (press Ctrl+C again to force)"
+KILLING = "Killing..."
+
+
+class UpResult(Record):
+    """How an attached ``up`` ended."""
+
+    outcome: Outcome
+    exit_code: int = 0
+    interrupted: bool = False
+
+
+class AttachedUp:
+    """One attached ``up``. `sink` takes every event, `watched` are the services whose end ends the command."""
+
+    def __init__(
+        self,
+        session: Session,
+        goal: Goal,
+        *,
+        sink: Sink,
+        watched: Collection[str],
+        remark: Callable[[str], None],
+        query_status: Callable[[str], dict[str, object] | None],
+        exit_code_from: str = "",
+        on_ready: Callable[[], None] = lambda: None,
+        on_stopping: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._session = session
+        self._goal = goal
+        self._sink = sink
+        self._watched = watched
+        self._remark = remark
+        self._query_status = query_status
+        self._exit_code_from = exit_code_from
+        self._on_ready = on_ready
+        self._on_stopping = on_stopping
+        self._codes: dict[str, int] = {}
+        self._aborted: int | None = None
+
+    def run(self, *, timeout: float | None = None) -> UpResult:
+        """Bring the services up and stay until they have ended, or the user has had enough. Raises StackError."""
+        outcome = Outcome(converged=False)
+        try:
+            outcome = converge_in_time(self._session, self._goal, self._hear, timeout)
+            self._on_ready()
+            if not outcome.converged:
+                if self._goal.abort_on_exit:
+                    self._stop()
+                return UpResult(outcome=outcome, exit_code=1)
+            if not self._ended():
+                self._session.follow(self._hear, until=self._is_over)
+        except KeyboardInterrupt:
+            self._on_ready()
+            self._stop()
+            return UpResult(outcome=outcome, exit_code=130, interrupted=True)
+        return UpResult(outcome=outcome, exit_code=self._choose_exit_code())
+
+    def _stop(self) -> None:
+        """Stop what was brought up, in order; Ctrl-C meanwhile kills it; another one gives up waiting."""
+        self._remark(STOPPING)
+        self._on_stopping()
+        services = tuple(self._goal.wants)
+        timeout = self._goal.stop_timeout
+        try:
+            goal = edit_want(self._goal.stack, self._goal, services, "stopped", time.time(), timeout=timeout)
+            self._session.converge(goal, self._sink)
+        except KeyboardInterrupt:
+            self._remark(KILLING)
+            goal = edit_want(self._goal.stack, self._goal, services, "stopped", time.time(), timeout=0)
+            self._session.converge(goal, self._sink)
+
+    def _hear(self, event: Event) -> None:
+        if event.kind == "container" and event.action == "die":
+            self._codes[event.service] = int(event.details.get("exit_code") or 0)
+        elif event.kind == "message" and event.action == "abort":
+            self._aborted = int(event.details.get("exit_code") or 0)
+            self._remark("Aborting on container exit...")
+        self._sink(event)
+
+    def _is_over(self, event: Event) -> bool:
+        telling = event.kind == "converged" or (event.kind == "container" and event.action in ("die", "give-up"))
+        return telling and self._ended()
+
+    def _ended(self) -> bool:
+        status = self._query_status(self._goal.stack.name)
+        if status is None:
+            return True
+        containers = status["containers"]
+        assert isinstance(containers, dict)
+        return bool(status["settled"]) and not any(
+            one["service"] in self._watched and one["status"] in ALIVE for one in containers.values()
+        )
+
+    def _choose_exit_code(self) -> int:
+        if self._exit_code_from:
+            return self._codes.get(self._exit_code_from, 0)
+        return self._aborted or 0
+
+
+def choose_attached(
+    stack: Stack,
+    wanted: Sequence[str],
+    named: Sequence[str],
+    *,
+    attach: Sequence[str] = (),
+    no_attach: Sequence[str] = (),
+    dependencies: bool = False,
+) -> frozenset[str]:
+    """Return the services whose output is shown. `wanted` are those brought up, `named` those the user named.
+
+    Raises NoSuchService for a name in `attach` or `no_attach` that the stack does not have.
+    """
+    from orchestrator.actions.names import select_services
+
+    for names in (attach, no_attach):
+        if names:
+            select_services(names, stack.services)
+    if attach:
+        chosen = set(attach)
+    else:
+        base = wanted if dependencies or not named else named
+        chosen = {name for name in base if stack.services[name].attach}
+    return frozenset(chosen - set(no_attach))

@@ -1,0 +1,131 @@
+"""``up`` in the foreground: progress, output of the containers, Ctrl-C."""
+
+from __future__ import annotations
+
+import signal
+import time
+from typing import TYPE_CHECKING, NoReturn
+
+from orchestrator.actions.attach import Attachment
+from orchestrator.actions.names import select_services
+from orchestrator.actions.plan import check_stack
+from orchestrator.actions.up import AttachedUp, choose_attached
+from orchestrator.cli.converging import report_failures
+from orchestrator.cli.logview import LogView
+from orchestrator.cli.progress import QuietScreen, Screen, leave_out
+from orchestrator.client import Session, query_status
+from orchestrator.record import Record
+
+if TYPE_CHECKING:
+    from orchestrator.cli.invocation import Invocation
+    from orchestrator.events import Event
+    from orchestrator.goal import Goal
+
+
+class AttachOptions(Record):
+    """Whose output is shown, and how."""
+
+    services: tuple[str, ...] = ()
+    attach: tuple[str, ...] = ()
+    no_attach: tuple[str, ...] = ()
+    dependencies: bool = False
+    exit_code_from: str = ""
+    colour: bool = False
+    prefix: bool = True
+    timestamps: bool = False
+    hide: tuple[str, ...] = ()
+
+
+class _Display:
+    """The present screen: that of starting, none while the containers speak, that of stopping."""
+
+    def __init__(self, invocation: Invocation) -> None:
+        self._invocation = invocation
+        self.screen: Screen = invocation.screen("up")
+
+    def __call__(self, event: Event, /) -> None:
+        self.screen(event)
+
+    def rest(self) -> None:
+        self.screen.close()
+        self.screen = QuietScreen()
+
+    def stopping(self) -> None:
+        self.screen.close()
+        self.screen = self._invocation.screen("stop")
+
+
+def run_attached(invocation: Invocation, goal: Goal, options: AttachOptions) -> int:
+    """Bring the goal about and stay until the services have ended; return the exit code. Raises StackError."""
+    stack = goal.stack
+    shown = choose_attached(
+        stack,
+        tuple(goal.wants),
+        options.services,
+        attach=options.attach,
+        no_attach=options.no_attach,
+        dependencies=options.dependencies,
+    )
+    if options.exit_code_from:
+        select_services([options.exit_code_from], stack.services)
+    engine = invocation.engine()
+    check_stack(engine, goal)
+    view = LogView(colour=options.colour, prefix=options.prefix, timestamps=options.timestamps)
+    names = _expected_names(goal, shown)
+    view.announce(names)
+    attachment = Attachment(
+        engine,
+        stack.name,
+        since=time.time(),
+        write=lambda name, line: view.write_line(name, line, flush=True),
+        remark=view.write_remark,
+        wanted=shown.__contains__,
+    )
+    display = _Display(invocation)
+    progress = leave_out(display, options.hide)
+
+    def hear(event: Event, /) -> None:
+        progress(event)
+        attachment(event)
+
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        with Session(stack.name, prepared=invocation.prepared) as session:
+            if names:
+                view.write_remark(f"Attaching to {', '.join(names)}")
+            attachment.follow_running()
+            up = AttachedUp(
+                session,
+                goal,
+                sink=hear,
+                watched=frozenset(options.services or goal.wants),
+                remark=view.write_remark,
+                query_status=query_status,
+                exit_code_from=options.exit_code_from,
+                on_ready=display.rest,
+                on_stopping=display.stopping,
+            )
+            result = up.run()
+            attachment.close()
+            session.finish()
+    finally:
+        display.screen.close()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if not result.outcome.converged and not result.interrupted:
+        raise report_failures(result.outcome.failures)
+    return result.exit_code
+
+
+def _expected_names(goal: Goal, shown: frozenset[str]) -> list[str]:
+    names = []
+    for name in sorted(shown & goal.wants.keys()):
+        service = goal.stack.services[name]
+        if service.container_name:
+            names.append(service.container_name)
+        else:
+            names += [f"{name}-{number}" for number in range(1, goal.replicas(name) + 1)]
+    return names
+
+
+def _interrupt(_number: int, _frame: object) -> NoReturn:
+    raise KeyboardInterrupt

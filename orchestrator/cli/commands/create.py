@@ -1,0 +1,52 @@
+"""``stack create``"""
+
+from __future__ import annotations
+
+import click
+
+from orchestrator.actions.goals import PullPolicy, UpOptions, parse_scale
+from orchestrator.cli.converging import converge_with_progress
+from orchestrator.cli.invocation import Invocation
+from orchestrator.cli.options import dry_run_option, pull_option, services_argument, stack_command
+
+
+@stack_command("create")
+@services_argument
+@click.option("--scale", "scales", multiple=True, metavar="SERVICE=N", help="Make N replicas of a service.")
+@click.option("--force-recreate", is_flag=True, help="Recreate containers even if nothing has changed.")
+@click.option("--no-recreate", is_flag=True, help="Leave containers that exist as they are.")
+@click.option("--remove-orphans", is_flag=True, help="Remove containers of services that the file no longer has.")
+@pull_option()
+@click.option("--quiet-pull", is_flag=True, help="No progress of fetched images.")
+@click.option("-y", "--yes", is_flag=True, help="Ask nothing (nothing is ever asked).")
+@dry_run_option
+@click.pass_obj
+def command(
+    invocation: Invocation,
+    services: tuple[str, ...],
+    scales: tuple[str, ...],
+    force_recreate: bool,
+    no_recreate: bool,
+    remove_orphans: bool,
+    pull: PullPolicy | None,
+    quiet_pull: bool,
+    yes: bool,
+) -> None:
+    """Create containers without starting them."""
+    from orchestrator.actions.prepare_up import prepare_up
+
+    project = invocation.load(services)
+    goal = prepare_up(
+        project,
+        UpOptions(
+            services=services,
+            start=False,
+            scale=parse_scale(scales),
+            force_recreate=force_recreate,
+            no_recreate=no_recreate,
+            remove_orphans=remove_orphans,
+            pull=pull or "policy",
+        ),
+    )
+    hide = ("pull image",) if quiet_pull else ()
+    converge_with_progress(invocation, goal, "create", engine=invocation.engine, check=True, hide=hide)

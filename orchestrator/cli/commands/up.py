@@ -1,0 +1,130 @@
+"""``stack up``"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+from orchestrator.actions.goals import PullPolicy, UpOptions, parse_scale
+from orchestrator.cli.converging import converge_with_progress, show_plan
+from orchestrator.cli.invocation import Invocation
+from orchestrator.cli.options import dry_run_option, pull_option, services_argument, stack_command, timeout_option
+from orchestrator.errors import UsageError
+
+if TYPE_CHECKING:
+    from orchestrator.cli.attached import AttachOptions
+
+
+@stack_command("up")
+@services_argument
+@click.option("-d", "--detach", is_flag=True, help="Go on in the background; do not show the containers' output.")
+@click.option("--wait", is_flag=True, help="Wait until the services run, or are healthy. Implies --detach.")
+@click.option("--wait-timeout", type=click.IntRange(min=0), metavar="SECONDS", help="Wait so long at most.")
+@click.option("--scale", "scales", multiple=True, metavar="SERVICE=N", help="Run N replicas of a service.")
+@click.option("--force-recreate", is_flag=True, help="Recreate containers even if nothing has changed.")
+@click.option("--no-recreate", is_flag=True, help="Leave containers that exist as they are.")
+@click.option("--always-recreate-deps", is_flag=True, help="Recreate the services that they depend on, too.")
+@click.option("-V", "--renew-anon-volumes", is_flag=True, help="Make anonymous volumes anew.")
+@click.option("--remove-orphans", is_flag=True, help="Remove containers of services that the file no longer has.")
+@click.option("--no-deps", is_flag=True, help="Not the services that they depend on.")
+@click.option("--no-start", is_flag=True, help="Create, and do not start.")
+@pull_option()
+@click.option("--quiet-pull", is_flag=True, help="No progress of fetched images.")
+@timeout_option
+@click.option("--abort-on-container-exit", is_flag=True, help="Stop everything as soon as one container ends.")
+@click.option("--abort-on-container-failure", is_flag=True, help="Stop everything as soon as one container fails.")
+@click.option("--exit-code-from", metavar="SERVICE", help="End with the service's exit code; stop everything then.")
+@click.option("--attach", multiple=True, metavar="SERVICE", help="Show the output of this service only.")
+@click.option("--no-attach", multiple=True, metavar="SERVICE", help="Do not show the output of this service.")
+@click.option("--attach-dependencies", is_flag=True, help="Show the output of services that they depend on, too.")
+@click.option("--no-color", is_flag=True, help="No colours.")
+@click.option("--no-log-prefix", is_flag=True, help="No names before the lines.")
+@click.option("--timestamps", is_flag=True, help="Show when each line was written.")
+@click.option("-y", "--yes", is_flag=True, help="Ask nothing (nothing is ever asked).")
+@dry_run_option
+@click.pass_obj
+def command(
+    invocation: Invocation,
+    services: tuple[str, ...],
+    detach: bool,
+    wait: bool,
+    wait_timeout: int | None,
+    scales: tuple[str, ...],
+    force_recreate: bool,
+    no_recreate: bool,
+    always_recreate_deps: bool,
+    renew_anon_volumes: bool,
+    remove_orphans: bool,
+    no_deps: bool,
+    no_start: bool,
+    pull: PullPolicy | None,
+    quiet_pull: bool,
+    timeout: int | None,
+    abort_on_container_exit: bool,
+    abort_on_container_failure: bool,
+    exit_code_from: str | None,
+    attach: tuple[str, ...],
+    no_attach: tuple[str, ...],
+    attach_dependencies: bool,
+    no_color: bool,
+    no_log_prefix: bool,
+    timestamps: bool,
+    yes: bool,
+) -> int:
+    """Create and start the services, and what they depend on."""
+    wait = wait or wait_timeout is not None
+    abort: Literal["", "any", "failure"] = ""
+    if abort_on_container_exit or exit_code_from:
+        abort = "any"
+    if abort_on_container_failure:
+        if abort:
+            raise UsageError("--abort-on-container-failure cannot be combined with the other reasons to abort")
+        abort = "failure"
+    if abort and (detach or wait or no_start):
+        raise UsageError("to abort on a container's end, `up` has to stay: leave out --detach, --wait and --no-start")
+    from orchestrator.actions.prepare_up import prepare_up
+
+    project = invocation.load(services)
+    goal = prepare_up(
+        project,
+        UpOptions(
+            services=services,
+            dependencies=not no_deps,
+            start=not no_start,
+            scale=parse_scale(scales),
+            force_recreate=force_recreate,
+            no_recreate=no_recreate,
+            always_recreate_deps=always_recreate_deps,
+            renew_anon_volumes=renew_anon_volumes,
+            remove_orphans=remove_orphans,
+            pull=pull or "policy",
+            timeout=timeout,
+            wait=wait,
+            abort_on_exit=abort,
+        ),
+    )
+    if invocation.dry_run:
+        show_plan(invocation, goal)
+        return 0
+    hide = ("pull image",) if quiet_pull else ()
+    if detach or wait or no_start:
+        converge_with_progress(
+            invocation, goal, "up", timeout=wait_timeout, engine=invocation.engine, check=True, hide=hide
+        )
+        return 0
+    from orchestrator.cli.attached import AttachOptions, run_attached
+
+    options: AttachOptions = AttachOptions(
+        services=services,
+        attach=attach,
+        no_attach=no_attach,
+        dependencies=attach_dependencies,
+        exit_code_from=exit_code_from or "",
+        colour=invocation.colour(sys.stdout) and not no_color,
+        prefix=not no_log_prefix,
+        timestamps=timestamps,
+        hide=hide,
+    )
+    return run_attached(invocation, goal, options)

@@ -1,0 +1,81 @@
+"""Commands that hand over a goal: progress on the screen, failures in full, ``--dry-run``."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from orchestrator.cli.diagnostics import report_diagnostics, uses_colour
+from orchestrator.errors import Diagnostic, OperationFailed
+
+if TYPE_CHECKING:
+    from orchestrator.cli.invocation import Invocation
+    from orchestrator.engines.base import Engine
+    from orchestrator.failures import Failure
+    from orchestrator.goal import Goal
+
+
+def converge_with_progress(
+    invocation: Invocation,
+    goal: Goal,
+    title: str,
+    *,
+    timeout: float | None = None,
+    engine: Callable[[], Engine] | None = None,
+    check: bool = False,
+    hide: Iterable[str] = (),
+) -> None:
+    """Bring the project to `goal`, or with ``--dry-run`` show what that would do. Raises OperationFailed, Interrupted.
+
+    `engine` is given where Ctrl-C is to call off what has not been begun; with `check` the engine is asked whether it
+    can honour the whole stack; `hide` are verbs that are not shown.
+    """
+    if invocation.dry_run:
+        show_plan(invocation, goal)
+        return
+    from orchestrator.actions.converge import converge_goal
+    from orchestrator.cli.progress import leave_out
+
+    if check:
+        from orchestrator.actions.plan import check_stack
+
+        check_stack(invocation.engine(), goal)
+    with invocation.screen(title) as screen:
+        outcome = converge_goal(
+            goal, leave_out(screen, hide), prepared=invocation.prepared, timeout=timeout, engine=engine
+        )
+    if not outcome.converged:
+        raise report_failures(outcome.failures)
+
+
+def show_plan(invocation: Invocation, goal: Goal) -> None:
+    """Write what bringing the project to `goal` would do, and why."""
+    from orchestrator.actions.plan import plan_goal
+    from orchestrator.cli.plans import render_plan
+
+    plan = plan_goal(invocation.engine(), goal, time.time())
+    report_diagnostics(plan.warnings)
+    sys.stdout.write(render_plan(plan, goal.stack.name, colour=invocation.colour(sys.stdout)))
+
+
+def report_failures(failures: Iterable[Failure]) -> OperationFailed:
+    """Write each failure with its exit code and the last lines of its log; return the error to raise."""
+    colour = uses_colour(sys.stderr)
+    for one in failures:
+        if one.rendered:
+            print(one.rendered, file=sys.stderr)
+            continue
+        message = one.message
+        if one.service and one.service not in message:
+            message = f"service {one.service}: {message}"
+        if one.exit_code is not None and "exit" not in message:
+            message += f" (exit code {one.exit_code})"
+        report_diagnostics([Diagnostic(one.code, message, hint=one.hint)])
+        if one.log:
+            print(f"  last lines of {one.container or one.service}:", file=sys.stderr)
+            for line in one.log:
+                print(f"\x1b[2m    | {line}\x1b[0m" if colour else f"    | {line}", file=sys.stderr)
+    # Everything has been said: the error carries only the exit code.
+    return OperationFailed("")

@@ -1,0 +1,139 @@
+"""``save``: images as one tar that is an OCI layout and a docker-archive at once, as `docker save` writes it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from orchestrator.engines.native.images.content import Cancel, compute_digest, disk_error
+from orchestrator.engines.native.images.export import ExportImage, iterate_tar, resolve_export
+from orchestrator.engines.native.images.manifest import OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST
+from orchestrator.engines.native.images.reference import is_hex, parse_reference, render_familiar
+from orchestrator.engines.native.images.tarwriter import BLOCK, render_header
+from orchestrator.errors import UsageError
+
+if TYPE_CHECKING:
+    from orchestrator.engines.native.images.store import ImageStore
+
+
+def save_archive(store: ImageStore, names: Sequence[str], target: BinaryIO | Path, cancel: Cancel | None) -> None:
+    """See `ImageStore.save_archive`."""
+    if not names:
+        raise UsageError("name at least one image to save")
+    chosen: dict[str, tuple[ExportImage, set[str]]] = {}
+    with store.open_workspace() as workspace:
+        for name in names:
+            exported = resolve_export(store, name, cancel)
+            workspace.keep((*exported.image.diff_ids, exported.image.id))
+            _, references = chosen.setdefault(exported.image.id, (exported, set()))
+            references.update(_choose_references(exported, name))
+        with _open_target(target) as stream:
+            for piece in _render_archive(store, [(one, sorted(names)) for one, names in chosen.values()], cancel):
+                stream.write(piece)
+
+
+def _choose_references(exported: ExportImage, name: str) -> tuple[str, ...]:
+    bare = name.removeprefix("sha256:")
+    if is_hex(bare) and exported.image.id.startswith(f"sha256:{bare}"):
+        return exported.image.references
+    reference = parse_reference(name)
+    return (str(reference),) if reference.tag and not reference.digest else exported.image.references
+
+
+@contextmanager
+def _open_target(target: BinaryIO | Path) -> Iterator[BinaryIO]:
+    """A stream is written to; a path appears only when it is complete."""
+    if not isinstance(target, Path):
+        yield target
+        return
+    beside = target.with_name(f".{target.name}.{os.getpid()}.new")
+    try:
+        with beside.open("wb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        beside.rename(target)
+    except OSError as error:
+        raise disk_error(error, target) from error
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _render_archive(
+    store: ImageStore, images: Iterable[tuple[ExportImage, list[str]]], cancel: Cancel | None
+) -> Iterator[bytes]:
+    written: set[str] = set()
+    manifests: list[dict[str, Any]] = []
+    docker: list[dict[str, Any]] = []
+    repositories: dict[str, dict[str, str]] = {}
+    yield _render_folder("blobs/") + _render_folder("blobs/sha256/")
+    for exported, references in images:
+        layers = []
+        for one in exported.layers:
+            layers.append({"mediaType": OCI_LAYER, "digest": one.diff_id, "size": one.size})
+            if one.diff_id not in written:
+                written.add(one.diff_id)
+                yield render_header(_blob_name(one.diff_id), b"0", mode=0o644, size=one.size)
+                yield from iterate_tar(store, one, cancel)
+                yield bytes(-one.size % BLOCK)
+        config = _describe(OCI_CONFIG, exported.configuration)
+        manifest = _dump({"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": config, "layers": layers})
+        described = _describe(OCI_MANIFEST, manifest)
+        for content, digest in ((exported.configuration, config["digest"]), (manifest, described["digest"])):
+            if digest not in written:
+                written.add(digest)
+                yield _render_file(_blob_name(digest), content)
+        manifests += _annotate(described, references)
+        familiar = [render_familiar(one) for one in references]
+        members = [_blob_name(one.diff_id) for one in exported.layers]
+        docker.append({"Config": _blob_name(config["digest"]), "RepoTags": familiar or None, "Layers": members})
+        for name in familiar:
+            repository, _, tag = name.rpartition(":")
+            if exported.layers:
+                repositories.setdefault(repository, {})[tag] = exported.layers[-1].diff_id[7:]
+    index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": manifests}
+    yield _render_file("index.json", _dump(index))
+    yield _render_file("manifest.json", _dump(docker))
+    yield _render_file("oci-layout", b'{"imageLayoutVersion":"1.0.0"}')
+    if repositories:
+        yield _render_file("repositories", _dump(repositories))
+    yield bytes(2 * BLOCK)
+
+
+def _annotate(described: dict[str, Any], references: list[str]) -> list[dict[str, Any]]:
+    if not references:
+        return [described]
+    return [
+        {
+            **described,
+            "annotations": {
+                "io.containerd.image.name": reference,
+                "org.opencontainers.image.ref.name": reference.rpartition(":")[2],
+            },
+        }
+        for reference in references
+    ]
+
+
+def _describe(media_type: str, data: bytes) -> dict[str, Any]:
+    return {"mediaType": media_type, "digest": compute_digest(data), "size": len(data)}
+
+
+def _dump(value: object) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode()
+
+
+def _blob_name(digest: str) -> str:
+    return f"blobs/{digest.replace(':', '/')}"
+
+
+def _render_folder(name: str) -> bytes:
+    return render_header(name, b"5", mode=0o755)
+
+
+def _render_file(name: str, data: bytes) -> bytes:
+    return render_header(name, b"0", mode=0o644, size=len(data)) + data + bytes(-len(data) % BLOCK)

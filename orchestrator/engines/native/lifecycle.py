@@ -1,0 +1,334 @@
+"""The life of containers: created, started, stopped, settled after their end, removed.
+
+A container that has ended is *settled* once, by whoever sees it first: its end is written to the store and what it held
+of the host (mounts, namespace, ports, names, control group) is given back.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from collections.abc import Callable
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.engines.base import Change
+from orchestrator.engines.native import creation, host
+from orchestrator.engines.native.cgroups import freeze_cgroup
+from orchestrator.engines.native.container import ContainerSpec, is_alive, load_spec, read_boot_id
+from orchestrator.engines.native.monitor import observe_process, remove_traces
+from orchestrator.engines.native.namespaces import delete_namespace
+from orchestrator.engines.native.naming import NameService, adopt_names
+from orchestrator.engines.native.neighbours import Neighbours
+from orchestrator.engines.native.networks import create_network, ensure_link, find_network, remove_network
+from orchestrator.engines.native.observing import read_ending
+from orchestrator.engines.native.process import end_processes, parse_signal, send_signal, wait_process
+from orchestrator.engines.native.publishing import Publisher
+from orchestrator.engines.native.starting import Starter, log_path, netns_path
+from orchestrator.engines.native.store import now
+from orchestrator.engines.native.volume_store import VolumeStore
+from orchestrator.engines.native.volumes import release_mounts
+from orchestrator.errors import Conflict, Diagnostic, EngineError, NotFound
+from orchestrator.model import Network, Stack
+from orchestrator.plan import CreateContainer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from orchestrator.engines.native.exits import ExitWatch
+    from orchestrator.engines.native.hosting import Hosting
+    from orchestrator.engines.native.images.store import ImageStore
+    from orchestrator.engines.native.layout import Layout
+    from orchestrator.engines.native.log_rotation import LogRotator
+    from orchestrator.engines.native.monitor import ExitInfo
+    from orchestrator.engines.native.store import Store
+
+_KILL_PATIENCE = 20.0
+
+
+class Lifecycle:
+    """Every change that the native engine makes to containers and networks. Thread-safe."""
+
+    def __init__(
+        self,
+        layout: Layout,
+        store: Store,
+        images: ImageStore,
+        hosting: Hosting,
+        warn: Callable[[Diagnostic], None],
+    ) -> None:
+        self._layout = layout
+        self._store = store
+        self._images = images
+        self._hosting = hosting
+        self.publisher = Publisher(layout, store, hosting)
+        self.names = NameService(store, hosting)
+        self.volumes = VolumeStore(layout, store)
+        self.starter = Starter(layout, store, images, self.publisher, self.names, warn)
+        self.neighbours = Neighbours(layout, store)
+        self._watch: ExitWatch | None = None
+        self._rotator: LogRotator | None = None
+        self._locks: dict[str, threading.RLock] = {}
+        self._locking = threading.Lock()
+
+    # Networks
+
+    def create_network(self, project: str, network: Network) -> None:
+        """Create a network, its bridge, and the project's firewall table."""
+        create_network(self._layout, self._store, project, network)
+        self.publisher.sync(project)
+
+    def remove_network(self, project: str, name: str) -> None:
+        """Remove a network and what the firewall knew of it."""
+        remove_network(self._layout, self._store, project, name)
+        self.publisher.sync(project)
+
+    # Containers
+
+    def create(self, stack: Stack, request: CreateContainer) -> str:
+        """Write a container to the store."""
+        return creation.create_container(self._layout, self._store, self._images, stack, request)
+
+    def rename(self, container_id: str, new_name: str, number: int) -> None:
+        """Change name and number."""
+        creation.rename_container(self._store, container_id, new_name, number)
+
+    def start(self, container_id: str) -> None:
+        """Start a created or exited container; one that runs is success."""
+        with self._locked(container_id):
+            row = self._row(container_id)
+            if is_alive(row, read_boot_id()):
+                return
+            if row["state"] == "running":
+                self._settle(row)
+            spec = load_spec(row)
+            try:
+                launched = self.starter.start(row, spec)
+            except BaseException as error:
+                self._give_back(row, spec)
+                if isinstance(error, EngineError):
+                    code = getattr(error, "exit_code", 128)
+                    self._store.update_container(container_id, exit_code=code, error=error.message, finished_at=now())
+                raise
+            self._store.update_container(
+                container_id,
+                state="running",
+                pid=launched.pid,
+                pid_start=launched.start_time,
+                monitor_pid=launched.monitor_pid,
+                boot_id=read_boot_id(),
+                started_at=now(),
+                finished_at=0.0,
+                exit_code=None,
+                oom=0,
+                error="",
+                hold=0,
+                paused=0,
+                health=None,
+            )
+        self._tend(container_id, spec)
+        self.neighbours.announce(spec.project, set(spec.networks.values()))
+
+    def stop(self, container_id: str, *, timeout: float | None, hold: bool) -> None:
+        """Stop signal, then SIGKILL when the grace period is over; returns when settled."""
+        with self._locked(container_id):
+            row = self._store.container(container_id)
+            if row is None:
+                return
+            if hold and not row["hold"]:
+                self._store.update_container(container_id, hold=1)
+            if row["state"] != "running":
+                return
+            spec = load_spec(row)
+            pid, start = row["pid"], row["pid_start"]
+            if is_alive(row, read_boot_id()):
+                grace = spec.service.stop_grace_period if timeout is None else timeout
+                if row["paused"]:
+                    freeze_cgroup(self.starter.cgroups_path(container_id, spec), frozen=False)
+                send_signal(pid, start, parse_signal(self._stop_signal(row, spec)))
+                if not wait_process(pid, start, grace if grace >= 0 else None):
+                    send_signal(pid, start, parse_signal("SIGKILL"))
+                    if not wait_process(pid, start, _KILL_PATIENCE):
+                        raise EngineError(
+                            f"{row['name']} does not die: the kernel holds its process {pid}",
+                            resource=row["name"],
+                            operation="stop container",
+                            hint="its storage may hang; look at `dmesg`",
+                        )
+            self._settle(self._row(container_id))
+
+    def _stop_signal(self, row: sqlite3.Row, spec: ContainerSpec) -> str:
+        if spec.service.stop_signal:
+            return spec.service.stop_signal
+        image = self._images.resolve_image(row["image_id"])
+        return (image.config.stop_signal if image is not None else None) or "SIGTERM"
+
+    def kill(self, container_id: str, signal: str) -> None:
+        """Send a signal to the main process. Conflict when it does not run."""
+        row = self._row(container_id)
+        if not is_alive(row, read_boot_id()) or not send_signal(row["pid"], row["pid_start"], parse_signal(signal)):
+            raise Conflict(f"{row['name']} is not running", resource=row["name"], operation="kill container")
+
+    def pause(self, container_id: str, *, paused: bool) -> None:
+        """Freeze or thaw. Conflict when it does not run; Unsupported without a freezer."""
+        with self._locked(container_id):
+            row = self._row(container_id)
+            if not is_alive(row, read_boot_id()):
+                raise Conflict(f"{row['name']} is not running", resource=row["name"], operation="pause container")
+            if not freeze_cgroup(self.starter.cgroups_path(container_id, load_spec(row)), frozen=paused):
+                raise EngineError(
+                    f"{row['name']} cannot be frozen: this host has no freezer control group",
+                    resource=row["name"],
+                    operation="pause container",
+                )
+            self._store.update_container(container_id, paused=int(paused))
+
+    def remove(self, container_id: str, *, volumes: bool) -> None:
+        """Remove a container, killed first if it runs; with `volumes` its anonymous volumes."""
+        self.stop(container_id, timeout=0.0, hold=True)
+        with self._locked(container_id):
+            row = self._store.container(container_id)
+            if row is None:
+                return
+            spec = load_spec(row)
+            self._give_back(row, spec)
+            held = self._store.rows("SELECT volume FROM mounts WHERE container_id = ? AND anonymous = 1", container_id)
+            self._delete_folder(container_id)
+            self._store.delete_container(container_id)
+            if volumes:
+                self.volumes.remove_anonymous([one["volume"] for one in held])
+        with self._locking:
+            self._locks.pop(container_id, None)
+
+    def _delete_folder(self, container_id: str) -> None:
+        folder = self._layout.container_state(container_id)
+        if folder.exists():
+            import shutil
+
+            shutil.rmtree(folder, ignore_errors=True)
+
+    # The end of a container
+
+    def _settle(self, row: sqlite3.Row) -> Change:
+        """Write a container's end to the store and give back what it held. The caller holds its lock."""
+        spec = load_spec(row)
+        self._await_exit_file(row)
+        code, finished_at, oom, error = read_ending(self._layout, row)
+        self._give_back(row, spec)
+        self._store.update_container(
+            row["id"],
+            state="exited",
+            exit_code=code,
+            finished_at=finished_at or now(),
+            oom=int(oom),
+            error=error,
+            pid=0,
+            pid_start=0,
+            monitor_pid=0,
+            paused=0,
+            health=None,
+        )
+        self.neighbours.announce(spec.project, set(spec.networks.values()))
+        return Change(container_id=row["id"], kind="exited", exit_code=code, finished_at=finished_at or now())
+
+    def _await_exit_file(self, row: sqlite3.Row) -> None:
+        """conmon writes the exit code some milliseconds after the process is gone; when it ends itself, it has."""
+        state = observe_process(self._layout, row["id"])
+        if state is not None and state.monitored:
+            wait_process(state.monitor_pid, state.monitor_start_time, _KILL_PATIENCE)
+
+    def _give_back(self, row: sqlite3.Row, spec: ContainerSpec) -> None:
+        """Release everything of the host that a container may hold. Idempotent; each step stands alone."""
+        container_id = row["id"]
+        if self._watch is not None:
+            self._watch.remove(container_id)
+        if self._rotator is not None:
+            self._rotator.remove(container_id)
+        self.names.detach(container_id)
+        self.publisher.unpublish(container_id, spec.project)
+        run = self._layout.container_run(container_id)
+        if run.exists():
+            path = self.starter.cgroups_path(container_id, spec)
+            end_processes(path)
+            self.starter.runtime(spec.service.runtime).forget(container_id, path)
+            host.unmount(f"{run}/rootfs")
+            release_mounts(self._layout, container_id)
+            if os.path.isdir(f"{run}/rootfs"):
+                os.rmdir(f"{run}/rootfs")
+            remove_traces(self._layout, container_id)
+        delete_namespace(netns_path(self._layout, container_id))
+
+    # Watching and hosting
+
+    def watch(self, project: str, notify: Callable[[Change], None]) -> Callable[[], None]:
+        """Settle every container of the project that ends, and tell of it."""
+        from orchestrator.engines.native.exits import watch_exits
+        from orchestrator.engines.native.log_rotation import LogRotator
+
+        def ended(info: ExitInfo) -> None:
+            row = self._store.container(info.container_id)
+            if row is None or row["project"] != project:
+                return
+            with self._locked(info.container_id):
+                row = self._store.container(info.container_id)
+                if row is None or row["state"] != "running" or is_alive(row, read_boot_id()):
+                    return
+                change = self._settle(row)
+            notify(change)
+
+        self._rotator = LogRotator(self._layout)
+        watch = self._watch = watch_exits(self._layout, ended)
+        for row in self._store.containers(project):
+            if row["state"] == "running":
+                self._tend(row["id"], load_spec(row))
+
+        def close() -> None:
+            watch.close()
+            if self._rotator is not None:
+                self._rotator.close()
+            self._watch = self._rotator = None
+
+        return close
+
+    def _tend(self, container_id: str, spec: ContainerSpec) -> None:
+        """See a running container's end, and keep its log within limits, if this process watches."""
+        from orchestrator.engines.native.log_rotation import parse_log_policy
+
+        if self._rotator is not None:
+            policy = parse_log_policy(spec.service.logging)
+            self._rotator.add(container_id, str(log_path(self._layout, container_id)), policy)
+        if self._watch is not None:
+            self._watch.add(container_id)
+
+    def adopt(self, project: str) -> None:
+        """Host names and ports of what runs already; settle what ended while nobody watched."""
+        boot_id = read_boot_id()
+        rows = [row for row in self._store.containers(project) if row["state"] == "running"]
+        for row in rows:
+            if not is_alive(row, boot_id):
+                with self._locked(row["id"]):
+                    self._settle(row)
+        alive = [row for row in rows if is_alive(row, boot_id)]
+        if alive:
+            for row in self._store.rows("SELECT name FROM networks WHERE project = ?", project):
+                ensure_link(find_network(self._layout, self._store, row["name"]))
+            self.publisher.sync(project)
+            adopt_names(
+                self.names, {row["id"]: netns_path(self._layout, row["id"]) for row in alive}, alive, self._store
+            )
+
+    # Parts
+
+    def _row(self, container_id: str) -> sqlite3.Row:
+        row = self._store.container(container_id)
+        if row is None:
+            raise NotFound(f"no container {container_id[:12]}", resource=container_id, operation="look up container")
+        return row
+
+    @contextmanager
+    def _locked(self, container_id: str) -> Iterator[Any]:
+        with self._locking:
+            lock = self._locks.setdefault(container_id, threading.RLock())
+        with lock:
+            yield

@@ -1,0 +1,440 @@
+"""Storage of a container: named volumes with copy-up from the image, binds, tmpfs, images, secrets and configs.
+
+What is mounted is handed to the runtime as OCI mounts; it makes the mount points inside the root file system, where
+links of the image cannot lead it out. Only what the runtime cannot do is done here: folders, copies, checks.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
+
+from orchestrator.engines.native import host
+from orchestrator.engines.native.spawn import find_program, run
+from orchestrator.errors import Diagnostic, EngineError, NotFound, Unsupported
+from orchestrator.record import Record
+from orchestrator.source import SourceMap, render_path
+
+if TYPE_CHECKING:
+    from orchestrator.engines.native.layout import Layout
+    from orchestrator.model import FileMount, FileSource, Service, VolumeMount
+
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+_PROPAGATIONS: Final = ("private", "rprivate", "shared", "rshared", "slave", "rslave")
+
+
+class MountRequest(Record):
+    """What a container is to find mounted, with everything looked up.
+
+    `volume_names` gives the engine's volume name for each mount target, anonymous volumes and those that the image
+    declares included; `volume_options` the ``driver_opts`` by volume name; `image_layers` the layers (topmost first) of
+    each image that is mounted as a volume.
+    """
+
+    service: Service
+    container_id: str
+    rootfs: str
+    image_volumes: tuple[str, ...] = ()
+    volume_names: Mapping[str, str] = _NOTHING
+    volume_options: Mapping[str, Mapping[str, str]] = _NOTHING
+    image_layers: Mapping[str, Sequence[str]] = _NOTHING
+    secrets: Mapping[str, FileSource] = _NOTHING
+    configs: Mapping[str, FileSource] = _NOTHING
+
+
+def volume_path(layout: Layout, name: str) -> str:
+    """Where a volume's content is."""
+    return f"{layout.volumes}/{name}/_data"
+
+
+def create_volume(layout: Layout, name: str) -> str:
+    """Make the volume's folders; one that exists is success. Returns the content's path."""
+    path = volume_path(layout, name)
+    os.makedirs(path, mode=0o755, exist_ok=True)
+    return path
+
+
+def remove_volume(layout: Layout, name: str) -> None:
+    """Remove a volume with its content; one that is gone is success."""
+    from shutil import rmtree
+
+    folder = f"{layout.volumes}/{name}"
+    doomed = f"{layout.volumes}/.removed-{name}-{os.getpid()}"
+    try:
+        # Out of the way first: a removal that is cut short must not leave half a volume under its name.
+        os.rename(folder, doomed)
+    except FileNotFoundError:
+        return
+    rmtree(doomed)
+
+
+def prepare_mounts(
+    layout: Layout, request: MountRequest, sources: SourceMap | None = None
+) -> tuple[list[dict[str, Any]], list[Diagnostic]]:
+    """Make ready and render every mount of the service: volumes, tmpfs, secrets, configs. Idempotent.
+
+    NotFound, Unsupported and EngineError name the attribute. Undo the mounts made here with :func:`release_mounts`.
+    """
+    service, warnings = request.service, list[Diagnostic]()
+    found: dict[str, dict[str, Any]] = {}
+    for target in request.image_volumes:
+        name = request.volume_names.get(target)
+        if name is not None:
+            source = create_volume(layout, name)
+            fill_volume(layout, name, request.rootfs, target)
+            found[_normal(target)] = _bind(target, source, "rbind", "rw", "rprivate")
+    for index, text in enumerate(service.tmpfs):
+        target, _, options = text.partition(":")
+        path = f"services.{service.name}.tmpfs[{index}]"
+        found[_normal(target)] = _render_tmpfs(target, [one for one in options.split(",") if one], path)
+    for index, mount in enumerate(service.volumes):
+        place = ("services", service.name, "volumes", index)
+        rendered = _render_volume(layout, request, mount, render_path(place), index)
+        found[_normal(mount.target)] = rendered
+        if (mount.options.get("selinux")) and os.path.exists("/sys/fs/selinux/enforce"):
+            warnings.append(
+                Diagnostic(
+                    "selinux-label-ignored",
+                    "files are not relabelled",
+                    sources.locate(place) if sources is not None else None,
+                    render_path(place),
+                    "label the source with chcon, or run the service with security_opt: label=disable",
+                    "warning",
+                )
+            )
+    for rendered in _render_files(layout, request):
+        found[rendered["destination"]] = rendered
+    return list(found.values()), warnings
+
+
+def release_mounts(layout: Layout, container_id: str) -> None:
+    """Unmount what :func:`prepare_mounts` mounted for this container and remove its files in the run directory."""
+    from shutil import rmtree
+
+    folder = f"{layout.container_run(container_id)}/mounts"
+    if not os.path.isdir(folder):
+        return
+    for entry in list(os.scandir(folder)):
+        host.unmount(entry.path)
+    rmtree(folder, ignore_errors=True)
+
+
+def render_file_mount(
+    layout: Layout, container_id: str, target: str, content: str, mode: int = 0o644
+) -> dict[str, Any]:
+    """Write `content` into the run folder and render its mount at `target` (``/etc/hosts``, ``/etc/resolv.conf`` ...).
+
+    Writable, and written in place when it exists, so that a running container sees the change.
+    """
+    folder = f"{layout.container_run(container_id)}/mounts/etc"
+    os.makedirs(folder, exist_ok=True)
+    path = f"{folder}/{target.strip('/').replace('/', '-')}"
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+    try:
+        os.fchmod(fd, mode)
+        os.write(fd, content.encode())
+    finally:
+        os.close(fd)
+    return _bind(target, path, "bind", "rw", "rprivate")
+
+
+def _normal(target: str) -> str:
+    # normpath keeps two leading slashes
+    return os.path.normpath("/" + target.lstrip("/"))
+
+
+def _bind(target: str, source: str, *options: str) -> dict[str, Any]:
+    return {"destination": _normal(target), "type": "bind", "source": source, "options": list(options)}
+
+
+def _render_volume(layout: Layout, request: MountRequest, mount: VolumeMount, path: str, index: int) -> dict[str, Any]:
+    access = "ro" if mount.read_only else "rw"
+    if mount.type == "bind":
+        return _render_bind(mount, path)
+    if mount.type == "tmpfs":
+        options = []
+        if mount.options.get("size"):
+            options.append(f"size={mount.options['size']}")
+        if mount.options.get("mode") is not None:
+            options.append(f"mode={mount.options['mode']:o}")
+        return _render_tmpfs(mount.target, [*options, *(["ro"] if mount.read_only else [])], path)
+    if mount.type == "image":
+        return _render_image(layout, request, mount, path, index)
+    if mount.type != "volume":
+        raise Unsupported(f"{path}: mounts of type {mount.type} do not exist here", operation="mount", resource=path)
+    name = request.volume_names.get(mount.target) or mount.source
+    if name is None:
+        raise EngineError(f"{path}: the volume has no name", operation="mount", resource=path)
+    special = _render_special_volume(mount, request.volume_options.get(name, _NOTHING), path, access)
+    if special is not None:
+        return special
+    source = create_volume(layout, name)
+    subpath = mount.options.get("subpath")
+    if not mount.options.get("nocopy") and not subpath:
+        fill_volume(layout, name, request.rootfs, mount.target)
+    if subpath:
+        source = _resolve_below(source, str(subpath), path)
+    return _bind(mount.target, source, "rbind", access, "rprivate")
+
+
+def _render_bind(mount: VolumeMount, path: str) -> dict[str, Any]:
+    source, options = mount.source or "", mount.options
+    if not os.path.isabs(source):
+        raise EngineError(f"{path}: {source!r} is not an absolute path", operation="mount", resource=path)
+    try:
+        os.stat(source)
+    except FileNotFoundError:
+        if not options.get("create_host_path", True):
+            raise NotFound(
+                f"{path}: {source} does not exist",
+                resource=source,
+                operation="mount",
+                hint="create it, or set bind.create_host_path: true to have an empty directory made",
+            ) from None
+        try:
+            os.makedirs(source, mode=0o755, exist_ok=True)
+        except OSError as error:
+            raise EngineError(f"{path}: {source}: {error.strerror}", resource=source, operation="mount") from error
+    except OSError as error:
+        raise EngineError(f"{path}: {source}: {error.strerror}", resource=source, operation="mount") from error
+    propagation = str(options.get("propagation") or "rprivate")
+    if propagation not in _PROPAGATIONS:
+        hint = f"one of {', '.join(_PROPAGATIONS)}"
+        raise EngineError(f"{path}: there is no propagation {propagation!r}", resource=source, hint=hint)
+    recursive = options.get("recursive", "enabled")
+    kind = "bind" if recursive in ("disabled", False) else "rbind"
+    flags = [kind, "ro" if mount.read_only else "rw", propagation]
+    if mount.read_only and kind == "rbind" and recursive != "writable":
+        # Without it what is mounted below the source would stay writable.
+        flags.append("rro")
+    return _bind(mount.target, source, *flags)
+
+
+def _render_special_volume(
+    mount: VolumeMount, options: Mapping[str, str], path: str, access: str
+) -> dict[str, Any] | None:
+    """A volume whose ``driver_opts`` say what to mount (type, o, device), as Docker's local driver has it."""
+    if not options.get("type") and not options.get("device") and not options.get("o"):
+        return None
+    flags = [one for one in str(options.get("o", "")).split(",") if one]
+    kind, device = str(options.get("type") or "none"), str(options.get("device") or "")
+    if "bind" in flags or "rbind" in flags:
+        if not os.path.exists(device):
+            raise NotFound(
+                f"{path}: the volume's device {device} does not exist",
+                resource=device,
+                operation="mount",
+                hint="create the directory that driver_opts.device names",
+            )
+        return _bind(mount.target, device, *flags, access)
+    if kind == "none":
+        raise EngineError(f"{path}: driver_opts without a type need o: bind", operation="mount", resource=path)
+    data = flags
+    if kind.startswith("nfs") and any(one.startswith("addr=") for one in flags):
+        data = [_resolve_address(one, path) for one in flags]
+    return {
+        "destination": _normal(mount.target),
+        "type": kind,
+        "source": device or kind,
+        "options": [*data, *([access] if access == "ro" else [])],
+    }
+
+
+def _resolve_address(option: str, path: str) -> str:
+    name, _, value = option.partition("=")
+    if name != "addr":
+        return option
+    import socket
+
+    try:
+        return f"addr={socket.getaddrinfo(value, None)[0][4][0]}"
+    except OSError as error:
+        raise EngineError(f"{path}: {value}: {error}", operation="mount", resource=value) from error
+
+
+def _render_tmpfs(target: str, options: Sequence[str], path: str) -> dict[str, Any]:
+    if not target.startswith("/"):
+        raise EngineError(f"{path}: {target!r} is not an absolute path", operation="mount", resource=path)
+    flags = ["noexec", "nosuid", "nodev"]
+    opposites = {"exec": "noexec", "suid": "nosuid", "dev": "nodev"}
+    for option in options:
+        if option in opposites:
+            flags = [one for one in flags if one != opposites[option]]
+        elif option not in flags:
+            flags.append(option)
+    return {"destination": _normal(target), "type": "tmpfs", "source": "tmpfs", "options": flags}
+
+
+def _render_image(layout: Layout, request: MountRequest, mount: VolumeMount, path: str, index: int) -> dict[str, Any]:
+    layers = request.image_layers.get(mount.source or "")
+    if not layers:
+        raise NotFound(f"{path}: the image {mount.source} is not present", resource=mount.source or "")
+    target = f"{layout.container_run(request.container_id)}/mounts/image-{index}"
+    os.makedirs(target, exist_ok=True)
+    host.unmount(target)
+    host.mount_overlay(list(layers), target)
+    source = target
+    if mount.options.get("subpath"):
+        source = _resolve_below(target, str(mount.options["subpath"]), path)
+    return _bind(mount.target, source, "bind", "ro", "rprivate")
+
+
+def _resolve_below(folder: str, subpath: str, path: str) -> str:
+    """The real path of `subpath` below `folder`; links in it, which a container may have made, cannot lead out."""
+    root = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fd = host.open_in_root(root, subpath, os.O_PATH)
+    except OSError as error:
+        raise NotFound(
+            f"{path}: the volume has no {subpath!r}: {error.strerror}",
+            resource=subpath,
+            operation="mount",
+            hint="a subpath must exist before the container starts",
+        ) from error
+    finally:
+        os.close(root)
+    try:
+        return os.readlink(f"/proc/self/fd/{fd}")
+    finally:
+        os.close(fd)
+
+
+def fill_volume(layout: Layout, name: str, rootfs: str, target: str) -> bool:
+    """Copy what the image has at `target` into the volume, if the volume is empty: content, owners, modes, xattrs.
+
+    Returns whether anything was done. A copy that was cut short is made again; two containers that meet a new volume at
+    the same time fill it once.
+    """
+    import fcntl
+
+    data, marker = volume_path(layout, name), f"{layout.volumes}/{name}/.filling"
+    if os.listdir(data) and not os.path.exists(marker):
+        return False
+    root = os.open(rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        origin = host.open_in_root(root, target, os.O_RDONLY | os.O_DIRECTORY)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    finally:
+        os.close(root)
+    lock = os.open(f"{layout.volumes}/{name}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if os.path.exists(marker):
+            _empty(data)
+        elif os.listdir(data):
+            return False
+        info = os.fstat(origin)
+        if os.listdir(origin):
+            os.close(os.open(marker, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            _copy_tree(origin, data, name)
+        os.chown(data, info.st_uid, info.st_gid)
+        os.chmod(data, stat.S_IMODE(info.st_mode))
+        if os.path.exists(marker):
+            host.flush_file_system(lock)
+            os.unlink(marker)
+        return True
+    finally:
+        os.close(lock)
+        os.close(origin)
+
+
+def _empty(folder: str) -> None:
+    from shutil import rmtree
+
+    for entry in list(os.scandir(folder)):
+        if entry.is_dir(follow_symlinks=False):
+            rmtree(entry.path)
+        else:
+            os.unlink(entry.path)
+
+
+def _copy_tree(origin: int, target: str, name: str) -> None:
+    # cp knows sparse files, hard links, extended attributes, devices and reflinks, and is written in C.
+    program = find_program("cp")
+    if program is None:
+        raise EngineError(
+            "cp is not installed", resource="cp", operation="fill volume", hint="apt-get install coreutils"
+        )
+    source = f"/proc/{os.getpid()}/fd/{origin}/."
+    finished = run([program, "-a", "--reflink=auto", "--", source, target])
+    if finished.exit_code != 0:
+        raise EngineError(
+            f"the volume {name} cannot be filled from the image: {finished.output.strip()}",
+            resource=name,
+            operation="fill volume",
+        )
+
+
+def _render_files(layout: Layout, request: MountRequest) -> Iterator[dict[str, Any]]:
+    service = request.service
+    kinds = (
+        ("secrets", service.secrets, request.secrets, "/run/secrets/"),
+        ("configs", service.configs, request.configs, "/"),
+    )
+    for kind, mounts, known, folder in kinds:
+        for index, mount in enumerate(mounts):
+            path = f"services.{service.name}.{kind}[{index}]"
+            file = known.get(mount.source)
+            if file is None:
+                raise NotFound(f"{path}: there is no {kind[:-1]} {mount.source!r}", resource=mount.source)
+            target = mount.target or file.key
+            if not target.startswith("/"):
+                target = folder + target
+            source = _place_file(layout, request.container_id, kind, index, mount, file, path)
+            yield _bind(target, source, "bind", "ro", "rprivate", "nosuid", "nodev")
+
+
+def _place_file(
+    layout: Layout, container_id: str, kind: str, index: int, mount: FileMount, file: FileSource, path: str
+) -> str:
+    """The host path to mount: the file itself, or a copy where content, owner or mode is its own."""
+    plain = mount.uid is None and mount.gid is None and mount.mode is None
+    if file.file is not None and not os.path.exists(file.file):
+        raise NotFound(
+            f"{path}: {file.file} does not exist",
+            resource=file.file,
+            operation="mount",
+            hint=f"create the file that {kind}.{file.key}.file names",
+        )
+    if file.file is not None and (plain or os.path.isdir(file.file)):
+        return file.file
+    if file.file is not None:
+        with open(file.file, "rb") as opened:
+            content = opened.read()
+    elif file.content is not None or file.value is not None:
+        content = (file.content if file.content is not None else file.value or "").encode()
+    else:
+        raise NotFound(
+            f"{path}: the {kind[:-1]} {mount.source!r} has no content here",
+            resource=mount.source,
+            operation="mount",
+            hint=f"set {kind}.{file.key}.file, content or environment",
+        )
+    folder = f"{layout.container_run(container_id)}/mounts/{kind}"
+    if not os.path.isdir(folder):
+        os.makedirs(folder, mode=0o700)
+        if kind == "secrets" and not host.is_memory_backed(folder):
+            host.mount("tmpfs", folder, "tmpfs", host.MS_NOSUID | host.MS_NODEV | host.MS_NOEXEC, "mode=700,size=16m")
+    place = f"{folder}/{index}"
+    fd = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o400)
+    try:
+        os.write(fd, content)
+        os.fchown(fd, _number(mount.uid, path), _number(mount.gid, path))
+        os.fchmod(fd, 0o444 if mount.mode is None else mount.mode)
+    finally:
+        os.close(fd)
+    return place
+
+
+def _number(text: str | None, path: str) -> int:
+    if text is None:
+        return 0
+    if not text.isdigit():
+        raise EngineError(
+            f"{path}: {text!r} is not a numeric id", resource=path, operation="mount", hint="use a number"
+        )
+    return int(text)

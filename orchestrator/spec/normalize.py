@@ -1,0 +1,260 @@
+"""From what was written to what is meant: names, implicit networks and dependencies, variables, profiles, pruning."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.source import Path
+from orchestrator.spec.mounts import clean_path
+from orchestrator.spec.paths import absolute_path
+from orchestrator.spec.positions import Map, Mark, Seq
+from orchestrator.spec.schema import plant, unify_items
+
+if TYPE_CHECKING:
+    from orchestrator.spec.layers import LayerLoader
+
+_NAMED = ("networks", "volumes", "configs", "secrets", "models")
+_NAMESPACES = ("network_mode", "ipc", "pid", "uts", "cgroup")
+
+
+def apply_defaults(tree: Map, directory: str) -> None:
+    """Give builds their context, secrets their target and device requests their count, in place."""
+    for service in (tree.get("services") or {}).values():
+        build = service.get("build")
+        if type(build) is Map and not build.get("context"):
+            build.put("context", directory, build.marks.get("context", (0, 0)))
+        for secret in service.get("secrets") or ():
+            if type(secret) is Map and not secret.get("target") and secret.get("source"):
+                secret.put("target", f"/run/secrets/{secret['source']}", (0, 0))
+        _default_counts(service)
+
+
+def _default_counts(service: Map) -> None:
+    requests = list(service.get("gpus") or ())
+    deploy = service.get("deploy") or {}
+    reservations = (deploy.get("resources") or {}).get("reservations") or {}
+    for request in (*requests, *(reservations.get("devices") or ())):
+        if type(request) is Map and "count" not in request and "device_ids" not in request:
+            request.put("count", -1, (0, 0))
+
+
+def resolve_names(tree: Map, environment: Mapping[str, str]) -> None:
+    """Give names without a value the value that the environment has; build arguments that stay without one vanish."""
+    for service in (tree.get("services") or {}).values():
+        variables = service.get("environment")
+        if type(variables) is Map:
+            for name, value in variables.items():
+                if value is None and name in environment:
+                    variables[name] = environment[name]
+        build = service.get("build")
+        arguments = build.get("args") if type(build) is Map else None
+        if type(arguments) is Map:
+            for name in [name for name, value in arguments.items() if value is None]:
+                if name in environment:
+                    arguments[name] = environment[name]
+                else:
+                    del arguments[name]
+
+
+def normalize_stack(tree: Map, name: str, directory: str, home: str, *, resolve: bool) -> None:
+    """Add implicit networks and dependencies, names of resources and canonical spellings, in place."""
+    services: Map = tree.setdefault("services", Map())
+    uses_default = False
+    for service in services.values():
+        _clean_targets(service)
+        uses_default = _attach_default(service) or uses_default
+        _infer_dependencies(service)
+        build = service.get("build")
+        if type(build) is Map and not build.get("dockerfile") and not build.get("dockerfile_inline"):
+            build.put("dockerfile", "Dockerfile", (0, 0))
+        if service.get("pull_policy") == "if_not_present":
+            service["pull_policy"] = "missing"
+    if uses_default:
+        networks: Map = tree.setdefault("networks", Map())
+        if "default" not in networks:
+            networks.put("default", Map(), (0, 0))
+    for section in _NAMED:
+        for key, resource in (tree.get(section) or {}).items():
+            if type(resource) is not Map:
+                resource = tree[section][key] = Map()
+            if section == "volumes" and resolve:
+                _resolve_device(resource, directory, home)
+            if section != "models":
+                _name_resource(resource, key, name)
+
+
+def _attach_default(service: Map) -> bool:
+    if service.get("network_mode") or "provider" in service:
+        return False
+    networks = service.get("networks")
+    if not networks:
+        attached = Map()
+        attached.put("default", None, (0, 0))
+        service.put("networks", attached, (0, 0))
+        return True
+    return "default" in networks
+
+
+def _clean_targets(service: Map) -> None:
+    volumes = service.get("volumes")
+    if type(volumes) is not Seq:
+        return
+    for mount in volumes:
+        if type(mount) is Map and isinstance(mount.get("target"), str):
+            mount["target"] = clean_path(mount["target"])
+    service["volumes"] = unify_items(_volumes_row(), volumes)
+
+
+def _volumes_row() -> Any:
+    from orchestrator.spec.attributes import SERVICE
+
+    return SERVICE.fields["volumes"]
+
+
+def _infer_dependencies(service: Map) -> None:
+    """What shares a namespace, is linked to or mounts another service's volumes has to start after it."""
+    for index, link in enumerate(service.get("links") or ()):
+        _depend(service, str(link).partition(":")[0], service["links"].marks[index], restart=True)
+    for attribute in _NAMESPACES:
+        mode = service.get(attribute)
+        if isinstance(mode, str) and mode.startswith("service:"):
+            _depend(service, mode[8:], service.marks[attribute][1], restart=True)
+    for index, source in enumerate(service.get("volumes_from") or ()):
+        if not str(source).startswith("container:"):
+            _depend(service, str(source).partition(":")[0], service["volumes_from"].marks[index], restart=False)
+
+
+def _depend(service: Map, name: str, mark: Mark, *, restart: bool) -> None:
+    dependencies = service.get("depends_on")
+    if type(dependencies) is not Map:
+        dependencies = Map()
+        service.put("depends_on", dependencies, (mark, mark))
+    if name not in dependencies:
+        dependency = {"condition": "service_started", "required": True}
+        dependencies.put(name, plant({**dependency, "restart": True} if restart else dependency, mark), (mark, mark))
+
+
+def _name_resource(resource: Map, key: str, project: str) -> None:
+    external = resource.get("external")
+    if type(external) is Map:
+        if external.get("name") and not resource.get("name"):
+            resource.put("name", external["name"], external.marks["name"])
+        resource["external"] = True
+    if not resource.get("name"):
+        resource.put("name", key if resource.get("external") else f"{project}_{key}", (0, 0))
+
+
+def _resolve_device(volume: Map, directory: str, home: str) -> None:
+    """A local volume of the bind type names a directory of the host."""
+    options = volume.get("driver_opts")
+    if type(options) is Map and volume.get("driver", "local") == "local" and options.get("device"):
+        flags = str(options.get("o", "")).split(",")
+        if "bind" in flags or "rbind" in flags:
+            options["device"] = absolute_path(options["device"], directory, home)
+
+
+def split_profiles(tree: Map, profiles: Iterable[str], targets: Iterable[str]) -> tuple[Map, Map]:
+    """Return the active services and those that no profile switches on.
+
+    Services named as `targets` are active, and so is every service of their profiles.
+    """
+    services: Map = tree.get("services") or Map()
+    active = set(profiles)
+    for target in targets:
+        service = services.get(target)
+        if service is not None and not _is_active(service, active):
+            active.update(service.get("profiles") or ())
+    on, off = Map(), Map()
+    for name, service in services.items():
+        (on if _is_active(service, active) else off).put(name, service, services.marks[name])
+    return on, off
+
+
+def _is_active(service: Map, active: set[str]) -> bool:
+    own = service.get("profiles")
+    return not own or "*" in active or not active.isdisjoint(own)
+
+
+def resolve_env_files(loader: LayerLoader, services: Map, environment: Mapping[str, str]) -> None:
+    """Merge the env files and label files of `services` below what the services say themselves, in place."""
+    for name, service in services.items():
+        if service.get("env_file"):
+            _merge_env_files(loader, service, ("services", name, "env_file"), environment)
+        if service.get("label_file"):
+            _merge_label_files(loader, service, ("services", name, "label_file"), environment)
+
+
+def _lookup_in(environment: Mapping[str, str], values: Map) -> Callable[[str], str | None]:
+    def lookup(name: str) -> str | None:
+        found = environment.get(name)
+        return found if found is not None else values.get(name)
+
+    return lookup
+
+
+def _merge_env_files(loader: LayerLoader, service: Map, path: Path, environment: Mapping[str, str]) -> None:
+    values = Map()
+    own = service.get("environment") or Map()
+    known = Map()
+    known.update({name: value for name, value in own.items() if value is not None})
+    files = service["env_file"]
+    for index, (entry, mark) in enumerate(zip(files, files.marks, strict=True)):
+        if type(entry) is not Map or not entry.get("path"):
+            continue
+        found = loader.read_env_file(
+            entry["path"],
+            _lookup_in(environment, known),
+            mark,
+            (*path, index),
+            raw=entry.get("format") == "raw",
+            required=entry.get("required", True),
+        )
+        for name, (value, place) in found.items():
+            values.put(name, value, (place, place))
+            if name not in own:
+                known[name] = value
+    for name, value in own.items():
+        if value is not None or name not in values:
+            values.put(name, value, own.marks[name])
+    service.put("environment", values, service.marks["env_file"])
+
+
+def _merge_label_files(loader: LayerLoader, service: Map, path: Path, environment: Mapping[str, str]) -> None:
+    labels = Map()
+    files = service["label_file"]
+    for index, (file, mark) in enumerate(zip(files, files.marks, strict=True)):
+        found = loader.read_env_file(file, _lookup_in(environment, labels), mark, (*path, index))
+        for name, (value, place) in found.items():
+            labels.put(name, value, (place, place))
+    own = service.get("labels") or Map()
+    for name, value in own.items():
+        labels.put(name, value, own.marks[name])
+    service.put("labels", labels, service.marks["label_file"])
+
+
+def prune_resources(tree: Map, services: Map) -> None:
+    """Drop the networks, volumes, secrets, configs and models that none of `services` uses, in place."""
+    used: dict[str, set[str]] = {section: set() for section in _NAMED}
+    for service in services.values():
+        used["networks"].update(service.get("networks") or ())
+        used["models"].update(service.get("models") or ())
+        for mount in service.get("volumes") or ():
+            if type(mount) is Map and mount.get("type") == "volume" and mount.get("source"):
+                used["volumes"].add(mount["source"])
+        build = service.get("build")
+        build_secrets = build.get("secrets") if type(build) is Map else None
+        for section, items in (("secrets", service.get("secrets")), ("secrets", build_secrets)):
+            used[section].update(item.get("source", "") for item in items or () if type(item) is Map)
+        used["configs"].update(item.get("source", "") for item in service.get("configs") or () if type(item) is Map)
+        credential = service.get("credential_spec")
+        if type(credential) is Map and credential.get("config"):
+            used["configs"].add(credential["config"])
+    for section in _NAMED:
+        if section not in tree:
+            continue
+        kept = Map()
+        for key, resource in tree[section].items():
+            if key in used[section]:
+                kept.put(key, resource, tree[section].marks[key])
+        tree[section] = kept

@@ -1,0 +1,81 @@
+"""Reading stack files from disk: the only I/O of this package."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from typing import Protocol
+
+from orchestrator.spec.yaml import MAX_BYTES
+
+STACK_FILES = (
+    "stack.yaml", "stack.yml", "compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml",
+)  # fmt: skip
+OVERRIDE_FILES = (
+    "stack.override.yaml", "stack.override.yml", "compose.override.yaml", "compose.override.yml",
+    "docker-compose.override.yaml", "docker-compose.override.yml",
+)  # fmt: skip
+STDIN = "-"
+
+
+class Reader(Protocol):
+    """The only door to files; tests give texts instead."""
+
+    def read_text(self, path: str) -> str:
+        """Return the text of `path` (``-`` is standard input). Raises OSError or UnicodeDecodeError."""
+
+    def find_kind(self, path: str) -> str | None:
+        """Return ``file``, ``directory`` or None for what does not exist."""
+
+    def find_stack_file(self, directory: str) -> str | None:
+        """Return the stack file of `directory`, if it holds one."""
+
+
+class DiskReader:
+    """The file system and standard input, which is read once."""
+
+    def __init__(self) -> None:
+        self._stdin: str | None = None
+
+    def read_text(self, path: str) -> str:
+        """Return the text of `path` (``-`` is standard input). Raises OSError or UnicodeDecodeError."""
+        if path == STDIN:
+            if self._stdin is None:
+                self._stdin = sys.stdin.buffer.read(MAX_BYTES + 1).decode("utf-8-sig")
+            return self._stdin
+        # One byte more than is allowed lets the parser see that a file is too large without reading all of it.
+        with open(path, "rb", buffering=0) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                return _read_stream(file.fileno()).decode("utf-8-sig")
+            return file.read(MAX_BYTES + 1).decode("utf-8-sig")
+
+    def find_kind(self, path: str) -> str | None:
+        """Return ``file``, ``directory`` or None for what does not exist."""
+        if path == STDIN:
+            return "file"
+        try:
+            mode = os.stat(path).st_mode
+        except (OSError, ValueError):
+            return None
+        return "directory" if stat.S_ISDIR(mode) else "file"
+
+    def find_stack_file(self, directory: str) -> str | None:
+        """Return the first of the names of a stack file that `directory` holds."""
+        for name in STACK_FILES:
+            path = os.path.join(directory, name)
+            if self.find_kind(path) == "file":
+                return path
+        return None
+
+
+def _read_stream(descriptor: int) -> bytes:
+    parts = []
+    size = 0
+    while size <= MAX_BYTES:
+        part = os.read(descriptor, 1 << 16)
+        if not part:
+            break
+        parts.append(part)
+        size += len(part)
+    return b"".join(parts)

@@ -1,0 +1,425 @@
+"""Checks across attributes: references, cycles, settings that exclude each other, values that no engine could honour.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from orchestrator.source import Path
+from orchestrator.spec.casts import suggest_name
+from orchestrator.spec.ports import PortError, is_address, parse_range
+from orchestrator.spec.positions import Map, Mark, Problems, Seq
+
+_RESTART = re.compile(r"no|always|unless-stopped|on-failure(:[0-9]{1,9})?")
+_DEPLOY_RESTART = ("none", "on-failure", "any", "unless-stopped", "always", "no")
+_PULL = re.compile(r"always|never|build|if_not_present|missing|refresh|daily|weekly|every_([0-9]+[wdhms])+")
+_CONTAINER_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
+_FREE_NETWORK_MODES = ("none", "host", "bridge", "default")
+
+
+def check_stack(tree: Map, active: Map, disabled: Map, problems: Problems) -> None:
+    """Check every active service of a normalised tree against the others and against the resources."""
+    containers: dict[str, str] = {}
+    for name, service in active.items():
+        _Check(tree, active, disabled, problems, name, service).check(containers)
+    _check_cycles(active, problems)
+
+
+def check_resources(tree: Map, problems: Problems) -> None:
+    """Check the top-level networks, volumes, secrets and configs of a normalised tree."""
+    for key, network in (tree.get("networks") or {}).items():
+        _check_network(problems, ("networks", key), network)
+    for key, volume in (tree.get("volumes") or {}).items():
+        _check_external(problems, ("volumes", key), volume)
+    for section, ways in (("secrets", ("file", "environment")), ("configs", ("file", "environment", "content"))):
+        for key, source in (tree.get(section) or {}).items():
+            _check_file_source(problems, (section, key), source, ways, tree[section].marks[key][0])
+
+
+def _check_external(problems: Problems, path: Path, resource: Map) -> None:
+    if not resource.get("external"):
+        return
+    for key in resource:
+        if key not in ("name", "external", "ipam"):
+            problems.report(
+                "conflicting-attributes",
+                f"{path[-1]} is external, so {key} has no effect",
+                resource.marks[key][0],
+                (*path, key),
+                f"remove {key}, or external",
+            )
+
+
+def _check_file_source(problems: Problems, path: Path, source: Map, ways: tuple[str, ...], mark: Mark) -> None:
+    given = [way for way in ways if way in source]
+    if len(given) > 1:
+        problems.report(
+            "conflicting-attributes",
+            f"{' and '.join(given)} exclude each other",
+            source.marks[given[1]][0],
+            path,
+            "keep one of them",
+        )
+    if not given and not source.get("external") and not problems.is_broken(path):
+        problems.report(
+            "missing-attribute", f"{path[-1]} needs one of {', '.join(ways)}, or external: true", mark, path
+        )
+
+
+def _check_network(problems: Problems, path: Path, network: Map) -> None:
+    ipam = network.get("ipam")
+    pools = ipam.get("config") if type(ipam) is Map else None
+    for index, pool in enumerate(pools or ()):
+        here = (*path, "ipam", "config", index)
+        for key in ("subnet", "ip_range"):
+            if pool.get(key) and not is_subnet(pool[key]):
+                problems.report(
+                    "bad-address",
+                    f"{pool[key]!r} is no subnet",
+                    pool.marks[key][1],
+                    (*here, key),
+                    "write 172.28.0.0/16",
+                )
+        if pool.get("gateway") and not is_address(pool["gateway"]):
+            problems.report(
+                "bad-address", f"{pool['gateway']!r} is no IP address", pool.marks["gateway"][1], (*here, "gateway")
+            )
+
+
+def is_subnet(text: str) -> bool:
+    """Tell whether `text` is an address and a prefix length, host bits allowed."""
+    address, slash, prefix = text.partition("/")
+    if not is_address(address) or not slash or not prefix.isascii() or not prefix.isdigit() or len(prefix) > 3:
+        return False
+    return int(prefix) <= (128 if ":" in address else 32)
+
+
+class _Check:
+    """All checks of one service."""
+
+    def __init__(self, tree: Map, active: Map, disabled: Map, problems: Problems, name: str, service: Map) -> None:
+        self.tree = tree
+        self.active = active
+        self.disabled = disabled
+        self.problems = problems
+        self.name = name
+        self.service = service
+        self.path: Path = ("services", name)
+
+    def check(self, containers: dict[str, str]) -> None:
+        self._check_image()
+        self._check_references()
+        self._check_dependencies()
+        self._check_networks()
+        self._check_mounts()
+        self._check_ports()
+        self._check_scale(containers)
+        self._check_limits()
+        self._check_words()
+        self._check_probe()
+        self._check_build()
+        self._check_develop()
+        self._check_device_requests()
+
+    def _mark(self, *path: Any) -> Mark:
+        """The mark of a value of the service, or of the closest that was written."""
+        value: Any = self.service
+        best = self.active.marks[self.name][0]
+        for part in path:
+            if type(value) is Map and part in value:
+                best = value.marks.get(part, (0, 0))[1] or best
+            elif type(value) is Seq and isinstance(part, int) and part < len(value):
+                best = value.marks[part] or best
+            else:
+                break
+            value = value[part]
+        return best
+
+    def _report(self, code: str, message: str, *path: Any, hint: str = "") -> None:
+        self.problems.report(code, message, self._mark(*path), (*self.path, *path), hint)
+
+    def _check_image(self) -> None:
+        service = self.service
+        if service.get("image") or "build" in service or "provider" in service:
+            return
+        if any(self.problems.is_broken((*self.path, key)) for key in ("image", "build", "provider", "extends")):
+            return
+        if self.path in self.problems.broken:
+            return
+        self._report("no-image", f"the service {self.name} has neither image nor build", hint="add image: NAME:TAG")
+
+    def _check_references(self) -> None:
+        for attribute in ("networks", "models"):
+            for key in self.service.get(attribute) or ():
+                self._refer(attribute, key, (attribute, key))
+        for attribute in ("secrets", "configs"):
+            for index, mount in enumerate(self.service.get(attribute) or ()):
+                self._refer(attribute, mount.get("source"), (attribute, index))
+        for index, mount in enumerate(self.service.get("volumes") or ()):
+            if mount.get("type") == "volume" and mount.get("source"):
+                self._refer("volumes", mount["source"], ("volumes", index))
+        build = self.service.get("build")
+        for index, mount in enumerate((build.get("secrets") if type(build) is Map else None) or ()):
+            self._refer("secrets", mount.get("source"), ("build", "secrets", index))
+
+    def _refer(self, section: str, key: str | None, path: Path) -> None:
+        known: Map = self.tree.get(section) or Map()
+        if key in known or self.problems.is_broken((section,)):
+            return
+        kind = section[:-1]
+        if not key:
+            if not self.problems.is_broken((*self.path, *path)):
+                self._report("missing-attribute", f"the {kind} has no source", *path)
+            return
+        hint = suggest_name(key, known) or f"define it under {section}:"
+        if section == "volumes" and "/" in key:
+            hint = f"a host path begins with ./ or /: did you mean ./{key}?"
+        self._report(
+            f"undefined-{kind}", f"{self.name} refers to the {kind} {key}, which is not defined", *path, hint=hint
+        )
+
+    def _check_dependencies(self) -> None:
+        for name, dependency in (self.service.get("depends_on") or {}).items():
+            if name in self.active:
+                continue
+            if name in self.disabled:
+                if dependency.get("required", True):
+                    profiles = ", ".join(self.disabled[name].get("profiles") or ())
+                    self._report(
+                        "disabled-service",
+                        f"{self.name} depends on {name}, which no active profile switches on",
+                        "depends_on",
+                        name,
+                        hint=f"activate one of its profiles ({profiles}), or set required: false",
+                    )
+                continue
+            self._report(
+                "undefined-service",
+                f"{self.name} depends on {name}, which is not defined",
+                "depends_on",
+                name,
+                hint=suggest_name(name, [*self.active, *self.disabled]),
+            )
+
+    def _check_networks(self) -> None:
+        mode = self.service.get("network_mode")
+        networks = self.service.get("networks") or {}
+        if mode and networks:
+            self._report(
+                "conflicting-attributes",
+                "network_mode and networks exclude each other",
+                "network_mode",
+                hint="keep one",
+            )
+        if mode and mode not in _FREE_NETWORK_MODES and ":" not in mode and mode in (self.tree.get("networks") or {}):
+            self.problems.warn(
+                "network-mode",
+                f"network_mode {mode} names a network of this file",
+                self._mark("network_mode"),
+                (*self.path, "network_mode"),
+                f"write networks: [{mode}]",
+            )
+        for key, attachment in networks.items():
+            if type(attachment) is not Map:
+                continue
+            for attribute, family in (("ipv4_address", 4), ("ipv6_address", 6)):
+                address = attachment.get(attribute)
+                if address and not is_address(address, family):
+                    self._report("bad-address", f"{address!r} is no IPv{family} address", "networks", key, attribute)
+
+    def _check_mounts(self) -> None:
+        for index, mount in enumerate(self.service.get("volumes") or ()):
+            if not mount.get("target") and not self.problems.is_broken((*self.path, "volumes", index)):
+                self._report("missing-attribute", "the mount has no target", "volumes", index, hint="add target: /path")
+            if mount.get("type") == "bind" and not mount.get("source"):
+                self._report("missing-attribute", "the bind mount has no source", "volumes", index)
+
+    def _check_ports(self) -> None:
+        for index, port in enumerate(self.service.get("ports") or ()):
+            published = port.get("published")
+            try:
+                if published:
+                    parse_range(published, "published port")
+                if port.get("host_ip") and not is_address(port["host_ip"]):
+                    raise PortError("bad-address", f"{port['host_ip']!r} is no IP address")
+            except PortError as error:
+                self._report(error.code, str(error), "ports", index, hint=error.hint)
+
+    def _check_scale(self, containers: dict[str, str]) -> None:
+        service = self.service
+        replicas = (service.get("deploy") or {}).get("replicas")
+        scale = service.get("scale")
+        if scale is not None and replicas is not None and scale != replicas:
+            self._report(
+                "conflicting-attributes",
+                f"scale is {scale}, but deploy.replicas is {replicas}",
+                "scale",
+                hint="keep one",
+            )
+        count = scale if scale is not None else replicas
+        own = service.get("container_name")
+        if not own:
+            return
+        if count is not None and count > 1:
+            self._report(
+                "conflicting-attributes",
+                f"container_name is one name, but there are {count} containers",
+                "container_name",
+                hint="remove container_name",
+            )
+        if not _CONTAINER_NAME.search(own):
+            self._report("bad-name", f"{own!r} is no container name", "container_name")
+        if own in containers:
+            self._report("duplicate-name", f"{containers[own]} has the container name {own} already", "container_name")
+        containers.setdefault(own, self.name)
+
+    def _check_limits(self) -> None:
+        resources = (self.service.get("deploy") or {}).get("resources") or {}
+        limits, reservations = resources.get("limits") or {}, resources.get("reservations") or {}
+        for attribute, group, where, key in (
+            ("cpus", limits, "limits", "cpus"),
+            ("mem_limit", limits, "limits", "memory"),
+            ("pids_limit", limits, "limits", "pids"),
+            ("mem_reservation", reservations, "reservations", "memory"),
+        ):
+            own, other = self.service.get(attribute), group.get(key)
+            if own and other and own != other:
+                self._report(
+                    "conflicting-attributes",
+                    f"{attribute} is {own}, but deploy.resources.{where}.{key} is {other}",
+                    attribute,
+                    hint=f"keep one; deploy.resources.{where}.{key} is the newer way",
+                )
+
+    def _check_words(self) -> None:
+        restart = self.service.get("restart")
+        if restart and not _RESTART.fullmatch(restart):
+            self._report(
+                "not-allowed",
+                f"{restart!r} is no restart policy",
+                "restart",
+                hint=suggest_name(restart, ("no", "always", "on-failure", "unless-stopped"))
+                or "use no, always, on-failure[:N] or unless-stopped",
+            )
+        policy = (self.service.get("deploy") or {}).get("restart_policy") or {}
+        condition = policy.get("condition")
+        if condition and condition not in _DEPLOY_RESTART:
+            self._report(
+                "not-allowed",
+                f"{condition!r} is no restart condition",
+                "deploy",
+                "restart_policy",
+                "condition",
+                hint=suggest_name(condition, _DEPLOY_RESTART[:3]) or "use none, on-failure or any",
+            )
+        pull = self.service.get("pull_policy")
+        if pull and not _PULL.fullmatch(pull):
+            self._report(
+                "not-allowed",
+                f"{pull!r} is no pull policy",
+                "pull_policy",
+                hint=suggest_name(pull, ("always", "never", "build", "missing", "daily", "weekly"))
+                or "use always, missing, never, build, daily, weekly or every_<duration>",
+            )
+
+    def _check_probe(self) -> None:
+        probe = self.service.get("healthcheck")
+        test = probe.get("test") if type(probe) is Map else None
+        if test and test[0] not in ("CMD", "CMD-SHELL", "NONE"):
+            self._report(
+                "bad-probe",
+                f"a test that is a list begins with CMD, CMD-SHELL or NONE, not {test[0]!r}",
+                "healthcheck",
+                "test",
+                0,
+                hint=suggest_name(test[0], ("CMD", "CMD-SHELL", "NONE")) or 'write ["CMD", ...]',
+            )
+
+    def _check_build(self) -> None:
+        build = self.service.get("build")
+        if type(build) is not Map:
+            return
+        if build.get("dockerfile") and build.get("dockerfile_inline"):
+            self._report(
+                "conflicting-attributes", "dockerfile and dockerfile_inline exclude each other", "build", "dockerfile"
+            )
+        platform, platforms = self.service.get("platform"), build.get("platforms")
+        if platform and platforms and platform not in platforms:
+            self._report(
+                "conflicting-attributes",
+                f"build.platforms does not list the service's platform {platform}",
+                "build",
+                "platforms",
+                hint=f"add {platform} to it",
+            )
+
+    def _check_develop(self) -> None:
+        develop = self.service.get("develop")
+        for index, watch in enumerate((develop.get("watch") if type(develop) is Map else None) or ()):
+            if watch.get("action") in ("sync", "sync+restart", "sync+exec") and not watch.get("target"):
+                self._report("missing-attribute", "a sync needs a target", "develop", "watch", index)
+            if not watch.get("path") and not self.problems.is_broken((*self.path, "develop", "watch", index)):
+                self._report("missing-attribute", "path is empty", "develop", "watch", index)
+
+    def _check_device_requests(self) -> None:
+        deploy = self.service.get("deploy") or {}
+        reservations = (deploy.get("resources") or {}).get("reservations") or {}
+        for path, requests in (
+            (("gpus",), self.service.get("gpus")),
+            (("deploy", "resources", "reservations", "devices"), reservations.get("devices")),
+        ):
+            for index, request in enumerate(requests or ()):
+                if request.get("device_ids") and "count" in request:
+                    self._report("conflicting-attributes", "count and device_ids exclude each other", *path, index)
+
+
+def _check_cycles(active: Map, problems: Problems) -> None:
+    edges = {
+        name: [other for other in service.get("depends_on") or () if other in active]
+        for name, service in active.items()
+    }
+    for cycle in find_cycles(edges):
+        steps = []
+        for index, name in enumerate(cycle):
+            following = cycle[(index + 1) % len(cycle)]
+            mark = active[name]["depends_on"].marks[following][0]
+            steps.append(f"{name} -> {following} ({problems.locate(mark) or 'implied'})")
+        first = active[cycle[0]]["depends_on"]
+        problems.report(
+            "dependency-cycle",
+            f"services depend on each other in a circle: {', '.join(steps)}",
+            first.marks[cycle[1 % len(cycle)]][0],
+            ("services", cycle[0], "depends_on", cycle[1 % len(cycle)]),
+            "remove one of these dependencies",
+        )
+
+
+def find_cycles(edges: Mapping[str, Iterable[str]]) -> list[list[str]]:
+    """Return one cycle for every back edge of a depth-first walk; each begins at its first name in order of `edges`."""
+    done: set[str] = set()
+    cycles: list[list[str]] = []
+    order = {name: index for index, name in enumerate(edges)}
+    for start in edges:
+        if start in done:
+            continue
+        trail = [start]
+        on_trail = {start: 0}
+        stack = [iter(edges[start])]
+        while stack:
+            target = next(stack[-1], None)
+            if target is None:
+                stack.pop()
+                name = trail.pop()
+                del on_trail[name]
+                done.add(name)
+            elif target in on_trail:
+                loop = trail[on_trail[target] :]
+                first = min(range(len(loop)), key=lambda index: order[loop[index]])
+                cycles.append([*loop[first:], *loop[:first]])
+            elif target not in done:
+                on_trail[target] = len(trail)
+                trail.append(target)
+                stack.append(iter(edges[target]))
+    return cycles

