@@ -6,27 +6,24 @@ from collections.abc import Iterable, Sequence
 from typing import get_args
 
 from orchestrator.actions.names import select_services, suggest_names
+from orchestrator.actions.project import Project
 from orchestrator.engines.base import Engine
 from orchestrator.errors import NotFound, UsageError
-from orchestrator.model import Stack
 from orchestrator.state import Container, ContainerStatus, ObservedState
 
 STATUSES: tuple[str, ...] = get_args(ContainerStatus)
 
 
-def known_services(stack: Stack | None, observed: ObservedState) -> tuple[str, ...]:
+def known_services(project: Project, observed: ObservedState) -> tuple[str, ...]:
     """Names of the services that the file has, and of those that have containers."""
-    names = {one.service for one in observed.containers}
-    if stack is not None:
-        names.update(stack.services, stack.disabled)
-    return tuple(sorted(names))
+    return tuple(sorted({*(one.service for one in observed.containers), *(project.services or ()), *project.disabled}))
 
 
 def choose_containers(
+    project: Project,
     observed: ObservedState,
     services: Sequence[str] = (),
     *,
-    stack: Stack | None = None,
     every: bool = True,
     statuses: Iterable[str] = (),
     oneoff: bool = False,
@@ -36,7 +33,7 @@ def choose_containers(
 
     `every` False leaves out what does not run; `statuses` keeps only those, whether they run or not.
     """
-    chosen = set(select_services(services, known_services(stack, observed)))
+    chosen = set(select_services(services, known_services(project, observed)))
     wanted = set(statuses)
     for status in sorted(wanted - set(STATUSES)):
         raise UsageError(f"there is no status {status}", hint=suggest_names(status, STATUSES))
@@ -46,15 +43,15 @@ def choose_containers(
         if one.service in chosen
         and (oneoff or not one.oneoff)
         and (one.status in wanted if wanted else every or one.alive)
-        and (orphans or stack is None or one.service in stack.services)
+        and (orphans or project.services is None or one.service in project.services)
     ]
     return tuple(sorted(found, key=lambda one: (one.service, one.oneoff, one.number, one.created_at)))
 
 
-def find_replica(engine: Engine, project: str, stack: Stack | None, service: str, index: int | None) -> Container:
+def find_replica(engine: Engine, project: Project, service: str, index: int | None) -> Container:
     """Return a running replica of `service`: number `index`, or the first. Raises NoSuchService, NotFound."""
-    observed = engine.observe(project)
-    replicas = choose_containers(observed, [service], stack=stack)
+    observed = engine.observe(project.name)
+    replicas = choose_containers(project, observed, [service])
     if index is not None:
         replicas = tuple(one for one in replicas if one.number == index)
     running = [one for one in replicas if one.status in ("running", "paused")]

@@ -16,7 +16,7 @@ def run_exec(engine: Engine, project: Project, service: str, request: ExecReques
 
     Raises NoSuchService, NotFound (nothing runs), Conflict (the container is paused).
     """
-    container = find_replica(engine, project.name, project.stack, service, index)
+    container = find_replica(engine, project, service, index)
     if container.status == "paused":
         raise Conflict(
             f"container {container.name} is paused",

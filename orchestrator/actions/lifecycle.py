@@ -54,7 +54,7 @@ def prepare_restart(
     previous = recall_goal(project.name)
     stack = stack_for_goal(project, previous)
     named = _select(project, observed, services)
-    existing = count_replicas(observed, known_services(stack, observed))
+    existing = count_replicas(observed, known_services(project, observed))
     if not any(name in existing for name in named):
         raise NotFound(
             f"no container to restart in project {project.name}",
@@ -119,4 +119,4 @@ def _select(project: Project, observed: ObservedState, services: Sequence[str]) 
     if not services and project.stack is not None:
         # What the file no longer has is an orphan; it is dealt with where somebody names it, or asks for orphans.
         return tuple(sorted(project.stack.services))
-    return select_services(services, known_services(project.stack, observed))
+    return select_services(services, known_services(project, observed))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import Diagnostic, FileMissing
 from orchestrator.model import Stack
@@ -13,6 +13,7 @@ from orchestrator.record import Record
 
 if TYPE_CHECKING:
     from orchestrator.goal import Goal
+    from orchestrator.spec.loader import Reader
 
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 
@@ -28,12 +29,17 @@ class ProjectOptions(Record):
 
 
 class Project(Record):
-    """A project by name; `stack` is None if no file was read for it."""
+    """A project by name; `stack` is None if no file was read for it.
+
+    `services` and `disabled` are the names that the file has, None and empty where nothing is known of a file.
+    """
 
     name: str
     stack: Stack | None = None
+    services: tuple[str, ...] | None = None
+    disabled: tuple[str, ...] = ()
     warnings: tuple[Diagnostic, ...] = ()
-    environment: Mapping[str, str] = {}
+    environment: Mapping[str, str] = _NOTHING
 
 
 def load_project(options: ProjectOptions, services: Sequence[str] = (), **passes: bool) -> Project:
@@ -41,8 +47,47 @@ def load_project(options: ProjectOptions, services: Sequence[str] = (), **passes
 
     `passes` switches passes of the loader off, as the options of ``config`` do (see ``LoadOptions``).
     """
-    from orchestrator.spec.loader import LoadOptions, load_stack
     from orchestrator.spec.reader import DiskReader
+
+    return _load(options, services, DiskReader(), passes)
+
+
+def identify_project(options: ProjectOptions, services: Sequence[str] = ()) -> Project:
+    """Return the project that is meant, without reading files if a name alone says it (``-p NAME``).
+
+    Where there is no file, COMPOSE_PROJECT_NAME is a name too. Raises FileMissing, ModelError.
+    """
+    if options.name and not options.files:
+        return Project(name=options.name)
+    try:
+        return load_project(options, services)
+    except FileMissing as error:
+        return _name_alone(options, error)
+
+
+def recognize_project(options: ProjectOptions) -> Project:
+    """Like identify_project, for commands that only look: a folder that was loaded before need not be read again.
+
+    The stack is None then; names of services are known.
+    """
+    if options.name and not options.files:
+        return Project(name=options.name)
+    from orchestrator.actions.remembered import recall_project, remember_project
+
+    known = recall_project(options)
+    if known is not None:
+        return Project(name=known["name"], services=tuple(known["services"]), disabled=tuple(known["disabled"]))
+    reader = _make_watching_reader()
+    try:
+        project = _load(options, (), reader, {})
+    except FileMissing as error:
+        return _name_alone(options, error)
+    remember_project(options, project, reader.seen)
+    return project
+
+
+def _load(options: ProjectOptions, services: Sequence[str], reader: Reader, passes: Mapping[str, bool]) -> Project:
+    from orchestrator.spec.loader import LoadOptions, load_stack
 
     loaded = load_stack(
         LoadOptions(
@@ -56,30 +101,46 @@ def load_project(options: ProjectOptions, services: Sequence[str] = (), **passes
             **passes,
         ),
         os.environ,
-        DiskReader(),
+        reader,
     )
+    stack = loaded.stack
     return Project(
-        name=loaded.stack.name,
-        stack=loaded.stack,
+        name=stack.name,
+        stack=stack,
+        services=tuple(sorted(stack.services)),
+        disabled=stack.disabled,
         warnings=loaded.warnings,
         environment=loaded.environment,
     )
 
 
-def identify_project(options: ProjectOptions, services: Sequence[str] = ()) -> Project:
-    """Return the project that is meant, without reading files if a name alone says it (``-p NAME``).
+def _name_alone(options: ProjectOptions, error: FileMissing) -> Project:
+    name = os.environ.get("COMPOSE_PROJECT_NAME")
+    if name and not options.files:
+        return Project(name=name)
+    raise error
 
-    Where there is no file, COMPOSE_PROJECT_NAME is a name too. Raises FileMissing, ModelError.
-    """
-    if options.name and not options.files:
-        return Project(name=options.name)
-    try:
-        return load_project(options, services)
-    except FileMissing:
-        name = os.environ.get("COMPOSE_PROJECT_NAME")
-        if name and not options.files:
-            return Project(name=name)
-        raise
+
+def _make_watching_reader() -> Any:
+    from orchestrator.actions.remembered import sign_path
+    from orchestrator.spec.reader import DiskReader
+
+    class WatchingReader(DiskReader):
+        """Notes every path that the loader looks at, as it was just before."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.seen: dict[str, Any] = {}
+
+        def read_text(self, path: str) -> str:
+            self.seen.setdefault(path, sign_path(path))
+            return super().read_text(path)
+
+        def find_kind(self, path: str) -> str | None:
+            self.seen.setdefault(path, sign_path(path))
+            return super().find_kind(path)
+
+    return WatchingReader()
 
 
 def recall_goal(project: str) -> Goal | None:

@@ -25,7 +25,7 @@ class LogOptions(Record):
 def choose_logs(engine: Engine, project: Project, options: LogOptions) -> tuple[Container, ...]:
     """Return the containers whose logs are meant. Raises NoSuchService."""
     observed = engine.observe(project.name)
-    chosen = choose_containers(observed, options.services, stack=project.stack)
+    chosen = choose_containers(project, observed, options.services)
     return tuple(one for one in chosen if options.index in (None, one.number))
 
 

@@ -103,4 +103,4 @@ def parse_signal(text: str) -> str:
 
 
 def _chosen(engine: Engine, project: Project, services: Sequence[str]) -> tuple[Container, ...]:
-    return choose_containers(engine.observe(project.name), services, stack=project.stack)
+    return choose_containers(project, engine.observe(project.name), services)

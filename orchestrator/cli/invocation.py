@@ -42,6 +42,14 @@ class Invocation:
         report_diagnostics(project.warnings)
         return project
 
+    def recognize(self) -> Project:
+        """Find out which project is meant, for a command that only looks."""
+        from orchestrator.actions.project import recognize_project
+
+        project = recognize_project(self.project)
+        report_diagnostics(project.warnings)
+        return project
+
     def engine(self) -> Engine:
         """Open the engine; what it warns of goes to stderr."""
         from orchestrator.actions.engine import open_engine

@@ -25,7 +25,8 @@ class Row:
 
     __slots__ = (
         "allowed", "fields", "item", "keep", "kind", "maximum", "merge", "minimum", "null", "path", "required",
-        "resolve", "short", "unique", )  # fmt: skip
+        "resolve", "short", "unique",
+    )  # fmt: skip
 
     def __init__(
         self,

@@ -43,9 +43,12 @@ _AS_IT_IS = (
     "image", "pull_policy", "platform", "working_dir", "user", "hostname", "domainname", "container_name",
     "network_mode", "mac_address", "stop_signal", "init", "pid", "ipc", "uts", "userns_mode", "cgroup", "cgroup_parent",
     "runtime", "tty", "stdin_open", "attach", "privileged", "read_only", "environment", "labels", "annotations",
-    "sysctls", )  # fmt: skip _TUPLES = ( "group_add", "profiles", "expose", "volumes_from", "tmpfs", "links",
-    "external_links", "dns", "dns_search", "dns_opt", "cap_add", "cap_drop", "security_opt", "device_cgroup_rules", )  #
-    fmt: skip
+    "sysctls",
+)  # fmt: skip
+_TUPLES = (
+    "group_add", "profiles", "expose", "volumes_from", "tmpfs", "links", "external_links", "dns", "dns_search",
+    "dns_opt", "cap_add", "cap_drop", "security_opt", "device_cgroup_rules",
+)  # fmt: skip
 
 
 def bind_stack(

@@ -1,5 +1,4 @@
-"""The last form of a tree: zero values left out as the reference leaves them out, attributes that were used up removed.
-"""
+"""The last form of a tree: zeros left out as the reference leaves them out, what was used up removed."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""From the files of one stack to one canonical tree: read, interpolate, shape, extend, include, merge, in this order.
-"""
+"""From the files of a stack to one canonical tree: read, interpolate, shape, extend, include, merge, in this order."""
 
 from __future__ import annotations
 

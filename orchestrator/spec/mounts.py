@@ -19,8 +19,7 @@ class MountError(Exception):
 
 
 def parse_volume(spec: str) -> tuple[dict[str, Any], list[str]]:
-    """Parse ``[SOURCE:]TARGET[:OPTIONS]`` into a canonical mount and the options that mean nothing. Raises MountError.
-    """
+    """Parse ``[SOURCE:]TARGET[:OPTIONS]`` into a mount and the options that mean nothing. Raises MountError."""
     if not spec:
         raise MountError("a volume must not be empty", "write SOURCE:TARGET, as in ./data:/data")
     if len(spec) < 3:

@@ -1,5 +1,4 @@
-"""Relative paths become absolute, against the directory of the project, of the extended file or of the included stack.
-"""
+"""Relative paths become absolute, against the directory of the project, the extended file or the included stack."""
 
 from __future__ import annotations
 

@@ -60,9 +60,7 @@ def test_ctrl_c_stops_in_order_and_a_second_one_kills(project: Project) -> None:
     read_until(up.stdout, "stubborn-1  | here")
     up.send_signal(signal.SIGINT)
     read_until(up.stdout, "Gracefully stopping... (press Ctrl+C again to force)")
-    project.wait_until(
-        "the obedient one has stopped", lambda: project.containers()["talker-1"]["State"] == "exited"
-    )
+    project.wait_until("the obedient one has stopped", lambda: project.containers()["talker-1"]["State"] == "exited")
     assert project.containers()["stubborn-1"]["State"] == "running"
     up.send_signal(signal.SIGINT)
     up.communicate(timeout=20)

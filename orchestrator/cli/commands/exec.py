@@ -51,5 +51,5 @@ def command(
         stdin=interactive and not detach,
         detach=detach,
     )
-    project = invocation.identify()
+    project = invocation.recognize()
     return run_exec(invocation.engine(), project, service, request, index=index)

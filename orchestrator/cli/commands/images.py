@@ -25,8 +25,8 @@ def command(invocation: Invocation, services: tuple[str, ...], quiet: bool, form
     """List the images that the project's containers use."""
     if form not in (None, "table", "json"):
         raise UsageError(f"--format: there is no format {form}", hint="there are table and json")
-    project = invocation.identify()
-    containers = choose_containers(invocation.engine().observe(project.name), services, stack=project.stack)
+    project = invocation.recognize()
+    containers = choose_containers(project, invocation.engine().observe(project.name), services)
     if quiet:
         for image_id in dict.fromkeys(one.image_id for one in containers):
             sys.stdout.write(f"{image_id.removeprefix('sha256:')}\n")

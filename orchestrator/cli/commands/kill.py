@@ -16,4 +16,4 @@ from orchestrator.cli.options import services_argument, stack_command
 @click.pass_obj
 def command(invocation: Invocation, services: tuple[str, ...], signal: str) -> None:
     """Send a signal to the main processes of running containers."""
-    kill_services(invocation.engine(), invocation.identify(), services, signal, tell_lines())
+    kill_services(invocation.engine(), invocation.recognize(), services, signal, tell_lines())

@@ -51,7 +51,7 @@ def command(
         until=parse_moment(until, now, "--until"),
         index=index,
     )
-    project = invocation.identify()
+    project = invocation.recognize()
     engine = invocation.engine()
     containers = choose_logs(engine, project, options)
     colour = invocation.colour(sys.stdout) and not no_color

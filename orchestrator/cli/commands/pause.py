@@ -15,4 +15,4 @@ from orchestrator.cli.options import services_argument, stack_command
 @click.pass_obj
 def command(invocation: Invocation, services: tuple[str, ...]) -> None:
     """Freeze all processes of services."""
-    pause_services(invocation.engine(), invocation.identify(), services, tell_lines(), paused=True)
+    pause_services(invocation.engine(), invocation.recognize(), services, tell_lines(), paused=True)

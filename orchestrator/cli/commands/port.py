@@ -24,8 +24,8 @@ def command(invocation: Invocation, service: str, private_port: str, protocol: s
     if not port.isdecimal() or (slash and given not in ("tcp", "udp")):
         raise UsageError(f"stack port: {private_port!r} is not a port", hint="write 80 or 53/udp")
     protocol = given or protocol
-    project = invocation.identify()
-    container = find_replica(invocation.engine(), project.name, project.stack, service, index)
+    project = invocation.recognize()
+    container = find_replica(invocation.engine(), project, service, index)
     found = [one for one in container.bindings if (one.container_port, one.protocol) == (int(port), protocol)]
     if not found:
         shown = ", ".join(sorted({f"{one.container_port}/{one.protocol}" for one in container.bindings}))

@@ -51,12 +51,12 @@ def command(
 ) -> None:
     """List the project's containers."""
     statuses = (*statuses, *(_parse_filter(one) for one in filters))
-    project = invocation.identify()
+    project = invocation.recognize()
     observed = invocation.engine().observe(project.name)
     containers = choose_containers(
+        project,
         observed,
         services,
-        stack=project.stack,
         every=every,
         statuses=statuses,
         oneoff=every,

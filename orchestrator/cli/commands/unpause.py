@@ -15,4 +15,4 @@ from orchestrator.cli.options import services_argument, stack_command
 @click.pass_obj
 def command(invocation: Invocation, services: tuple[str, ...]) -> None:
     """Let frozen services go on."""
-    pause_services(invocation.engine(), invocation.identify(), services, tell_lines(), paused=False)
+    pause_services(invocation.engine(), invocation.recognize(), services, tell_lines(), paused=False)

@@ -22,4 +22,4 @@ def command(invocation: Invocation, services: tuple[str, ...]) -> int:
         sys.stdout.write(f"{container.exit_code or 0}\n")
         sys.stdout.flush()
 
-    return wait_for_exit(invocation.engine(), invocation.identify(), services, tell)
+    return wait_for_exit(invocation.engine(), invocation.recognize(), services, tell)

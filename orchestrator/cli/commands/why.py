@@ -26,9 +26,9 @@ def command(invocation: Invocation, service: str, form: str | None) -> None:
         raise UsageError(f"--format: there is no format {form}", hint="there are text and json")
     from orchestrator.client import query_status
 
-    project = invocation.identify([service])
+    project = invocation.recognize()
     engine = invocation.engine()
-    select_services([service], known_services(project.stack, engine.observe(project.name)))
+    select_services([service], known_services(project, engine.observe(project.name)))
     status = query_status(project.name)
     if form == "json":
         sys.stdout.write(json.dumps(status, indent=2, ensure_ascii=False) + "\n")
