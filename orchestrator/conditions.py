@@ -7,7 +7,7 @@ fills in what nobody has written since the observation began.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -173,27 +173,37 @@ class Board:
         """True while a start of the container is under way."""
         return container_id in self._held
 
-    async def wait(self, condition: Condition, service: str, *, strict: bool = False) -> None:
+    async def wait(self, condition: Condition, service: str) -> None:
         """Return when `condition` holds for the service. ConditionFailed the moment that it no longer can."""
+        await self.wait_all({service: condition})
+
+    async def wait_all(self, conditions: Mapping[str, Condition], *, strict: bool = False) -> None:
+        """Return when all conditions (by service) hold at one moment. ConditionFailed once one of them cannot."""
         result: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def holds(service: str, condition: Condition) -> bool:
+            probed = self.probed(service)
+            return judge_condition(condition, service, self.of_service(service), probed=probed, strict=strict)
 
         def check() -> None:
             if result.done():
                 return
             try:
-                replicas = self.of_service(service)
-                if judge_condition(condition, service, replicas, probed=self.probed(service), strict=strict):
+                # Every one is judged: a failure counts even if another condition does not hold yet.
+                verdicts = [holds(service, condition) for service, condition in conditions.items()]
+                if all(verdicts):
                     result.set_result(None)
             except ConditionFailed as failure:
                 result.set_exception(failure)
 
-        checks = self._checks.setdefault(service, set())
-        checks.add(check)
+        for service in conditions:
+            self._checks.setdefault(service, set()).add(check)
         try:
             check()
             await result
         finally:
-            checks.discard(check)
+            for service in conditions:
+                self._checks[service].discard(check)
 
     def _store(self, container: Container) -> None:
         before = self._containers.get(container.id)

@@ -58,8 +58,11 @@ def _keep(channel: int, engine: str) -> int:
 
     def first() -> None:
         os.close(memory)
-        from orchestrator.supervisor import await_goal
-
+        try:
+            from orchestrator.supervisor import await_goal
+        except Exception as error:
+            _say_broken(channel, error)
+            os._exit(1)
         await_goal(channel, told, engine)
 
     began = time.monotonic()
@@ -95,6 +98,13 @@ def _succeed(record: bytes) -> None:
     from orchestrator.supervisor import adopt_project
 
     adopt_project(json.loads(record))
+
+
+def _say_broken(channel: int, error: Exception) -> None:
+    import json
+
+    refused = {"code": "unavailable", "message": f"the supervisor cannot be loaded: {error!r}", "hint": "install again"}
+    os.write(channel, json.dumps({"refused": refused}).encode() + b"\n")
 
 
 def _fork(work: Callable[[], None]) -> int:

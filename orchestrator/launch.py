@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Prepared:
-    """A supervisor without a project, and its keeper. Both exit quietly when this end is closed, or its process dies."""
+    """A supervisor without a project, and its keeper. Both exit when this end is closed, or its process dies."""
 
     def __init__(self, connection: socket.socket, keeper: int, engine: str) -> None:
         self.socket = connection

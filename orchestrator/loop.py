@@ -264,7 +264,8 @@ class Loop:
         """Wait for what ``--wait`` asks; the first certain failure ends it."""
         if not goal.wait_for or goal.down:
             return Settled(converged=True)
-        self._waiting = asyncio.create_task(self._wait_for(goal))
+        conditions = {name: self._choose_condition(goal, name) for name in goal.wait_for if goal.replicas(name)}
+        self._waiting = asyncio.create_task(self.board.wait_all(conditions, strict=True))
         try:
             await self._waiting
         except asyncio.CancelledError:
@@ -276,19 +277,6 @@ class Loop:
         finally:
             self._waiting = None
         return Settled(converged=True)
-
-    async def _wait_for(self, goal: Goal) -> None:
-        waits = [
-            asyncio.create_task(self.board.wait(self._choose_condition(goal, name), name, strict=True))
-            for name in goal.wait_for
-            if goal.replicas(name)
-        ]
-        try:
-            for one in asyncio.as_completed(waits):
-                await one
-        finally:
-            for task in waits:
-                task.cancel()
 
     def _choose_condition(self, goal: Goal, name: str) -> Condition:
         for other in goal.stack.services.values():

@@ -166,6 +166,7 @@ class Supervisor:
         self._unsaved: dict[str, Any] | None = None
         self._saving: asyncio.Task[None] | None = None
         self._done = asyncio.Event()
+        self._begun = False
         self.loop = Loop(engine, place.project, self.emit, on_settled=self._settle, on_idle=self._consider_leaving)
         self._engine.on_warning = self._warn
 
@@ -187,6 +188,8 @@ class Supervisor:
                 connection.data_received(buffered)
         else:
             self._adopt()
+        self._begun = True
+        self._consider_leaving()
         await self._done.wait()
         server.close()
         await self._leave(looping)
@@ -312,10 +315,12 @@ class Supervisor:
         self.emit(Event(time=time.time(), kind=kind, subject=self.place.project, message=message))
 
     def _consider_leaving(self) -> None:
-        if not self._clients and self.loop.idle and self._saving is None:
-            self._done.set()
-        elif not self._clients and self.loop.idle and self._saving is not None:
+        if not self._begun or self._clients or not self.loop.idle:
+            return
+        if self._saving is not None:
             self._saving.add_done_callback(lambda _task: self._consider_leaving())
+        else:
+            self._done.set()
 
     async def _leave(self, looping: asyncio.Task[None]) -> None:
         if looping.done() and not looping.cancelled() and looping.exception() is not None:

@@ -1,3 +1,88 @@
-"""What all tests share."""
+"""What all tests share: golden files, and an eye on what tests leave behind."""
 
 from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+_HELPERS = (b"resource_tracker", b"forkserver")
+"""Children that the multiprocessing module keeps for the whole session."""
+
+_MACHINE_WIDE = ("process ", "mount ", "namespace ", "link ", "nftables table ", "cgroup ")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-golden", action="store_true", help="write what is rendered now into the golden files")
+
+
+@pytest.fixture
+def compare_golden(request: pytest.FixtureRequest) -> Callable[[Path, str], None]:
+    """Compare a text with a golden file; with ``--update-golden``, write it."""
+
+    def compare(path: Path, text: str) -> None:
+        if request.config.getoption("--update-golden"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        assert path.exists(), f"{path} is missing; run with --update-golden, and read what it writes"
+        assert text == path.read_text()
+
+    return compare
+
+
+@pytest.fixture(autouse=True)
+def leaves_nothing_behind(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail a test that leaves child processes, mounts, or anything that an engine of its own made on the machine."""
+    folder: Path | None = request.getfixturevalue("tmp_path") if "tmp_path" in request.fixturenames else None
+    before = _children()
+    yield
+    left = _wait_for_none(lambda: [f"process {pid}: {_command(pid)}" for pid in sorted(_children() - before)])
+    if folder is not None:
+        left += _wait_for_none(lambda: [f"mount {place}" for place in _mounts_below(folder)])
+        for database in (*folder.glob("stack.db"), *folder.glob("*/stack.db"), *folder.glob("*/*/stack.db")):
+            left += _wait_for_none(lambda state=database.parent: _engine_leaks(state))  # type: ignore[misc]
+    if left:
+        pytest.fail("left behind:\n  " + "\n  ".join(left))
+
+
+def _wait_for_none(find: Callable[[], list[str]]) -> list[str]:
+    """What `find` still finds after a moment: a process that was just killed is not gone at once."""
+    end = time.monotonic() + 2
+    while (found := find()) and time.monotonic() < end:
+        time.sleep(0.02)
+    return found
+
+
+def _children() -> set[int]:
+    found: set[int] = set()
+    for thread in os.listdir("/proc/self/task"):
+        try:
+            text = Path(f"/proc/self/task/{thread}/children").read_text()
+        except OSError:
+            continue
+        found.update(int(pid) for pid in text.split())
+    return {pid for pid in found if not any(word in _command(pid).encode() for word in _HELPERS)}
+
+
+def _command(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace") or "(a zombie)"
+    except OSError:
+        return "(gone)"
+
+
+def _mounts_below(folder: Path) -> list[str]:
+    with open("/proc/self/mountinfo") as lines:
+        places = [line.split()[4] for line in lines]
+    return [place for place in places if place.startswith(f"{folder}/")]
+
+
+def _engine_leaks(state: Path) -> list[str]:
+    if not (state / "containers").is_dir() and not (state.parent / "run").is_dir():
+        return []
+    from e2e.leaks import find_leaks
+
+    return [one for one in find_leaks(state, state.parent / "run") if one.startswith(_MACHINE_WIDE)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from orchestrator.digest import config_hash
 from orchestrator.engines.fake import FakeEngine
 from orchestrator.errors import EngineError
 from orchestrator.goal import Goal
@@ -52,6 +53,7 @@ class Runner:
         self.pick: Callable[[int], int] = lambda _count: 0
         self.crash_after: int | None = None
         self.failed: dict[str, EngineError] = {}
+        self.tell: Callable[[str], object] = lambda _text: None
 
     def plan(self, goal: Goal) -> Plan:
         """What `goal` asks for now."""
@@ -73,6 +75,7 @@ class Runner:
     def run(self, goal: Goal, plan: Plan) -> None:
         """Run one plan; a failed operation cancels what needs it, and nothing else."""
         self.failed = {}
+        self.tell(f"{self.states(goal.stack.name)}\n{dict(goal.wants)} at {goal.issued_at}\n{plan.render()}")
         done: set[str] = set()
         waiting = {one.id: one for one in plan}
         assert len(waiting) == len(plan), "ids are unique"
@@ -151,14 +154,15 @@ class Runner:
             raise EngineError(f"{one.service} is not {one.condition}")
 
     def holds(self, goal: Goal, service: str, condition: str) -> bool:
-        """True when the condition holds for the replicas that count: those of the newest make."""
+        """True when the condition holds for as many replicas as there shall be, made as the stack says."""
+        wanted = config_hash(goal.stack.services[service], goal.stack)
+        good = {
+            "service_started": lambda one: one.started_at > 0,
+            "service_healthy": lambda one: one.alive and one.health == "healthy",
+            "service_completed_successfully": lambda one: one.status == "exited" and one.exit_code == 0,
+        }[condition]
         replicas = self.engine.observe(goal.stack.name).of_service(service)
-        current = [one for one in replicas if "_" not in one.name][: goal.replicas(service)]
-        if condition == "service_healthy":
-            return all(one.alive and one.health == "healthy" for one in current)
-        if condition == "service_completed_successfully":
-            return all(one.status == "exited" and one.exit_code == 0 for one in current)
-        return all(one.started_at for one in current)
+        return sum(good(one) for one in replicas if one.config_hash == wanted) >= goal.replicas(service)
 
     def check_dependencies(self, goal: Goal, service: str) -> None:
         """Nothing starts before what it depends on is as it has to be."""

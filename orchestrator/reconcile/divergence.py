@@ -69,7 +69,7 @@ def _explain_config(draft: Draft, service: Service, container: Container) -> str
         for one in changes[:_SHOWN_CHANGES]
     ]
     if len(changes) > _SHOWN_CHANGES:
-        shown.append(f"{len(changes) - _SHOWN_CHANGES} more changes")
+        shown.append(f"and {len(changes) - _SHOWN_CHANGES} more")
     if shown:
         return "; ".join(shown)
     # The service reads the same, so what it refers to is different.

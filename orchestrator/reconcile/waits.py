@@ -53,12 +53,14 @@ class Waits:
 
     def _wait(self, name: str, condition: Condition, starts: tuple[str, ...], *, required: bool) -> str:
         suffix = "" if required else " (optional)"
+        # Every replica that is there is looked at, so those that are to go have to be gone.
+        going = self._draft.present(f"remove {one.label}" for one in self._draft.replicas.get(name, ()) if one.ends)
         return self._draft.add(
             WaitFor(
                 id=f"wait {name} {_WORDS[condition]}{suffix}",
                 subject=name,
                 cause=self._cause(name, condition, required),
-                needs=starts,
+                needs=(*starts, *going),
                 service=name,
                 condition=condition,
                 required=required,

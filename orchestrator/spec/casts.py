@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.source import Path
@@ -42,6 +41,8 @@ def name_type(value: Any) -> str:
 
 def suggest_name(name: str, known: Iterable[str]) -> str:
     """Return ``did you mean X?`` for the nearest of `known`, or an empty text."""
+    from difflib import get_close_matches
+
     near = get_close_matches(str(name).lower(), [one.lower() for one in known], n=1, cutoff=0.6)
     if not near:
         return ""

@@ -10,9 +10,9 @@ from orchestrator.spec.positions import Mark, Problems, pack_mark
 _EXPORT = re.compile(r"export[ \t]+")
 _KEY = re.compile(r"[^\s=:]+")
 _KEY_CHARACTERS = re.compile(r"[\w.\-\[\]]+")
-_ESCAPE = re.compile(r"\\(0[0-7]{1,3}|[^$])", re.DOTALL)
+_ESCAPE = re.compile(r'\\(0[0-7]{1,3}|[abfnrtv$"\\])')
 _ESCAPES = {
-    "a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v",
+    "$": "$$", "a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v",
 }  # fmt: skip
 
 

@@ -41,6 +41,7 @@ class Extender:
         self._environment = environment
         self._sources: dict[str, _Source | None] = {}
         self._resolved: dict[tuple[str, str], Map] = {}
+        self._circles: set[frozenset[Mark]] = set()
 
     def extend_services(self, file: str, layer: Map, cleared: list[Path], directory: str) -> None:
         """Replace every service of `layer` that extends another by the merged one, in place."""
@@ -144,6 +145,10 @@ class Extender:
     def _report_cycle(self, name: str, file: str, chain: _Chain, mark: Mark, path: Path) -> None:
         start = next(index for index, (one, other, _) in enumerate(chain) if one == file and other == name)
         loop = chain[start:]
+        circle = frozenset(place for _, _, place in loop)
+        if circle in self._circles:
+            return
+        self._circles.add(circle)
         steps = [f"{service} ({self._problems.locate(place)})" for _, service, place in loop]
         self._problems.report(
             "extends-cycle",

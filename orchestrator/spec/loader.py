@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from orchestrator.errors import Diagnostic, FileMissing, UsageError
-from orchestrator.model import Stack
+from orchestrator.model import Service, Stack
 from orchestrator.record import Record
 from orchestrator.source import Path
 from orchestrator.spec.bind import bind_stack, collect_values
@@ -86,7 +86,7 @@ def _complete(loader: LayerLoader, setup: _Setup, tree: Map, name: str, environm
         problems.report("empty-stack", f"{loader.display_name(setup.files[0])} is empty", 0, (), "add services:")
     if not tree.get("services") and tree and not problems.is_broken(("services",)) and "services" not in tree:
         problems.report("no-services", "the stack defines no services", 0, ("services",), "add services:")
-    if options.normalize and not problems.keep_templates:
+    if options.normalize:
         normalize_stack(tree, name, setup.directory, loader.home, resolve=options.resolve_paths)
     active, disabled = split_profiles(tree, setup.profiles, options.services)
     if options.consistency and not problems.keep_templates:
@@ -97,6 +97,8 @@ def _complete(loader: LayerLoader, setup: _Setup, tree: Map, name: str, environm
     problems.raise_errors()
     prune_resources(tree, active)
     canonical = finish_tree(tree, name if options.normalize else "", active, keep_env_files=not options.resolve_env)
+    if problems.keep_templates:
+        return _bind_templates(canonical, setup, loader)
     return bind_stack(
         canonical,
         TreeSources(canonical, problems.files),
@@ -104,6 +106,18 @@ def _complete(loader: LayerLoader, setup: _Setup, tree: Map, name: str, environm
         files=tuple(loader.loaded),
         disabled=tuple(sorted(disabled)),
         values=collect_values(canonical, environment),
+    )
+
+
+def _bind_templates(tree: Map, setup: _Setup, loader: LayerLoader) -> Stack:
+    """Without interpolation a value may be a template where the model wants a number: bind the tree alone."""
+    return Stack(
+        name=tree.get("name", ""),
+        services={name: Service(name=name, config=config) for name, config in tree["services"].items()},
+        directory=setup.directory,
+        files=tuple(loader.loaded),
+        tree=tree,
+        sources=TreeSources(tree, loader.problems.files),
     )
 
 

@@ -20,6 +20,10 @@ _NAMESPACES = ("network_mode", "ipc", "pid", "uts", "cgroup")
 
 def apply_defaults(tree: Map, directory: str) -> None:
     """Give builds their context, secrets their target and device requests their count, in place."""
+    for section in _NAMED:
+        for key, resource in (tree.get(section) or {}).items():
+            if resource is None:
+                tree[section][key] = Map()
     for service in (tree.get("services") or {}).values():
         build = service.get("build")
         if type(build) is Map and not build.get("context"):
@@ -76,8 +80,6 @@ def normalize_stack(tree: Map, name: str, directory: str, home: str, *, resolve:
             networks.put("default", Map(), (0, 0))
     for section in _NAMED:
         for key, resource in (tree.get(section) or {}).items():
-            if type(resource) is not Map:
-                resource = tree[section][key] = Map()
             if section == "volumes" and resolve:
                 _resolve_device(resource, directory, home)
             if section != "models":
@@ -200,7 +202,7 @@ def _merge_env_files(loader: LayerLoader, service: Map, path: Path, environment:
     known.update({name: value for name, value in own.items() if value is not None})
     files = service["env_file"]
     for index, (entry, mark) in enumerate(zip(files, files.marks, strict=True)):
-        if type(entry) is not Map or not entry.get("path"):
+        if type(entry) is not Map or not entry.get("path") or (loader.problems.keep_templates and "$" in entry["path"]):
             continue
         found = loader.read_env_file(
             entry["path"],

@@ -20,6 +20,9 @@ from orchestrator.spec.positions import Map, Mark, Problems, Seq
 
 _NAME = re.compile(r"[a-zA-Z0-9._-]+")
 _ULIMIT_NAME = re.compile(r"[a-z]+")
+_TEMPLATED = frozenset(
+    ("boolean", "count", "duration", "integer", "number", "probe", "size", "size_text", "true_boolean", "ulimit")
+)
 _NAMED = frozenset(("services", "volumes", "secrets", "configs"))
 
 Shape = Callable[[Problems, Row, Any, Mark, Path], Any]
@@ -44,6 +47,10 @@ def shape_layer(tree: Map, mark: Mark, problems: Problems) -> Map:
         if shaped is not INVALID:
             result.put(key, shaped, marks)
     return result
+
+
+def _is_template(value: Any) -> bool:
+    return type(value) is str and "$" in value
 
 
 def shape_service(value: Any, mark: Mark, path: Path, problems: Problems) -> Any:
@@ -79,7 +86,10 @@ def _shape_object(problems: Problems, row: Row, value: Any, mark: Mark, path: Pa
             if not key.startswith("x-"):
                 _report_unknown(problems, row, key, place[0], path)
             continue
-        shaped = SHAPES[child.kind](problems, child, item, place[1], (*path, key))
+        if problems.keep_templates and child.kind in _TEMPLATED and _is_template(item):
+            shaped = item
+        else:
+            shaped = SHAPES[child.kind](problems, child, item, place[1], (*path, key))
         if shaped is not INVALID:
             result[key] = shaped
             marks[key] = place
@@ -130,7 +140,10 @@ def _shape_list(problems: Problems, row: Row, value: Any, mark: Mark, path: Path
     result = Seq()
     for index, item in enumerate(value):
         place = value.marks[index]
-        shaped = shape(problems, child, item, place, (*path, index))
+        if problems.keep_templates and _is_template(item):
+            shaped = item
+        else:
+            shaped = shape(problems, child, item, place, (*path, index))
         if shaped is not INVALID:
             result.append(shaped)
             result.marks.append(place)
@@ -145,7 +158,7 @@ def unify_items(row: Row, items: Seq) -> Seq:
     places: dict[Any, int] = {}
     result = Seq()
     for item, mark in zip(items, items.marks, strict=True):
-        key = key_of(item)
+        key = item if type(item) is str else key_of(item)
         if key in places:
             result[places[key]] = item
             result.marks[places[key]] = mark
@@ -188,7 +201,9 @@ def _shape_ports(problems: Problems, row: Row, value: Any, mark: Mark, path: Pat
     for index, item in enumerate(value):
         place = value.marks[index]
         here = (*path, index)
-        if type(item) is Map:
+        if problems.keep_templates and _is_template(item):
+            result.add(item, place)
+        elif type(item) is Map:
             shaped = _shape_object(problems, child, item, place, here)
             if "target" not in item:
                 problems.report("missing-attribute", "target is missing: the container's port", place, here)
@@ -269,7 +284,8 @@ def _shape_env_file(problems: Problems, row: Row, value: Any, mark: Mark, path: 
     shaped = _shape_list(problems, row, value, mark, path)
     if shaped is not INVALID:
         for entry in shaped:
-            _default(entry, "required", True)
+            if type(entry) is Map:
+                _default(entry, "required", True)
     return shaped
 
 

@@ -91,9 +91,7 @@ class DiskEngine:
             ended = one.replace(status="exited", exit_code=exit_code, finished_at=time.time(), pid=0)
             self.save(ended)
         if tell:
-            self.notify(
-                Change(container_id=one.id, kind="exited", exit_code=exit_code, finished_at=ended.finished_at)
-            )
+            self.notify(Change(container_id=one.id, kind="exited", exit_code=exit_code, finished_at=ended.finished_at))
 
     def check(self, stack: Stack) -> Sequence[Any]:
         return ()
@@ -230,14 +228,19 @@ class DiskEngine:
         descriptor = os.open(fifo, os.O_RDWR | os.O_CLOEXEC)
 
         def listen() -> None:
-            for line in open(descriptor, encoding="ascii"):
-                name, _, code = line.strip().partition(" ")
-                if name == "end-of-watch":
-                    return
-                self.end_container(name, int(code))
+            with open(descriptor, encoding="ascii") as news:
+                for line in news:
+                    name, _, code = line.strip().partition(" ")
+                    if name == "end-of-watch":
+                        return
+                    self.end_container(name, int(code))
+
+        def end() -> None:
+            with open(fifo, "w") as news:
+                news.write("end-of-watch\n")
 
         threading.Thread(target=listen, daemon=True).start()
-        return lambda: os.write(os.open(fifo, os.O_WRONLY), b"end-of-watch\n") and None
+        return end
 
     def serve(self, stack: Stack, loop: Any) -> None:
         self.served += 1

@@ -73,9 +73,7 @@ def test_every_replica_counts() -> None:
 
 def test_wait_wants_it_to_stay_running() -> None:
     with pytest.raises(ConditionFailed, match=r"demo-db-1 exited \(0\)"):
-        judge_condition(
-            "service_started", "db", [container(status="exited", exit_code=0)], probed=False, strict=True
-        )
+        judge_condition("service_started", "db", [container(status="exited", exit_code=0)], probed=False, strict=True)
     assert not judge_condition("service_started", "db", [container(status="restarting")], probed=False, strict=True)
 
 

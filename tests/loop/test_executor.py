@@ -52,7 +52,9 @@ def run(work: Any) -> Any:
 def test_an_operation_starts_when_its_own_prerequisites_succeeded_not_level_by_level() -> None:
     async def scenario() -> None:
         world = World(held=("slow",))
-        plan = world.execution(operation("slow"), operation("fast"), operation("after fast", "fast"), operation("x", "slow"))
+        plan = world.execution(
+            operation("slow"), operation("fast"), operation("after fast", "fast"), operation("x", "slow")
+        )
         running = asyncio.create_task(plan.run())
         await settle()
         assert world.began == ["slow", "fast", "after fast"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from disk_engine import DiskEngine
@@ -27,11 +27,11 @@ def stack_of(*services: Service) -> Stack:
 
 
 def running(stack: Stack, **fields: Any) -> Goal:
-    return Goal(stack=stack, **{"wants": {name: "running" for name in stack.services}, "issued_at": time.time(), **fields})
+    return Goal(stack=stack, **{"wants": dict.fromkeys(stack.services, "running"), "issued_at": time.time(), **fields})
 
 
 def down(stack: Stack) -> Goal:
-    return Goal(stack=stack, wants={name: "absent" for name in stack.services}, issued_at=time.time(), down=True)
+    return Goal(stack=stack, wants=dict.fromkeys(stack.services, "absent"), issued_at=time.time(), down=True)
 
 
 class Scene:
@@ -44,7 +44,11 @@ class Scene:
         self.idle = 0
         self._changed = asyncio.Event()
         self.loop = Loop(
-            engine, "demo", self._tell, on_settled=self._settle, on_idle=self._rest  # type: ignore[arg-type]
+            cast("Any", engine),
+            "demo",
+            self._tell,
+            on_settled=self._settle,
+            on_idle=self._rest,
         )
         self.loop.board.listeners.append(lambda _before, _after: self._changed.set())
 
@@ -61,10 +65,13 @@ class Scene:
         self._changed.set()
 
     async def until(self, done: Callable[[], Any]) -> Any:
-        async with asyncio.timeout(10):
-            while not (found := done()):
-                self._changed.clear()
-                await self._changed.wait()
+        try:
+            async with asyncio.timeout(10):
+                while not (found := done()):
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError:
+            raise AssertionError(f"in vain: {self.loop.status()}, {self.events}") from None
         return found
 
     async def converge(self, goal: Goal) -> Settled:
@@ -276,8 +283,8 @@ def test_a_newer_goal_cuts_the_older_plan_short(disk: DiskEngine) -> None:
             service("web", depends_on={"db": Dependency(service="db", condition="service_healthy")}),
         )
         scene.loop.submit(running(stack))
-        await scene.until(lambda: "wait db healthy" in [one["id"] for one in scene.loop.status()["running"]])
-        assert scene.loop.status()["pending"] == {"start web-1": ["wait db healthy"]}
+        await scene.until(lambda: scene.loop.status()["pending"] == {"start web-1": ["wait db healthy"]})
+        assert [one["id"] for one in scene.loop.status()["running"]] == ["wait db healthy"]
         assert (await scene.converge(down(stack))).converged
         assert len(scene.settled) == 1
         assert disk.load() == []
@@ -326,9 +333,7 @@ def test_an_exit_that_the_plan_brought_about_concerns_no_policy(disk: DiskEngine
 
 @pytest.mark.parametrize("held", [False, True])
 def test_adoption_restarts_only_what_ended_while_nobody_watched(disk: DiskEngine, held: bool) -> None:
-    stack = stack_of(
-        service("app", restart=RestartPolicy(condition="always")), service("job"), service("lasting")
-    )
+    stack = stack_of(service("app", restart=RestartPolicy(condition="always")), service("job"), service("lasting"))
     goal = running(stack)
 
     async def before(scene: Scene) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from disk_engine import DiskEngine
 
-from orchestrator import client, control, launch
+from orchestrator import client, control, launch, supervisor
 from orchestrator.client import Session, converge, load_goal, query_status, request_shutdown
 from orchestrator.engines.native.layout import Layout
 from orchestrator.errors import StackError, Unavailable
@@ -39,11 +39,11 @@ def stack_of(*names: str, image: str = "img", **config: Any) -> Stack:
 
 
 def up(stack: Stack, **fields: Any) -> Goal:
-    return Goal(stack=stack, wants={name: "running" for name in stack.services}, issued_at=time.time(), **fields)
+    return Goal(stack=stack, wants=dict.fromkeys(stack.services, "running"), issued_at=time.time(), **fields)
 
 
 def down(stack: Stack) -> Goal:
-    return Goal(stack=stack, wants={name: "absent" for name in stack.services}, issued_at=time.time(), down=True)
+    return Goal(stack=stack, wants=dict.fromkeys(stack.services, "absent"), issued_at=time.time(), down=True)
 
 
 def ignore(_event: Event) -> None:
@@ -251,9 +251,7 @@ def test_a_supervisor_of_another_version_is_replaced(
     calls = disk.calls()
     monkeypatch.setattr(control, "CODE_VERSION", "9/9")
     monkeypatch.setattr(client, "CODE_VERSION", "9/9")
-    import orchestrator.supervisor
-
-    monkeypatch.setattr(orchestrator.supervisor, "CODE_VERSION", "9/9")
+    monkeypatch.setattr(supervisor, "CODE_VERSION", "9/9")
     assert converge(up(project), sink=ignore).converged
     new = query_status("demo")
     assert old is not None and new is not None
@@ -386,7 +384,9 @@ def test_an_engine_that_cannot_be_loaded_is_one_clear_message(place: Layout) -> 
         converge(up(stack_of("app")), sink=ignore, engine="nowhere")
 
 
-def test_a_timeout_is_told_and_the_goal_stays(project: Stack, disk: DiskEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_timeout_is_told_and_the_goal_stays(
+    project: Stack, disk: DiskEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("DISK_ENGINE_DELAY", "0.3")
     with pytest.raises(Unavailable, match="timed out"):
         converge(up(project), sink=ignore, prepared=launch.prepare(), timeout=0.2)

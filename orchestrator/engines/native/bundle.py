@@ -339,7 +339,8 @@ def _render_default_mounts(spec: BundleSpec) -> list[dict[str, Any]]:
     else:
         size = spec.service.shm_size or DEFAULT_SHM_SIZE
         shm = entry("/dev/shm", "tmpfs", *quiet, "mode=1777", f"size={size}", source="shm")
-    if ipc is None:
+    if ipc is None and spec.facts.rootless:
+        # Only the owner of an IPC namespace may mount its queues; whoever owns the host's has done so already.
         queue = entry("/dev/mqueue", "bind", "rbind", *quiet, source="/dev/mqueue")
     else:
         queue = entry("/dev/mqueue", "mqueue", *quiet)

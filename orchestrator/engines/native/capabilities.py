@@ -39,7 +39,6 @@ _WITHOUT_EFFECT: Mapping[Path, str] = {
     ("deploy", "resources", "reservations", "cpus"): "has no effect on cgroups of this kind: use limits",
 }
 
-_LOG_DRIVERS = ("json-file", "local", "k8s-file", "none")
 _NETWORK_DRIVERS = ("bridge", "default", "macvlan", "ipvlan")
 
 
@@ -60,13 +59,6 @@ def _check_service(stack: Stack, service: Service) -> Iterator[Diagnostic]:
     for path, reason in _WITHOUT_EFFECT.items():
         if _has(service.config, path):
             yield _diagnose(stack, base + path, f"{path[-1]} {reason}", severity="warning")
-    if service.logging.driver not in (None, *_LOG_DRIVERS):
-        yield _diagnose(
-            stack,
-            (*base, "logging", "driver"),
-            f"the native engine has no log driver {service.logging.driver}",
-            hint=f"one of {', '.join(_LOG_DRIVERS)}",
-        )
     if service.userns_mode not in (None, "", "host"):
         yield _diagnose(stack, (*base, "userns_mode"), f"userns_mode {service.userns_mode} {_NOT_YET}", hint="host")
     for index, mount in enumerate(service.volumes):

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from orchestrator.engines.base import Change, ExecRequest, ExecResult, Finding, ImageProgress, LogLine
 from orchestrator.engines.native.capabilities import check_stack
-from orchestrator.engines.native.container import read_boot_id
 from orchestrator.engines.native.hosting import Hosting
 from orchestrator.engines.native.images.store import ImageStore
 from orchestrator.engines.native.layout import Layout
 from orchestrator.engines.native.observing import image_facts, image_reference, observe_project
 from orchestrator.engines.native.store import Store
-from orchestrator.errors import Diagnostic, NotFound, Unsupported
+from orchestrator.errors import Diagnostic, Unsupported
 from orchestrator.model import Network, Service, Stack, Volume
 from orchestrator.state import Container, HealthStatus, ImageFacts, ObservedState
 
@@ -49,8 +48,15 @@ class NativeEngine:
         return self._lifecycle
 
     def check(self, stack: Stack) -> Sequence[Diagnostic]:
-        """Every attribute that this engine cannot honour, at its line."""
-        return check_stack(stack)
+        """Every attribute that this engine, on this host, cannot honour, at its line."""
+        from orchestrator.engines.native.checks import check_service
+        from orchestrator.engines.native.facts import observe_host
+
+        facts = observe_host()
+        found = list(check_stack(stack))
+        for name in sorted(stack.services):
+            found += check_service(stack.services[name], facts, stack.sources)
+        return found
 
     def observe(self, project: str, stack: Stack | None = None) -> ObservedState:
         """The store's rows, checked against the kernel."""
@@ -153,13 +159,13 @@ class NativeEngine:
         """Run a command in a container with this process's stdio."""
         from orchestrator.engines.native.execution import exec_attached
 
-        return exec_attached(self.layout, self._row_of_running(container), request)
+        return exec_attached(self.layout, self.store, container, request)
 
     def exec_captured(self, container: Container, request: ExecRequest, *, timeout: float) -> ExecResult:
         """Run a command in a container and keep the end of its output."""
         from orchestrator.engines.native.execution import exec_captured
 
-        return exec_captured(self.layout, self._row_of_running(container), request, timeout=timeout)
+        return exec_captured(self.layout, self.store, container, request, timeout=timeout)
 
     def read_logs(
         self,
@@ -205,16 +211,3 @@ class NativeEngine:
         from orchestrator.engines.native.diagnosis import diagnose_host
 
         return diagnose_host(self.layout)
-
-    def _row_of_running(self, container: Container) -> Any:
-        from orchestrator.engines.native.container import is_alive
-
-        row = self.store.container(container.id)
-        if row is None or not is_alive(row, read_boot_id()):
-            raise NotFound(
-                f"container {container.name} is not running",
-                resource=container.name,
-                operation="exec",
-                hint=f"start it with: stack start {container.service}",
-            )
-        return row

@@ -9,13 +9,13 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from orchestrator.engines.base import ExecRequest, ExecResult
-from orchestrator.engines.native.process import open_process
 from orchestrator.engines.native.spawn import spawn, wait
 from orchestrator.errors import Conflict, NotFound
 
 if TYPE_CHECKING:
     from orchestrator.engines.native.layout import Layout
     from orchestrator.engines.native.runtime import Runtime
+    from orchestrator.engines.native.runtime_errors import StartFailed
 
 _KEPT_OUTPUT: Final = 4096
 _TIMED_OUT: Final = 124
@@ -78,19 +78,69 @@ def render_process(target: Target, request: ExecRequest) -> dict[str, Any]:
     return process
 
 
-def _write_process(process: Mapping[str, Any]) -> int:
-    """A memory file with the process, for the runtime to read; nothing to clean up."""
-    import json
+class Invocation:
+    """One call of the runtime's ``exec``: the memory files it reads and writes, and the file with the command's pid.
 
-    fd = os.memfd_create("process", os.MFD_CLOEXEC)
-    os.write(fd, json.dumps(process, separators=(",", ":")).encode())
-    os.lseek(fd, 0, os.SEEK_SET)
-    return fd
+    Memory files are inherited descriptors: no other user and no crash can leave or change them.
+    """
 
+    def __init__(self, target: Target, request: ExecRequest) -> None:
+        import json
+        import tempfile
 
-def _render_command(target: Target, *options: str) -> list[str]:
-    # Descriptor 3 is the process file: an inherited one, so that no other user and no crash can leave or change it.
-    return target.runtime.render_command("exec", *options, "--process", "/proc/self/fd/3", target.container_id)
+        self._target = target
+        self.process = os.memfd_create("process", os.MFD_CLOEXEC)
+        os.write(self.process, json.dumps(render_process(target, request), separators=(",", ":")).encode())
+        os.lseek(self.process, 0, os.SEEK_SET)
+        self.log = os.memfd_create("log", os.MFD_CLOEXEC)
+        # Not in the run folder: a path below it may be too long for the socket that an exec with a terminal needs.
+        self.folder = tempfile.mkdtemp(prefix="stack-exec-")
+
+    def __enter__(self) -> Invocation:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        os.close(self.process)
+        os.close(self.log)
+        for name in os.listdir(self.folder):
+            os.unlink(f"{self.folder}/{name}")
+        os.rmdir(self.folder)
+
+    def start(self, files: Mapping[int, int], *options: str, terminal: str | None = None) -> int:
+        """Start the runtime; its pid. A session of its own keeps this terminal's Ctrl-C away from it."""
+        command = self._target.runtime.render_command(
+            "--log=/proc/self/fd/4", "--log-format=json", "exec", *options, "--pid-file", f"{self.folder}/pid"
+        )
+        command += ["--process", "/proc/self/fd/3", self._target.container_id]
+        return spawn(command, {**files, 3: self.process, 4: self.log}, new_session=True, terminal=terminal)
+
+    def send(self, number: int) -> bool:
+        """Signal the command; False when the runtime has not started it, or it has ended."""
+        try:
+            with open(f"{self.folder}/pid") as file:
+                os.kill(int(file.read()), number)
+        except (OSError, ValueError):
+            return False
+        return True
+
+    def explain(self) -> StartFailed | None:
+        """Why the command could not be executed; None when the runtime did not complain."""
+        said = os.pread(self.log, 65536, 0).decode("utf-8", "replace")
+        if not said.strip():
+            return None
+        from orchestrator.engines.native.runtime_errors import explain_failure
+
+        return explain_failure(said, self._target.name, "exec")
+
+    def map_code(self, code: int) -> int:
+        """The runtime's exit code as a shell would give it: runtimes say 1 or 255 for what they could not execute."""
+        if code < 0:
+            return 128 - code
+        if code in (1, 255):
+            failure = self.explain()
+            if failure is not None and failure.exit_code in (126, 127):
+                return failure.exit_code
+        return code
 
 
 def exec_captured(target: Target, request: ExecRequest, *, timeout: float) -> ExecResult:
@@ -98,29 +148,26 @@ def exec_captured(target: Target, request: ExecRequest, *, timeout: float) -> Ex
 
     Never raises for what the command does: what cannot be executed gives 126 or 127 and the runtime's message.
     """
-    import tempfile
     import time
 
-    process = _write_process(render_process(target, request.replace(tty=False)))
-    read, write = os.pipe2(os.O_CLOEXEC)
-    with tempfile.NamedTemporaryFile(prefix="exec-", dir=target.folder) as note:
+    with Invocation(target, request.replace(tty=False)) as call:
+        read, write = os.pipe2(os.O_CLOEXEC)
         try:
-            command = _render_command(target, "--pid-file", note.name)
-            child = spawn(command, {1: write, 2: write, 3: process}, new_session=True)
-        finally:
-            os.close(write)
-            os.close(process)
-        try:
+            try:
+                child = call.start({1: write, 2: write})
+            finally:
+                os.close(write)
             output, timed_out = _collect(child, read, time.monotonic() + timeout)
-            if timed_out:
-                _kill_noted(note.name, child)
+            # runc would go on until the last process with the pipe in its hands has ended, so it is ended too.
+            if timed_out and (not call.send(signal.SIGKILL) or target.runtime.name != "crun"):
+                os.kill(child, signal.SIGKILL)
             code = wait(child)
         finally:
             os.close(read)
-    text = output[-_KEPT_OUTPUT:].decode("utf-8", "replace")
-    if timed_out:
-        return ExecResult(exit_code=_TIMED_OUT, output=text, timed_out=True)
-    return ExecResult(exit_code=_map_code(code, text), output=text)
+        text = output[-_KEPT_OUTPUT:].decode("utf-8", "replace")
+        if timed_out:
+            return ExecResult(exit_code=_TIMED_OUT, output=text, timed_out=True)
+        return ExecResult(exit_code=call.map_code(code), output=text)
 
 
 def _collect(child: int, read: int, deadline: float) -> tuple[bytes, bool]:
@@ -162,47 +209,12 @@ def _drain(fd: int) -> bytes:
         kept = (kept + part)[-2 * _KEPT_OUTPUT :]
 
 
-def _kill_noted(path: str, child: int) -> None:
-    """Kill the command whose pid the runtime noted; the runtime itself where it did not come that far."""
-    from orchestrator.engines.native import host
-
-    try:
-        with open(path) as file:
-            pid = int(file.read())
-        fd = open_process(pid, host.read_start_time(pid) or 0)
-        if fd is not None:
-            signal.pidfd_send_signal(fd, signal.SIGKILL)
-            os.close(fd)
-            return
-    except (OSError, ValueError):
-        pass
-    os.kill(child, signal.SIGKILL)
-
-
-def _map_code(code: int, text: str) -> int:
-    """The runtime's exit code as a shell would give it; crun says 1 or 255 for what it could not execute."""
-    if code < 0:
-        return 128 - code
-    if code in (1, 255) and text:
-        from orchestrator.engines.native.runtime_errors import explain_failure
-
-        failure = explain_failure(text[-1024:], "", "exec")
-        if failure.exit_code in (126, 127) and _is_runtime_message(text):
-            return failure.exit_code
-    return code
-
-
-def _is_runtime_message(text: str) -> bool:
-    last = text.strip().splitlines()[-1:] or [""]
-    starts = ("exec failed", "executable file", "open executable", "exec ", "time=", "OCI runtime", "exec: ", "chdir")
-    return last[0].startswith(starts) or 'level":"error"' in last[0]
-
-
 def exec_attached(target: Target, request: ExecRequest) -> int:
     """Run a command with this process's stdio; with ``tty`` in raw mode, resizes passed on; its exit code.
 
-    Signals that this process gets go to the command, and are handled as before when it returns. With ``detach`` it
-    returns 0 once the command runs. StartFailed is raised when it could not be executed (126, 127).
+    Signals that this process gets go to the command, and are handled as before when it returns. 126 and 127 mean that
+    it could not be executed; the runtime has then said why on stderr. With ``detach`` it returns 0 once the command
+    runs, and raises StartFailed when it could not be executed.
     """
     if request.detach:
         return _exec_detached(target, request)
@@ -210,53 +222,28 @@ def exec_attached(target: Target, request: ExecRequest) -> int:
         from orchestrator.engines.native.exec_terminal import exec_on_terminal
 
         return exec_on_terminal(target, request)
-    import tempfile
-
-    process = _write_process(render_process(target, request))
-    with tempfile.NamedTemporaryFile(prefix="exec-", dir=target.folder) as note:
-        files = {1: 1, 2: 2, 3: process}
-        if request.stdin:
-            files[0] = 0
-        try:
-            child = spawn(_render_command(target, "--pid-file", note.name), files, new_session=True)
-        finally:
-            os.close(process)
-        with PassedSignals(lambda number: signal_noted(note.name, number)):
+    files = {0: 0, 1: 1, 2: 2} if request.stdin else {1: 1, 2: 2}
+    with Invocation(target, request) as call:
+        child = call.start(files)
+        with PassedSignals(call.send):
             code = wait(child)
-    return 128 - code if code < 0 else code
+        return call.map_code(code)
 
 
 def _exec_detached(target: Target, request: ExecRequest) -> int:
-    from orchestrator.engines.native.runtime_errors import explain_failure
-    from orchestrator.engines.native.spawn import run
+    with Invocation(target, request.replace(tty=False)) as call:
+        code = wait(call.start({}, "--detach"))
+        if code == 0:
+            return 0
+        from orchestrator.engines.native.runtime_errors import explain_failure
 
-    process = _write_process(render_process(target, request.replace(tty=False)))
-    null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
-    errors = os.memfd_create("errors", os.MFD_CLOEXEC)
-    try:
-        finished = run(_render_command(target, "--detach"), {1: null, 2: errors, 3: process})
-        if finished.exit_code != 0:
-            said = os.pread(errors, 65536, 0).decode("utf-8", "replace")
-            raise explain_failure(said, target.name, "exec")
-    finally:
-        for fd in (process, null, errors):
-            os.close(fd)
-    return 0
-
-
-def signal_noted(path: str, number: int) -> None:
-    """Signal the process whose pid the runtime wrote to `path`; nothing when it has not, or the process has ended."""
-    try:
-        with open(path) as file:
-            os.kill(int(file.read()), number)
-    except (OSError, ValueError):
-        return
+        raise call.explain() or explain_failure("", target.name, "exec")
 
 
 class PassedSignals:
     """While entered, signals to this process are passed to `pass_on`. Outside the main thread it does nothing."""
 
-    def __init__(self, pass_on: Callable[[int], None]) -> None:
+    def __init__(self, pass_on: Callable[[int], object]) -> None:
         self._pass_on = pass_on
         self._before: dict[int, Any] = {}
 

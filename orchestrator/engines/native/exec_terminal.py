@@ -5,20 +5,13 @@ from __future__ import annotations
 import os
 import select
 import signal
-import tempfile
+import socket
 import threading
 from typing import TYPE_CHECKING
 
 from orchestrator.engines.native import terminal
-from orchestrator.engines.native.exec import (
-    PassedSignals,
-    Target,
-    _render_command,
-    _write_process,
-    render_process,
-    signal_noted,
-)
-from orchestrator.engines.native.spawn import spawn
+from orchestrator.engines.native.exec import Invocation, PassedSignals, Target
+from orchestrator.engines.native.spawn import wait
 
 if TYPE_CHECKING:
     from orchestrator.engines.base import ExecRequest
@@ -26,71 +19,63 @@ if TYPE_CHECKING:
 
 def exec_on_terminal(target: Target, request: ExecRequest) -> int:
     """See :func:`orchestrator.engines.native.exec.exec_attached`."""
-    import socket
-
-    process = _write_process(render_process(target, request))
-    errors = os.memfd_create("errors", os.MFD_CLOEXEC)
-    folder = tempfile.mkdtemp(prefix="stack-exec-")
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        # Below the temporary directory: a socket's path has 107 characters at most, a run folder's may have more.
-        listener.bind(f"{folder}/console")
+    if target.runtime.name != "crun":
+        # runc gives the terminal away only when it detaches, and then nobody learns the exit code. It gets one from us.
+        return _exec_between_terminals(target, request)
+    with Invocation(target, request) as call, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind(f"{call.folder}/console")
         listener.listen(1)
-        options = ("--console-socket", f"{folder}/console", "--pid-file", f"{folder}/pid", "--tty")
-        child = spawn(_render_command(target, *options), {2: errors, 3: process}, new_session=True)
+        child = call.start({2: 2}, "--console-socket", f"{call.folder}/console", "--tty")
         try:
-            code = _converse(child, listener.fileno(), f"{folder}/pid", request)
+            return call.map_code(_converse(call, child, listener.fileno(), forward_keys=request.stdin))
         except BaseException:
-            _end(child, f"{folder}/pid")
+            call.send(signal.SIGKILL)
+            os.kill(child, signal.SIGKILL)
+            wait(child)
             raise
-        said = os.pread(errors, 65536, 0).decode("utf-8", "replace")
-        if code != 0 and said.strip() and not os.path.exists(f"{folder}/pid"):
-            from orchestrator.engines.native.runtime_errors import explain_failure
-
-            raise explain_failure(said, target.name, "exec")
-        return code
-    finally:
-        listener.close()
-        os.close(errors)
-        os.close(process)
-        for name in ("console", "pid"):
-            if os.path.exists(f"{folder}/{name}"):
-                os.unlink(f"{folder}/{name}")
-        os.rmdir(folder)
 
 
-def _end(child: int, note: str) -> None:
-    signal_noted(note, signal.SIGKILL)
+def _exec_between_terminals(target: Target, request: ExecRequest) -> int:
+    master, slave = os.openpty()
     try:
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-    except (ProcessLookupError, ChildProcessError):
-        return
+        with Invocation(target, request) as call:
+            child = call.start({}, "--tty", terminal=os.ttyname(slave))
+            os.close(slave)
+            slave = -1
+            pidfd = os.pidfd_open(child)
+            try:
+                with terminal.RawMode(0 if request.stdin else -1), PassedSignals(call.send):
+                    _relay(master, pidfd, forward_keys=request.stdin)
+            except BaseException:
+                call.send(signal.SIGKILL)
+                os.kill(child, signal.SIGKILL)
+                raise
+            finally:
+                os.close(pidfd)
+                code = wait(child)
+            return call.map_code(code)
+    finally:
+        os.close(master)
+        if slave >= 0:
+            os.close(slave)
 
 
-def _converse(child: int, listener: int, note: str, request: ExecRequest) -> int:
+def _converse(call: Invocation, child: int, listener: int, *, forward_keys: bool) -> int:
     pidfd = os.pidfd_open(child)
     try:
         poll = select.poll()
         poll.register(listener, select.POLLIN)
         poll.register(pidfd, select.POLLIN)
-        ready = dict(poll.poll())
-        if listener not in ready:
-            return _wait(child)
-        master = terminal.receive_terminal(listener)
-        try:
-            with terminal.RawMode(0 if request.stdin else -1), PassedSignals(lambda number: signal_noted(note, number)):
-                _relay(master, pidfd, forward_keys=request.stdin)
-        finally:
-            os.close(master)
-        return _wait(child)
+        if listener in dict(poll.poll()):
+            master = terminal.receive_terminal(listener)
+            try:
+                with terminal.RawMode(0 if forward_keys else -1), PassedSignals(call.send):
+                    _relay(master, pidfd, forward_keys=forward_keys)
+            finally:
+                os.close(master)
+        return wait(child)
     finally:
         os.close(pidfd)
-
-
-def _wait(child: int) -> int:
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    return 128 - code if code < 0 else code
 
 
 def _relay(master: int, pidfd: int, *, forward_keys: bool) -> None:

@@ -88,10 +88,10 @@ class Hosting:
         self,
         views: Iterable[tuple[str, View]],
         *,
-        added: tuple[str, DnsSockets, View, tuple[str, ...]] | None = None,
+        added: Iterable[tuple[str, DnsSockets, View, tuple[str, ...]]] = (),
         removed: str | None = None,
     ) -> None:
-        """In one turn of the loop: take a container on or off, and give others their new views."""
+        """In one turn of the loop: take containers on or off, and give others their new views."""
         resolver = self._resolver
         if resolver is None:
             return
@@ -99,8 +99,8 @@ class Hosting:
         def change() -> None:
             if removed is not None:
                 resolver.remove_container(removed)
-            if added is not None:
-                resolver.add_container(*added)
+            for one in added:
+                resolver.add_container(*one)
             for key, view in views:
                 resolver.replace_view(key, view)
 

@@ -72,6 +72,10 @@ class Layout:
         """A container's run folder: mounted root filesystem, pid and exit files, sockets."""
         return self.run / "containers" / container_id
 
+    def container_log(self, container_id: str) -> Path:
+        """A container's log: in its state folder, so that it outlives a reboot."""
+        return self.container_state(container_id) / "container.log"
+
     def project_run(self, project: str) -> Path:
         """A project's run folder: lock, control socket, supervisor log."""
         return self.run / "projects" / project

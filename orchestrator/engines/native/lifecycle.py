@@ -25,7 +25,7 @@ from orchestrator.engines.native.networks import create_network, ensure_link, fi
 from orchestrator.engines.native.observing import read_ending
 from orchestrator.engines.native.process import end_processes, parse_signal, send_signal, wait_process
 from orchestrator.engines.native.publishing import Publisher
-from orchestrator.engines.native.starting import Starter, log_path, netns_path
+from orchestrator.engines.native.starting import Starter, netns_path
 from orchestrator.engines.native.store import now
 from orchestrator.engines.native.volume_store import VolumeStore
 from orchestrator.engines.native.volumes import release_mounts
@@ -297,7 +297,7 @@ class Lifecycle:
 
         if self._rotator is not None:
             policy = parse_log_policy(spec.service.logging)
-            self._rotator.add(container_id, str(log_path(self._layout, container_id)), policy)
+            self._rotator.add(container_id, str(self._layout.container_log(container_id)), policy)
         if self._watch is not None:
             self._watch.add(container_id)
 
@@ -309,7 +309,7 @@ class Lifecycle:
             if not is_alive(row, boot_id):
                 with self._locked(row["id"]):
                     self._settle(row)
-        alive = [row for row in rows if is_alive(row, boot_id)]
+        alive = [row for row in rows if is_alive(row, boot_id) and not self._hosting.serves(row["id"])]
         if alive:
             for row in self._store.rows("SELECT name FROM networks WHERE project = ?", project):
                 ensure_link(find_network(self._layout, self._store, row["name"]))

@@ -1,8 +1,8 @@
 """Container logs: conmon's lines, read across rotated files, from the end, in order of time, and followed.
 
 A line of a file is ``TIME STREAM TAG TEXT``: RFC 3339 with nanoseconds and offset, stdout or stderr, ``F`` for a full
-line or ``P`` for a part that the next one of its stream goes on. ``LOG.1`` is the newest rotated file, ``LOG.2`` the one
-before.
+line or ``P`` for a part that the next one of its stream goes on. ``LOG.1`` is the newest rotated file, ``LOG.2`` the
+one before.
 """
 
 from __future__ import annotations

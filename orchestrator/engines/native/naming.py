@@ -36,20 +36,30 @@ class NameService:
 
     def attach(self, container_id: str, netns: Path, spec: ContainerSpec, rows: Iterable[sqlite3.Row]) -> None:
         """Answer the queries of a container (about to be) running in `netns`, and let the others find it."""
+        self.attach_all([(container_id, netns, spec, rows)])
+
+    def attach_all(self, containers: Iterable[tuple[str, Path, ContainerSpec, Iterable[sqlite3.Row]]]) -> None:
+        """Attach several at once; those that are served already are left alone."""
         if not self._hosting.active:
             return
         from orchestrator.engines.native.dns import open_sockets
 
-        member = _Member(spec, tuple(_endpoint(row) for row in rows))
-        sockets = open_sockets(netns)
+        wanted = [one for one in containers if not self._hosting.serves(one[0])]
+        if not wanted:
+            return
+        opened = {container_id: open_sockets(netns) for container_id, netns, _spec, _rows in wanted}
+        default = parse_nameservers(read_host_resolv())
         with self._lock:
-            self._members[container_id] = member
-            services = self._services.setdefault(spec.project, set())
-            services.add(spec.service.name)
+            for container_id, _netns, spec, rows in wanted:
+                self._members[container_id] = _Member(spec, tuple(_endpoint(row) for row in rows))
+                self._services.setdefault(spec.project, set()).add(spec.service.name)
             views = self._views()
-            servers = tuple(spec.service.dns) or parse_nameservers(read_host_resolv())
-            own = next(view for key, view in views if key == container_id)
-            self._hosting.serve_names(views, added=(container_id, sockets, own, servers))
+            added = [
+                (key, opened[key], view, tuple(self._members[key].spec.service.dns) or default)
+                for key, view in views
+                if key in opened
+            ]
+            self._hosting.serve_names(views, added=added)
 
     def detach(self, container_id: str) -> None:
         """Forget a container: nobody finds it any longer, and its sockets are closed."""
@@ -124,10 +134,12 @@ class _Member:
 
 def adopt_names(names: NameService, netns_of: Mapping[str, Path], rows: Iterable[sqlite3.Row], store: Store) -> None:
     """Serve containers that were running before this process: a supervisor takes over from one that died."""
+    found = []
     for row in rows:
         endpoints = store.rows("SELECT * FROM endpoints WHERE container_id = ? ORDER BY position", row["id"])
         if endpoints and netns_of[row["id"]].exists():
-            names.attach(row["id"], netns_of[row["id"]], load_spec(row), endpoints)
+            found.append((row["id"], netns_of[row["id"]], load_spec(row), endpoints))
+    names.attach_all(found)
 
 
 def read_host_resolv() -> str:

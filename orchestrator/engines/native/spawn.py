@@ -27,11 +27,13 @@ def spawn(
     *,
     env: Mapping[str, str] | None = None,
     new_session: bool = False,
+    terminal: str | None = None,
 ) -> int:
     """Start a program and return its pid.
 
     `files` maps descriptors of the child to ours; 0, 1 and 2 are ``/dev/null`` unless given. The child inherits nothing
     else, not even what this process was started with and never knew of. Signals are set back to their defaults.
+    With `terminal`, the path of a terminal, that becomes its stdio and the controlling terminal of a session of its own.
     """
     given = dict(files or {})
     actions: list[tuple[int, int, int] | tuple[int, int] | tuple[int, int, str, int, int]] = []
@@ -42,8 +44,12 @@ def spawn(
     for offset, target in enumerate(given):
         actions.append((os.POSIX_SPAWN_DUP2, free + offset, target))
         actions.append((os.POSIX_SPAWN_CLOSE, free + offset))
+    if terminal is not None:
+        # Opened by the leader of a session that has none, a terminal becomes the controlling one.
+        actions.append((os.POSIX_SPAWN_OPEN, 0, terminal, os.O_RDWR, 0))
+        actions += [(os.POSIX_SPAWN_DUP2, 0, 1), (os.POSIX_SPAWN_DUP2, 0, 2)]
     for number in (0, 1, 2):
-        if number not in given:
+        if number not in given and terminal is None:
             flags = os.O_RDONLY if number == 0 else os.O_WRONLY
             actions.append((os.POSIX_SPAWN_OPEN, number, "/dev/null", flags, 0))
     for number in _list_inheritable():
@@ -56,7 +62,7 @@ def spawn(
         file_actions=actions,
         setsigmask=(),
         setsigdef=_DEFAULT_SIGNALS,
-        setsid=new_session,
+        setsid=new_session or terminal is not None,
     )
 
 

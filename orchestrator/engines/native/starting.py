@@ -107,7 +107,7 @@ class Starter:
                 container_id=container_id,
                 config=config,
                 cgroups_path=self.cgroups_path(container_id, spec),
-                log_path=str(log_path(self._layout, container_id)) if policy.keep else None,
+                log_path=str(self._layout.container_log(container_id)) if policy.keep else None,
                 tty=spec.service.tty,
                 stdin_open=spec.service.stdin_open,
                 name=row["name"],
@@ -379,8 +379,3 @@ def hostname(row: sqlite3.Row, spec: ContainerSpec) -> str:
 def netns_path(layout: Layout, container_id: str) -> Path:
     """Where a container's network namespace is held."""
     return layout.netns / container_id[:24]
-
-
-def log_path(layout: Layout, container_id: str) -> Path:
-    """A container's log, in its state folder so that it outlives a reboot."""
-    return layout.container_state(container_id) / "container.log"

@@ -32,7 +32,7 @@ class RawMode:
         self._before: list[object] | None = None
 
     def __enter__(self) -> RawMode:
-        if os.isatty(self._fd):
+        if self._fd >= 0 and os.isatty(self._fd):
             self._before = termios.tcgetattr(self._fd)
             tty.setraw(self._fd, termios.TCSANOW)
         return self

@@ -73,7 +73,8 @@ def test_shared_members_of_old_archives(store: ImageStore, tmp_path: Path) -> No
     )
     (image,) = store.load_archive(tmp_path / "old.tar")
     assert image.references == ()
-    assert image.layers[0] == image.layers[1]
+    assert len(image.diff_ids) == 2
+    assert len(image.layers) == 1
 
 
 def test_saved_archive_is_understood(store: ImageStore, sample: tuple[str, str], tmp_path: Path) -> None:
@@ -94,6 +95,17 @@ def test_saved_archive_is_understood(store: ImageStore, sample: tuple[str, str],
     again = tmp_path / "again.tar"
     other.save_archive(["localhost/sample:1", "other:2"], again)
     assert again.read_bytes() == saved.read_bytes()
+
+
+def test_an_image_without_layers(store: ImageStore, tmp_path: Path) -> None:
+    make_docker_archive(tmp_path / "x.tar", [], tags=["x:1"])
+    (image,) = store.load_archive(tmp_path / "x.tar")
+    assert image.diff_ids == ()
+    assert len(image.layers) == 1
+    assert os.listdir(image.layers[0]) == []
+    store.save_archive(["x:1"], tmp_path / "saved.tar")
+    assert store.load_archive(tmp_path / "saved.tar") == (image,)
+    assert store.fsck(deep=True) == []
 
 
 @pytest.mark.parametrize(

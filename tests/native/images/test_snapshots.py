@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
+from orchestrator.engines.native.images.store import ImageStore
 from orchestrator.engines.native.snapshots import overlay_mount, read_only_mount, render_legacy_options
 
 _A, _B = Path("/l/a"), Path("/l/b")
@@ -29,6 +32,24 @@ def test_read_only() -> None:
 def test_escapes_for_the_old_call() -> None:
     mount = overlay_mount([Path("/l/a:b,c")], Path("/u,1"), Path("/w"))
     assert render_legacy_options(mount) == "lowerdir=/l/a\\:b\\,c,upperdir=/u\\,1,workdir=/w"
+
+
+def test_the_kernel_shows_what_the_layers_mean(store: ImageStore, sample: tuple[str, str], tmp_path: Path) -> None:
+    (image,) = store.load_archive(Path(sample[0].partition(":")[2]))
+    upper, work, target = (tmp_path / name for name in ("upper", "work", "merged"))
+    for one in (upper, work, target):
+        one.mkdir()
+    mount = overlay_mount(image.layers, upper, work)
+    options = render_legacy_options(mount)
+    subprocess.run(["mount", "-t", mount.type, "-o", options, mount.source, str(target)], check=True)
+    try:
+        assert sorted(os.listdir(target / "app")) == ["data", "new"]
+        assert (target / "bin/busybox").exists()
+        (target / "app/new").write_bytes(b"changed")
+    finally:
+        subprocess.run(["umount", str(target)], check=True)
+    assert (image.layers[0] / "app/new").read_bytes() == b"2"
+    assert store.fsck(deep=True) == []
 
 
 def test_needs_a_layer() -> None:

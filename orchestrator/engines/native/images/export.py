@@ -18,6 +18,7 @@ from orchestrator.engines.native.images.layers import Layer
 if TYPE_CHECKING:
     from orchestrator.engines.native.images.image import Image
     from orchestrator.engines.native.images.store import ImageStore
+    from orchestrator.engines.native.images.workspace import Workspace
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +39,11 @@ class ExportImage:
     layers: tuple[ExportLayer, ...]
 
 
-def resolve_export(store: ImageStore, name: str, cancel: Cancel | None = None) -> ExportImage:
-    """Find an image and make what it needs to leave. Raises ImageMissing, InvalidImage."""
-    image = store.require_image(name)
+def resolve_export(store: ImageStore, name: str, workspace: Workspace, cancel: Cancel | None = None) -> ExportImage:
+    """Find an image, protect it from removal, and make what it needs to leave. Raises ImageMissing, InvalidImage."""
+    found = store.require_image(name)
+    workspace.keep((*found.diff_ids, found.id))
+    image = store.require_image(found.id)  # it may have gone before it was protected
     configuration = store.read_configuration(image.id)
     if configuration is None:
         raise InvalidImage(f"the configuration of {name} is missing", resource=image.id, operation="export")

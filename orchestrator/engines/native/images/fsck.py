@@ -44,7 +44,7 @@ def _check_image(store: ImageStore, image_id: str) -> list[str]:
     except (StackError, KeyError, TypeError, AttributeError) as error:
         return [f"the image {image_id} has no valid record: {error}"]
     problems = [] if complete else [f"the record of the image {image_id} is not complete"]
-    if len(layers) != len(record["diff_ids"]):
+    if len(layers) != max(1, len(record["diff_ids"])):
         problems.append(f"the image {image_id} has {len(layers)} layers for {len(record['diff_ids'])} diff_ids")
     for name in layers:
         layer = store.layers.read_layer(name)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from orchestrator.engines.native.images.unpack import Unpacked
 
 SNAPSHOT = "snapshot:"
+EMPTY_LAYER = "snapshot:empty"
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +190,7 @@ class LayerStore:
             if (layer := self.find_layer(layer_id)) is not None:
                 remove_tree(directory)
                 return layer
+            os.chmod(directory, 0o755)  # containers' root directory, whatever the folder for work had
             size, entries = measure_directory(directory)
             return self._commit(directory, None, layer_id, {"id": layer_id, "size": size, "entries": entries})
 

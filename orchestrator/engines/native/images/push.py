@@ -55,8 +55,7 @@ def push_image(
         return stop.is_set() or (cancel is not None and cancel())
 
     with store.open_workspace() as workspace:
-        exported = resolve_export(store, name, stopped)
-        workspace.keep((*exported.image.diff_ids, exported.image.id))
+        exported = resolve_export(store, name, workspace, stopped)
         endpoint = settings.resolve_endpoints(reference)[-1]
         sources = {source for one in exported.layers for blob in one.layer.blobs for source in blob["sources"]}
         near = sorted(one.partition("/")[2] for one in sources if one.startswith(f"{endpoint.host}/"))

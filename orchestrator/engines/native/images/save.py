@@ -27,8 +27,7 @@ def save_archive(store: ImageStore, names: Sequence[str], target: BinaryIO | Pat
     chosen: dict[str, tuple[ExportImage, set[str]]] = {}
     with store.open_workspace() as workspace:
         for name in names:
-            exported = resolve_export(store, name, cancel)
-            workspace.keep((*exported.image.diff_ids, exported.image.id))
+            exported = resolve_export(store, name, workspace, cancel)
             _, references = chosen.setdefault(exported.image.id, (exported, set()))
             references.update(_choose_references(exported, name))
         with _open_target(target) as stream:

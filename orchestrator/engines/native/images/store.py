@@ -16,7 +16,7 @@ from orchestrator.engines.native.images.content import BlobStore, Cancel, comput
 from orchestrator.engines.native.images.failures import ImageInUse, ImageMissing
 from orchestrator.engines.native.images.image import Image, RemovedImage, parse_image_config
 from orchestrator.engines.native.images.index import Index, IndexFile
-from orchestrator.engines.native.images.layers import LayerStore, list_chain_keys
+from orchestrator.engines.native.images.layers import EMPTY_LAYER, LayerStore, list_chain_keys
 from orchestrator.engines.native.images.reference import parse_reference, render_familiar
 from orchestrator.engines.native.images.workspace import Workspace, open_workspace, read_kept, take_stale
 
@@ -244,8 +244,12 @@ class ImageStore:
         """
         import json
 
-        workspace.keep((*layer_ids, *list_chain_keys(layer_ids), compute_digest(configuration), *(blobs or ())))
+        workspace.keep(
+            (*layer_ids, EMPTY_LAYER, *list_chain_keys(layer_ids), compute_digest(configuration), *(blobs or ()))
+        )
         names = self.layers.resolve_chain(layer_ids, workspace.make_directory("chain"))
+        if not names:  # an image of configuration alone; overlayfs needs something to stand on
+            names = (self.layers.adopt_directory(workspace.make_directory("empty"), EMPTY_LAYER).name,)
         self.layers.settle(names)
         image_id = self.blobs.write(configuration)
         kept = [self.blobs.write(data, digest=digest) for digest, data in (blobs or {}).items()]
@@ -359,7 +363,8 @@ class ImageStore:
             references=index.references(image_id),
             repo_digests=index.repo_digests(image_id),
             config=parse_image_config(record["config"]),
-            layers=tuple(self.layers.directory(name) for name in reversed(record["layers"])),
+            # overlayfs refuses a directory twice; below its first occurrence it would show nothing anyway.
+            layers=tuple(self.layers.directory(name) for name in dict.fromkeys(reversed(record["layers"]))),
             diff_ids=tuple(record["diff_ids"]),
             size=record["size"],
             created=record["created"],

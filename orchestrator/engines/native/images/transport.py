@@ -119,6 +119,8 @@ class Transport:
     def _probe_scheme(self, host: str, plain: bool) -> str:
         """Offer TLS once; a server that answers with something else speaks plain HTTP."""
         name, port = split_port(host)
+        if find_proxy("http", host):
+            return "http"  # the host cannot be asked directly, and plain HTTP was allowed for it
         if port is None and not plain:
             port = 443 if _listens(name, 443) else 80
         try:
@@ -209,8 +211,8 @@ class Transport:
         key = (parts.scheme, parts.netloc)
         target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
         connection, reused = self._take(key, plain)
-        if connection.sock is None and _proxy_for(*key) and parts.scheme == "http":
-            target = url
+        if parts.scheme == "http" and (proxy := find_proxy(*key)):
+            target, headers = url, {**headers, **proxy.headers}
         try:
             try:
                 answer = _exchange(connection, method, target, headers, body)
@@ -251,17 +253,19 @@ class Transport:
     def _connect(self, key: tuple[str, str], plain: bool) -> http.client.HTTPConnection:
         scheme, host = key
         name, port = split_port(host)
-        proxy = _proxy_for(scheme, host)
+        proxy = find_proxy(scheme, host)
         connection: http.client.HTTPConnection
         if scheme == "https":
             context = self._context(host, plain)
             if proxy:
-                connection = http.client.HTTPSConnection(*proxy, timeout=CONNECT_TIMEOUT, context=context)
-                connection.set_tunnel(name, port or 443)
+                connection = http.client.HTTPSConnection(
+                    proxy.name, proxy.port, timeout=CONNECT_TIMEOUT, context=context
+                )
+                connection.set_tunnel(name, port or 443, headers=dict(proxy.headers))
             else:
                 connection = http.client.HTTPSConnection(name, port or 443, timeout=CONNECT_TIMEOUT, context=context)
         else:
-            where = proxy or (name, port or 80)
+            where = (proxy.name, proxy.port) if proxy else (name, port or 80)
             connection = http.client.HTTPConnection(*where, timeout=CONNECT_TIMEOUT, blocksize=1 << 17)
         connection.connect()
         if connection.sock is not None:
@@ -317,12 +321,19 @@ def _listens(name: str, port: int) -> bool:
         return False
 
 
-def _proxy_for(scheme: str, host: str) -> tuple[str, int] | None:
-    if is_loopback(host):
-        return None
-    if not any(
-        os.environ.get(name) for name in (f"{scheme}_proxy", f"{scheme.upper()}_PROXY", "all_proxy", "ALL_PROXY")
-    ):
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """A forward proxy; `headers` carries its credentials."""
+
+    name: str
+    port: int
+    headers: Mapping[str, str]
+
+
+def find_proxy(scheme: str, host: str) -> Proxy | None:
+    """The proxy for a host by the customary variables (``https_proxy``, ``NO_PROXY`` ...); None for this machine."""
+    names = (f"{scheme}_proxy", f"{scheme.upper()}_PROXY", "all_proxy", "ALL_PROXY")
+    if not any(map(os.environ.get, names)) or is_loopback(host):
         return None
     from urllib.request import getproxies, proxy_bypass
 
@@ -330,8 +341,16 @@ def _proxy_for(scheme: str, host: str) -> tuple[str, int] | None:
     address = proxies.get(scheme) or proxies.get("all")
     if not address or proxy_bypass(host):
         return None
-    name, port = split_port(urlsplit(address if "://" in address else f"http://{address}").netloc.rpartition("@")[2])
-    return name, port or 3128
+    place = urlsplit(address if "://" in address else f"http://{address}").netloc
+    login, _, server = place.rpartition("@")
+    name, port = split_port(server)
+    headers = {}
+    if login:
+        import base64
+        from urllib.parse import unquote
+
+        headers["Proxy-Authorization"] = "Basic " + base64.b64encode(unquote(login).encode()).decode()
+    return Proxy(name, port or 3128, headers)
 
 
 def is_passing(error: BaseException) -> bool:

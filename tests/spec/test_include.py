@@ -1,0 +1,79 @@
+"""``include``: directories, variables, overrides, conflicts, circles."""
+
+from __future__ import annotations
+
+import pytest
+
+from orchestrator.errors import FileMissing
+
+
+def test_an_included_stack_has_its_own_directory_and_variables(load):
+    stack = load(
+        """
+        include: [infra/compose.yaml]
+        services:
+          web: {image: "w:${TAG}", depends_on: [db]}
+        """,
+        more={
+            "/app/.env": "TAG=outer\n",
+            "/app/infra/.env": "TAG=inner\nONLY=here\n",
+            "/app/infra/compose.yaml": """
+                services:
+                  db:
+                    image: "d:${TAG}-${ONLY}"
+                    volumes: ["./data:/data"]
+                    networks: [back]
+                networks: {back: {}}
+                """,
+        },
+    ).stack
+    assert stack.services["db"].image == "d:outer-here"
+    assert stack.services["db"].volumes[0].source == "/app/infra/data"
+    assert stack.networks["back"].name == "app_back"
+    assert str(stack.sources.locate(("services", "db", "networks"))) == "infra/compose.yaml:6:5"
+
+
+def test_the_long_form_takes_several_files_an_env_file_and_a_directory(load):
+    stack = load(
+        """
+        include:
+          - path: [infra/a.yaml, infra/b.yaml]
+            env_file: infra/other.env
+            project_directory: elsewhere
+        services: {web: {image: w}}
+        """,
+        more={
+            "/app/infra/a.yaml": "services: {db: {image: 'd:${TAG}', build: ./ctx}}",
+            "/app/infra/b.yaml": "services: {db: {environment: {B: '1'}}}",
+            "/app/infra/other.env": "TAG=x\n",
+        },
+    ).stack
+    assert stack.services["db"].image == "d:x"
+    assert stack.services["db"].environment == {"B": "1"}
+    assert stack.services["db"].build.context == "/app/elsewhere/ctx"
+
+
+def test_conflicts_and_circles_are_reported_with_both_places(refuse):
+    assert refuse(
+        """
+        include: [other.yaml, circle.yaml]
+        services: {web: {image: w}}
+        """,
+        more={
+            "/app/other.yaml": "services: {web: {image: different}}",
+            "/app/circle.yaml": "include: [compose.yaml]\nservices: {x: {image: x}}",
+        },
+    ) == ["2:11 include-conflict include[0]", "1:11 include-cycle include[0]"]
+
+
+def test_the_same_definition_twice_is_no_conflict(load):
+    stack = load(
+        "include: [other.yaml]\nservices: {web: {image: w}}\nnetworks: {a: {}}",
+        more={"/app/other.yaml": "services: {x: {image: x, networks: [a]}}\nnetworks: {a: {}}"},
+    ).stack
+    assert set(stack.services) == {"web", "x"}
+
+
+def test_a_missing_file_is_a_missing_file(load):
+    with pytest.raises(FileMissing, match=r"gone\.yaml"):
+        load("include: [gone.yaml]\nservices: {web: {image: w}}")
