@@ -59,6 +59,9 @@ def _keep(channel: int, engine: str) -> int:
     def first() -> None:
         os.close(memory)
         try:
+            from orchestrator.preload import import_asyncio
+
+            import_asyncio()
             from orchestrator.supervisor import await_goal
         except Exception as error:
             _say_broken(channel, error)
@@ -95,6 +98,9 @@ def _keep(channel: int, engine: str) -> int:
 def _succeed(record: bytes) -> None:
     import json
 
+    from orchestrator.preload import import_asyncio
+
+    import_asyncio()
     from orchestrator.supervisor import adopt_project
 
     adopt_project(json.loads(record))

@@ -33,6 +33,7 @@ from orchestrator.control_server import Connection
 from orchestrator.errors import StackError
 from orchestrator.events import Event
 from orchestrator.loop import Loop, Settled
+from orchestrator.preload import preload
 
 if TYPE_CHECKING:
     from orchestrator.engines.base import Engine
@@ -52,7 +53,8 @@ def await_goal(channel: int, memory: int, engine: str) -> NoReturn:
     """
     connection = socket.socket(fileno=channel)
     try:
-        prepared = load_engine(engine) if engine else None
+        prepared = load_engine(engine)
+        preload(engine)
         buffer = LineBuffer()
         messages: list[dict[str, Any]] = []
         while not messages:
@@ -66,7 +68,7 @@ def await_goal(channel: int, memory: int, engine: str) -> NoReturn:
         if lock is None:
             connection.sendall(encode({"busy": True}))
             os._exit(0)
-        if prepared is None or host["engine"] != engine:
+        if host["engine"] != engine:
             prepared = load_engine(host["engine"])
         os.write(memory, encode({**host, "do": "adopt"}))
         os.close(memory)

@@ -11,10 +11,14 @@ from typing import Any
 
 from orchestrator.codec import dump_record, load_record
 from orchestrator.engines.native.store import dump_json
-from orchestrator.model import FileSource, Service
+from orchestrator.model import FileSource, NetworkAttachment, Service
 from orchestrator.record import Record
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+DEFAULT_BRIDGE = "bridge"
+"""The engine's own network, which belongs to no project: ``network_mode: bridge``."""
 
 
 class ContainerSpec(Record):
@@ -36,9 +40,21 @@ class ContainerSpec(Record):
     command: tuple[str, ...] = ()
     labels: Mapping[str, str] = _NOTHING
 
+    @property
+    def attachments(self) -> Mapping[str, NetworkAttachment]:
+        """The networks that the container is on, by their key in the file."""
+        if uses_default_bridge(self.service):
+            return {DEFAULT_BRIDGE: NetworkAttachment(network=DEFAULT_BRIDGE)}
+        return self.service.networks
+
     def dump(self) -> str:
         """As JSON for the store's ``spec`` column."""
         return dump_json(dump_record(self))
+
+
+def uses_default_bridge(service: Service) -> bool:
+    """True for a service that asks for the engine's own network."""
+    return service.network_mode in ("bridge", "default")
 
 
 def load_spec(row: sqlite3.Row) -> ContainerSpec:

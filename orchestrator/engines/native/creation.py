@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.engines.native.container import ContainerSpec
+from orchestrator.engines.native.container import DEFAULT_BRIDGE, ContainerSpec, uses_default_bridge
 from orchestrator.engines.native.endpoints import lease_endpoints, reserved_addresses
 from orchestrator.engines.native.layout import Layout
 from orchestrator.engines.native.observing import image_reference
@@ -32,7 +32,7 @@ def create_container(layout: Layout, store: Store, images: ImageStore, stack: St
         number=request.number,
         directory=stack.directory,
         oneoff=request.oneoff,
-        networks={key: stack.networks[key].name for key in service.networks if key in stack.networks},
+        networks=_network_names(service, stack),
         volumes=_volume_names(service, stack),
         secrets={one.source: stack.secrets[one.source] for one in service.secrets},
         configs={one.source: stack.configs[one.source] for one in service.configs},
@@ -105,6 +105,12 @@ def _labels(stack: Stack, request: CreateContainer) -> Mapping[str, str]:
         "com.docker.compose.project.working_dir": stack.directory,
         "com.docker.compose.project.config_files": ",".join(stack.files),
     }
+
+
+def _network_names(service: Service, stack: Stack) -> Mapping[str, str]:
+    if uses_default_bridge(service):
+        return {DEFAULT_BRIDGE: DEFAULT_BRIDGE}
+    return {key: stack.networks[key].name for key in service.networks if key in stack.networks}
 
 
 def _volume_names(service: Service, stack: Stack) -> Mapping[str, str]:

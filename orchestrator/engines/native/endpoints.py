@@ -18,7 +18,7 @@ from orchestrator.model import NetworkAttachment, Stack
 
 def order_attachments(spec: ContainerSpec) -> list[NetworkAttachment]:
     """The service's networks in the order in which their interfaces are numbered: priority, then key."""
-    return sorted(spec.service.networks.values(), key=lambda one: (-one.priority, one.network))
+    return sorted(spec.attachments.values(), key=lambda one: (-one.priority, one.network))
 
 
 def reserved_addresses(stack: Stack) -> Mapping[str, frozenset[str]]:
@@ -107,7 +107,7 @@ def plan_links(
     layout: Layout, container_id: str, spec: ContainerSpec, rows: Sequence[sqlite3.Row], networks: Sequence[NetworkRow]
 ) -> tuple[EndpointSpec, ...]:
     """The links of a container, from its rows of the ``endpoints`` table and the networks they are on."""
-    attachments = {spec.networks[key]: one for key, one in spec.service.networks.items() if key in spec.networks}
+    attachments = {spec.networks[key]: one for key, one in spec.attachments.items() if key in spec.networks}
     gateway = _choose_gateway(rows, networks, attachments)
     found = []
     for row, network in zip(rows, networks, strict=True):

@@ -7,10 +7,11 @@ command that is no supervisor) nothing is hosted, and the calls here do nothing.
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.errors import Conflict
+from orchestrator.errors import EngineError, Unavailable
 
 if TYPE_CHECKING:
     import asyncio
@@ -22,6 +23,16 @@ if TYPE_CHECKING:
 
 _PATIENCE = 30.0
 
+Wait = Callable[[], None]
+"""Waits until a change has been made, and raises what went wrong."""
+
+PortKey = tuple[str, int, str]
+"""Host address, port, protocol."""
+
+
+def _nothing() -> None:
+    return
+
 
 class Hosting:
     """The resolver and the port holder of one process."""
@@ -31,6 +42,8 @@ class Hosting:
         self._thread: int = 0
         self._resolver: Resolver | None = None
         self._forwarder: Forwarder | None = None
+        self._handed: deque[_Handed] = deque()
+        self._refused: dict[PortKey, EngineError] = {}
 
     @property
     def active(self) -> bool:
@@ -55,10 +68,10 @@ class Hosting:
             self._forwarder.close()
         self._loop = self._resolver = self._forwarder = None
 
-    def hold_ports(self, ports: Iterable[PublishedPort]) -> None:
-        """Hold exactly these host ports. Conflict when another program has one."""
+    def hold_ports(self, ports: Iterable[PublishedPort]) -> Wait:
+        """Hold exactly these host ports. What cannot be held is left out, and :meth:`refusal` tells of it."""
         if self._loop is None:
-            return
+            return _nothing
         from orchestrator.engines.native.proxy import ProxyPort
 
         wanted = [
@@ -74,9 +87,24 @@ class Hosting:
         ]
         forwarder = self._forwarder
         assert forwarder is not None
-        self.on_loop(lambda: forwarder.replace(wanted))
 
-    def holds(self, key: tuple[str, int, str]) -> bool:
+        def change() -> None:
+            forwarder.release(forwarder.held() - {one.key for one in wanted})
+            refused = {}
+            for one in wanted:
+                try:
+                    forwarder.hold([one])
+                except EngineError as error:
+                    refused[one.key] = error
+            self._refused = refused
+
+        return self.hand_over(change)
+
+    def refusal(self, key: PortKey) -> EngineError | None:
+        """Why the host port is not held: another program has it. None when it is, or nothing is hosted here."""
+        return self._refused.get(key)
+
+    def holds(self, key: PortKey) -> bool:
         """True when this process itself holds the host port (host address, port, protocol)."""
         return self._forwarder is not None and key in self._forwarder.held()
 
@@ -106,27 +134,50 @@ class Hosting:
 
         self.on_loop(change)
 
-    def on_loop(self, call: Callable[[], Any]) -> None:
-        """Run `call` in the loop's thread and wait for it; errors are raised here."""
+    def hand_over(self, call: Callable[[], Any]) -> Wait:
+        """Have `call` run in the loop's thread, after all that was handed over before.
+
+        Returns what waits for its end and raises its error. Hand over under the lock that orders the changes; wait
+        without it, since the loop's thread may be about to take that lock.
+        """
         loop = self._loop
         if loop is None:
-            return
+            return _nothing
+        handed = _Handed(call)
+        self._handed.append(handed)
         if threading.get_ident() == self._thread:
-            call()
-            return
-        done = threading.Event()
-        failed: list[BaseException] = []
+            self._run_handed()
+        else:
+            loop.call_soon_threadsafe(self._run_handed)
+        return handed.wait
 
-        def run() -> None:
-            try:
-                call()
-            except BaseException as error:
-                failed.append(error)
-            finally:
-                done.set()
+    def _run_handed(self) -> None:
+        while self._handed:
+            self._handed.popleft().run()
 
-        loop.call_soon_threadsafe(run)
-        if not done.wait(_PATIENCE):
-            raise Conflict("the supervisor did not answer", operation="host names and ports")
-        if failed:
-            raise failed[0]
+
+class _Handed:
+    """One change on its way to the loop's thread."""
+
+    __slots__ = ("_call", "_done", "_failed")
+
+    def __init__(self, call: Callable[[], Any]) -> None:
+        self._call = call
+        self._done = threading.Event()
+        self._failed: BaseException | None = None
+
+    def run(self) -> None:
+        """Perform it."""
+        try:
+            self._call()
+        except BaseException as error:
+            self._failed = error
+        finally:
+            self._done.set()
+
+    def wait(self) -> None:
+        """Wait for its end. Raises its error; Unavailable when the loop does not come round."""
+        if not self._done.wait(_PATIENCE):
+            raise Unavailable("the supervisor did not answer", operation="host names and ports")
+        if self._failed is not None:
+            raise self._failed

@@ -10,13 +10,20 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.engines.base import Change
 from orchestrator.engines.native import creation, host
 from orchestrator.engines.native.cgroups import freeze_cgroup
-from orchestrator.engines.native.container import ContainerSpec, is_alive, load_spec, read_boot_id
+from orchestrator.engines.native.container import (
+    DEFAULT_BRIDGE,
+    ContainerSpec,
+    is_alive,
+    load_spec,
+    read_boot_id,
+    uses_default_bridge,
+)
 from orchestrator.engines.native.monitor import observe_process, remove_traces
 from orchestrator.engines.native.namespaces import delete_namespace
 from orchestrator.engines.native.naming import NameService, adopt_names
@@ -88,6 +95,8 @@ class Lifecycle:
 
     def create(self, stack: Stack, request: CreateContainer) -> str:
         """Write a container to the store."""
+        if uses_default_bridge(request.service):
+            create_network(self._layout, self._store, "", Network(key=DEFAULT_BRIDGE, name=DEFAULT_BRIDGE))
         return creation.create_container(self._layout, self._store, self._images, stack, request)
 
     def rename(self, container_id: str, new_name: str, number: int) -> None:
@@ -198,8 +207,22 @@ class Lifecycle:
             self._store.delete_container(container_id)
             if volumes:
                 self.volumes.remove_anonymous([one["volume"] for one in held])
+            self._leave_networks(spec)
         with self._locking:
             self._locks.pop(container_id, None)
+
+    def _leave_networks(self, spec: ContainerSpec) -> None:
+        """Forget networks that belong to no project or to another one, once the project has no container on them."""
+        foreign = [
+            name
+            for name in spec.networks.values()
+            if self._store.row("SELECT 1 FROM networks WHERE name = ? AND project = ?", name, spec.project) is None
+        ]
+        if DEFAULT_BRIDGE in foreign:
+            with suppress(Conflict):
+                remove_network(self._layout, self._store, "", DEFAULT_BRIDGE)
+        if foreign:
+            self.publisher.sync(spec.project)
 
     def _delete_folder(self, container_id: str) -> None:
         folder = self._layout.container_state(container_id)

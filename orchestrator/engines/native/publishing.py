@@ -57,7 +57,7 @@ class Publisher:
 
     def publish(self, container_id: str, spec: ContainerSpec) -> None:
         """Lease the host ports of a container that is about to start. Conflict names who holds one."""
-        if not spec.service.ports or spec.service.network_mode is not None:
+        if not spec.service.ports or not spec.networks:
             return
         self._store.release_ports(container_id)
         taken: set[tuple[str, int]] = set()

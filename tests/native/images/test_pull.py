@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.engines.native.images import transport
+from orchestrator.engines.native.images import transport, unpack
 from orchestrator.engines.native.images.failures import (
     CredentialFailure,
     DiskFull,
@@ -283,11 +283,20 @@ def test_cancel_while_the_registry_is_silent(store: ImageStore, registry: Regist
     assert store.fsck() == []
 
 
-def test_full_disk(registry: Registry, sample: tuple[str, str], tmp_path: Path, clean_environment: None) -> None:
+@pytest.mark.parametrize("reserve", [0, 64 << 20])
+def test_full_disk(
+    registry: Registry,
+    sample: tuple[str, str],
+    tmp_path: Path,
+    clean_environment: None,
+    monkeypatch: pytest.MonkeyPatch,
+    reserve: int,
+) -> None:
+    monkeypatch.setattr(unpack, "_SPACE_RESERVE", reserve)
     registry.fill(sample[0], "web:1")
     small = tmp_path / "small"
     small.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=66m", "tmpfs", str(small)], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(small)], check=True)
     try:
         store = ImageStore(Layout(small, tmp_path / "run"))
         with pytest.raises(DiskFull) as caught:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.engines.base import ExecRequest, ExecResult
-from orchestrator.engines.native import bundle, cgroups, host, monitor, process, seccomp, users
+from orchestrator.engines.native import bundle, cgroups, devices, host, monitor, process, seccomp, users
 from orchestrator.engines.native.exec import Target, exec_captured
 from orchestrator.engines.native.facts import HostFacts
 from orchestrator.engines.native.images.image import ImageConfig
@@ -90,6 +90,7 @@ class Box:
                 identity=users.resolve_identity(str(self.rootfs), service.user or self.image.user, service.group_add),
                 namespaces=namespaces,
                 seccomp=filter_ if confined else None,
+                host_devices=devices.list_host_devices() if service.privileged else (),
                 mounts=tuple(options.pop("mounts", ())),
                 **options,
             )

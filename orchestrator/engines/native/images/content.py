@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.engines.native.images.failures import DiskFull, InvalidImage, TransferCancelled
 from orchestrator.engines.native.images.reference import is_digest
+from orchestrator.errors import Unavailable
 
 if TYPE_CHECKING:
     from orchestrator.errors import StackError
@@ -78,13 +79,20 @@ def sync_filesystem(path: Path) -> None:
 
 
 def disk_error(error: OSError, path: Path | str) -> StackError | OSError:
-    """Turn a full disk into its own message; give every other error back."""
+    """Turn a full disk or a lack of rights into its own message; give every other error back."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return DiskFull(
             f"no space left on the disk that holds {path}",
             resource=str(path),
             operation="write",
             hint="remove unused images, or move the state directory (STACK_STATE_DIR) to a larger disk",
+        )
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return Unavailable(
+            f"no right to use {error.filename or path}: {error.strerror}",
+            resource=str(path),
+            operation="write",
+            hint="run as root, or set STACK_STATE_DIR to a folder of your own",
         )
     return error
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from orchestrator.engines.native.images.content import hold_lock, write_file
+from orchestrator.engines.native.images.content import disk_error, hold_lock, write_file
 from orchestrator.engines.native.images.failures import AmbiguousImage, InvalidImage
 from orchestrator.engines.native.images.reference import is_digest, is_hex, parse_reference
 
@@ -106,6 +106,8 @@ class IndexFile:
             raw = json.loads(self._path.read_bytes())
         except FileNotFoundError:
             return Index()
+        except PermissionError as error:
+            raise disk_error(error, self._path) from error
         except ValueError as error:
             raise InvalidImage(
                 f"the image index {self._path} is damaged: {error}",

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from orchestrator.engines.native.images.content import BlobStore, Cancel, compute_digest, list_litter
+from orchestrator.engines.native.images.content import BlobStore, Cancel, compute_digest, disk_error, list_litter
 from orchestrator.engines.native.images.failures import ImageInUse, ImageMissing
 from orchestrator.engines.native.images.image import Image, RemovedImage, parse_image_config
 from orchestrator.engines.native.images.index import Index, IndexFile
@@ -220,12 +220,15 @@ class ImageStore:
     @contextmanager
     def open_workspace(self) -> Iterator[Workspace]:
         """Temporary files and protection from the collector for one operation; cleans up after the dead."""
-        self.prepare()
-        with open_workspace(self._work, self._index.lock) as workspace:
-            with self._index.change():
-                for stale in take_stale(self._work):
-                    os.rename(stale, workspace.path / f"stale-{stale.name}")
-            yield workspace
+        try:
+            self.prepare()
+            with open_workspace(self._work, self._index.lock) as workspace:
+                with self._index.change():
+                    for stale in take_stale(self._work):
+                        os.rename(stale, workspace.path / f"stale-{stale.name}")
+                yield workspace
+        except OSError as error:
+            raise disk_error(error, self.root) from error
 
     def commit_image(
         self,
@@ -349,6 +352,8 @@ class ImageStore:
         """Everything that is inconsistent in the store; `deep` also writes every layer's tar again and compares."""
         from orchestrator.engines.native.images.fsck import check_store
 
+        if not self.root.is_dir():
+            return []
         with self._index.change() as index:
             return check_store(self, index, deep=deep)
 
