@@ -15,7 +15,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from isolation import enter_isolation, list_cgroups, remove_cgroups
-from measuring import Measurements, run_scenarios
+from measuring import Measurements, MeasurementStopped, run_scenarios
 from peers import REPOSITORY, DockerCompose, PodmanCompose, Stack, Tool
 from report import build_report, render_markdown
 from scenarios import COMPARED, plan_scale
@@ -101,7 +101,7 @@ def main() -> None:
         if sizes:
             chosen = [tools[name] for name in arguments.scale_tools.split(",") if name in tools]
             scale = run_scenarios(chosen, sizes, arguments.rounds, work, {item.name for item in sizes})
-    except (RuntimeError, subprocess.TimeoutExpired) as error:
+    except (MeasurementStopped, subprocess.TimeoutExpired) as error:
         raise SystemExit(f"error: {error}\n  the work folder is kept: {work}") from None
     finally:
         close_tools(tools)

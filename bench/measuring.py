@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 import time
@@ -15,9 +16,14 @@ from scenarios import Scenario
 
 # Far beyond the slowest row; only a hang gets there.
 COMMAND_SECONDS = 900
+CLEAN_UP_ATTEMPTS = 3
 
-Samples = dict[str, dict[str, dict[str, list[float]]]]
-"""scenario -> measure -> tool -> one value a round: milliseconds, or bytes for ``memory``."""
+Samples = dict[str, dict[str, dict[str, dict[int, float]]]]
+"""scenario -> measure -> tool -> round -> milliseconds, or bytes for ``memory``."""
+
+
+class MeasurementStopped(Exception):
+    """No further round makes sense."""
 
 
 @dataclass(slots=True)
@@ -26,9 +32,11 @@ class Measurements:
 
     samples: Samples = field(default_factory=dict)
     memory_parts: dict[str, dict[str, dict[str, int]]] = field(default_factory=dict)
+    failures: list[str] = field(default_factory=list)
 
-    def add(self, scenario: str, measure: str, tool: str, value: float) -> None:
-        self.samples.setdefault(scenario, {}).setdefault(measure, {}).setdefault(tool, []).append(value)
+    def add(self, scenario: str, measure: str, tool: str, number: int, value: float) -> None:
+        """Keeps what round `number` measured."""
+        self.samples.setdefault(scenario, {}).setdefault(measure, {}).setdefault(tool, {})[number] = value
 
 
 def run_command(tool: Tool, folder: Path, *arguments: str) -> float:
@@ -83,10 +91,26 @@ def run_cycle(
         if with_memory:
             parts = measure_memory(tool.owns)
             measures["memory"] = float(sum(parts.values()))
-    finally:
         measures["down"] = run_command(tool, folder, "down")
-    check_services(tool, 0, "down")
+        check_services(tool, 0, "down")
+    except RuntimeError:
+        clean_up(tool, folder)
+        raise
     return measures, parts
+
+
+def clean_up(tool: Tool, folder: Path) -> None:
+    """After a failure: what is left would disturb the next round.
+
+    Raises:
+        MeasurementStopped: services go on running; nothing measured after that would count.
+    """
+    for _ in range(CLEAN_UP_ATTEMPTS):
+        with contextlib.suppress(RuntimeError):
+            run_command(tool, folder, "down")
+            check_services(tool, 0, "down")
+            return
+    raise MeasurementStopped(f"{tool.name}: `down` does not bring {folder.name} down, see {folder}/output")
 
 
 def run_scenarios(
@@ -105,14 +129,18 @@ def run_scenarios(
             for tool in taking_part[shift:] + taking_part[:shift]:
                 if number > tool.max_rounds:
                     continue
-                counts = number > 0
                 print(f"{scenario.name}: round {number} of {rounds}, {tool.name}", file=sys.stderr, flush=True)
-
-                measures, parts = run_cycle(tool, scenario, folder, scenario.name in memory)
-                if not counts:
+                try:
+                    measures, parts = run_cycle(tool, scenario, folder, scenario.name in memory)
+                except RuntimeError as error:
+                    # A tool that fails now and then (under load, every one does) loses the round, and the report says so.
+                    print(error, file=sys.stderr, flush=True)
+                    found.failures.append(f"{scenario.name}, round {number}: {error}")
+                    continue
+                if number == 0:
                     continue
                 for measure, value in measures.items():
-                    found.add(scenario.name, measure, tool.name, value)
+                    found.add(scenario.name, measure, tool.name, number, value)
                 if parts:
                     found.memory_parts.setdefault(scenario.name, {})[tool.name] = parts
     return found

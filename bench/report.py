@@ -15,9 +15,9 @@ BASE = "docker compose"
 OWN = "stack"
 
 
-def compute_ratio(own: list[float], other: list[float]) -> float | None:
+def compute_ratio(own: dict[int, float], other: dict[int, float]) -> float | None:
     """The median of the rounds' ratios: a disturbance that hits one round hits both tools of it."""
-    pairs = [a / b for a, b in zip(own, other, strict=False) if b]
+    pairs = [own[number] / other[number] for number in own.keys() & other.keys() if other[number]]
     return median(pairs) if pairs else None
 
 
@@ -45,11 +45,11 @@ def summarise_row(row: Row, found: Measurements) -> dict[str, Any] | None:
     by_tool = found.samples.get(row.scenario, {}).get(row.measure, {})
     if not by_tool:
         return None
-    own = by_tool.get(OWN, [])
+    own = by_tool.get(OWN, {})
     return {
         "title": row.title,
         "unit": "bytes" if row.measure == "memory" else "ms",
-        "median": {tool: median(values) for tool, values in by_tool.items()},
+        "median": {tool: median(values.values()) for tool, values in by_tool.items()},
         "rounds": by_tool,
         "ratio": {tool: compute_ratio(own, values) for tool, values in by_tool.items() if tool != OWN and own},
         "budget": row.budget,
@@ -67,6 +67,7 @@ def build_report(
         "rows": [summary for row in ROWS if (summary := summarise_row(row, found))],
         "memory_parts": found.memory_parts,
         "scale": summarise_scale(scale, scenarios) if scale else [],
+        "failures": found.failures + (scale.failures if scale else []),
     }
 
 
@@ -77,7 +78,7 @@ def summarise_scale(found: Measurements, scenarios: tuple[Scenario, ...]) -> lis
         measures = found.samples.get(scenario.name, {})
         for tool in measures.get("up", {}):
             entry: dict[str, Any] = {"services": scenario.services, "tool": tool}
-            entry |= {measure: median(values[tool]) for measure, values in measures.items() if tool in values}
+            entry |= {measure: median(values[tool].values()) for measure, values in measures.items() if tool in values}
             entries.append(entry)
     return entries
 
@@ -119,6 +120,10 @@ def render_markdown(report: dict[str, Any]) -> str:
         lines.append("")
     if report["scale"]:
         lines += render_scale(report["scale"])
+    if report["failures"]:
+        lines += ["Rounds that failed and do not count:", ""]
+        lines += [f"- {failure.splitlines()[0]} ... {failure.splitlines()[-1]}" for failure in report["failures"]]
+        lines.append("")
     return "\n".join(lines)
 
 

@@ -25,15 +25,17 @@ from orchestrator.model import Condition, RestartPolicy, Service
 from orchestrator.perform import Performer
 from orchestrator.plan import Operation, Plan
 from orchestrator.reconcile import reconcile
+from orchestrator.reconcile.images import image_reference
 from orchestrator.record import Record
 from orchestrator.restarting import Restarter
+from orchestrator.spec.bind import bind_service
 from orchestrator.superseding import merge_goals
 from orchestrator.tending import Tender
 from orchestrator.workers import Workers
 
 if TYPE_CHECKING:
     from orchestrator.engines.base import Change, Engine
-    from orchestrator.state import ObservedState
+    from orchestrator.state import ImageFacts, ObservedState
 
 PASSES = 4
 """How often one goal is planned before the loop admits that the plans do not lead there."""
@@ -67,7 +69,7 @@ class Loop:
         self._on_settled = on_settled
         self._on_idle = on_idle
         self._services: dict[str, Service] = {}
-        self._observed: ObservedState | None = None
+        self._images: dict[str, ImageFacts] = {}
         self._fresh = False
         self._reached = True
         self._wake = asyncio.Event()
@@ -146,7 +148,7 @@ class Loop:
             self.restarter.stop()
             self.health.stop()
             if self._end_watch is not None:
-                self._end_watch()
+                await self.workers.run("work", self._end_watch)
             self.workers.rest()
 
     async def _turn(self, goal: Goal) -> None:
@@ -156,8 +158,9 @@ class Loop:
             if self._end_watch is None:
                 self._end_watch = await self._watch()
                 if not fresh:
-                    self._serve(goal)
-                    await self.tender.adopt(goal.issued_at)
+                    await self._serve(goal)
+                    since = self.board.now()
+                    self.tender.adopt(await self._observe(goal), since, goal.issued_at)
             settled = await self._converge(goal) if fresh else None
         except StackError as error:
             settled = Settled(converged=False, failures=(await self._report(error, None),))
@@ -191,19 +194,22 @@ class Loop:
         self.goal = goal
         self._services.update(goal.stack.services)
 
-    def _serve(self, goal: Goal) -> None:
-        self.engine.serve(goal.stack, asyncio.get_running_loop())
+    async def _serve(self, goal: Goal) -> None:
+        # In a worker: taking containers over can wait for one that is coming to its end, and that for this loop.
+        running = asyncio.get_running_loop()
+        await self.workers.run("work", lambda: self.engine.serve(goal.stack, running))
 
     async def _observe(self, goal: Goal | None = None) -> ObservedState:
         stack = goal.stack if goal else None
         observed = await self.workers.run("work", lambda: self.engine.observe(self.project, stack))
-        if stack is not None:
-            self._observed = observed
+        for reference, facts in observed.images.items():
+            if facts is not None:
+                self._images[reference] = facts
         return observed
 
     async def _converge(self, goal: Goal) -> Settled | None:
         """Return how it ended, or None when another goal cut in."""
-        self._serve(goal)
+        await self._serve(goal)
         await self._calm(goal)
         before: set[str] = set()
         for _attempt in range(PASSES):
@@ -241,7 +247,7 @@ class Loop:
                 )
 
     async def _execute(self, goal: Goal, plan: Plan) -> tuple[PlanOutcome, tuple[Failure, ...]]:
-        performer = Performer(self.engine, goal.stack, self.board, self.workers, self._emit, self._clock)
+        performer = Performer(self.engine, goal.stack, self.board, self.workers, self._emit, self._clock, self._images)
         reports: list[asyncio.Task[Failure]] = []
 
         async def perform(operation: Operation, progress: Progress) -> None:
@@ -314,15 +320,23 @@ class Loop:
                 self.submit(Goal(stack=goal.stack, wants=wants, issued_at=self._clock(), scale=goal.scale))  # type: ignore[arg-type]
         self._check_idle()
 
-    def _find_check(self, service: str) -> Check | None:
-        known = self._services.get(service)
+    def _find_service(self, name: str) -> Service | None:
+        known = self._services.get(name)
         if known is None:
+            # Not in the stack any more: its container still says what it was made from.
+            for one in self.board.of_service(name):
+                known = self._services[name] = bind_service(name, one.config, {})
+        return known
+
+    def _find_check(self, service: str) -> Check | None:
+        known = self._find_service(service)
+        if known is None or self.goal is None:
             return None
-        facts = self._observed.images.get(known.image or "") if self._observed else None
-        return resolve_check(known.healthcheck, getattr(facts, "healthcheck", None))
+        facts = self._images.get(image_reference(self.goal.stack, known))
+        return resolve_check(known.healthcheck, facts.healthcheck if facts else None)
 
     def _find_policy(self, service: str) -> RestartPolicy:
-        known = self._services.get(service)
+        known = self._find_service(service)
         return known.restart if known else RestartPolicy()
 
     def _spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:

@@ -28,12 +28,14 @@ from orchestrator.plan import (
     StopContainer,
     WaitFor,
 )
+from orchestrator.reconcile.images import image_reference
 from orchestrator.state import Container
 from orchestrator.workers import Workers
 
 if TYPE_CHECKING:
     from orchestrator.engines.base import Engine, ImageProgress
     from orchestrator.model import Stack
+    from orchestrator.state import ImageFacts
 
 PROGRESS_EVERY = 0.1
 """Seconds between two progress events of one operation."""
@@ -43,7 +45,14 @@ class Performer:
     """Performs the operations of one plan for one stack."""
 
     def __init__(
-        self, engine: Engine, stack: Stack, board: Board, workers: Workers, emit: Sink, clock: Callable[[], float]
+        self,
+        engine: Engine,
+        stack: Stack,
+        board: Board,
+        workers: Workers,
+        emit: Sink,
+        clock: Callable[[], float],
+        images: dict[str, ImageFacts],
     ) -> None:
         self._engine = engine
         self._stack = stack
@@ -51,6 +60,7 @@ class Performer:
         self._workers = workers
         self._emit = emit
         self._clock = clock
+        self._images = images
         self.stopping: set[str] = set()
         """Ids of containers whose grace period runs now."""
 
@@ -61,7 +71,7 @@ class Performer:
     async def _pull(self, one: PullImage, progress: Progress) -> None:
         tell = self._throttle(progress)
         call = lambda: self._engine.pull_image(one.reference, platform=one.platform, progress=tell)  # noqa: E731
-        await self._workers.run("load", call)
+        self._images[one.reference] = await self._workers.run("load", call)
 
     def _throttle(self, progress: Progress) -> Callable[[ImageProgress], None]:
         loop, last = asyncio.get_running_loop(), {"": 0.0}
@@ -77,7 +87,8 @@ class Performer:
         return tell
 
     async def _build(self, one: BuildImage, _progress: Progress) -> None:
-        await self._workers.run("load", lambda: self._engine.build_image(self._stack, one.service))
+        call = lambda: self._engine.build_image(self._stack, one.service)  # noqa: E731
+        self._images[image_reference(self._stack, one.service)] = await self._workers.run("load", call)
 
     async def _create_network(self, one: CreateNetwork, _progress: Progress) -> None:
         await self._workers.run("work", lambda: self._engine.create_network(self._stack.name, one.network))

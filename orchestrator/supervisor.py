@@ -164,7 +164,7 @@ class Supervisor:
         self._lock = lock
         self._clients: set[Connection] = set()
         self._requests: list[tuple[Connection, int]] = []
-        self._written: asyncio.Future[None] | None = None
+        self._running: asyncio.AbstractEventLoop | None = None
         self._unsaved: dict[str, Any] | None = None
         self._saving: asyncio.Task[None] | None = None
         self._done = asyncio.Event()
@@ -247,7 +247,8 @@ class Supervisor:
     def step_down(self) -> None:
         """End supervision; containers go on."""
         self.loop.stop()
-        self._running.call_later(STEP_DOWN_LIMIT, self._done.set)
+        if self._running is not None:
+            self._running.call_later(STEP_DOWN_LIMIT, self._done.set)
 
     def _adopt(self) -> None:
         found = read_goal(self.place)
@@ -294,7 +295,8 @@ class Supervisor:
         for connection, request in requests:
             superseded = (connection, request) != requests[-1]
             connection.send({"settled": {"request": request, "superseded": superseded, **answer}})
-        self._running.call_later(SLIM_AFTER, self._slim)
+        if self._running is not None:
+            self._running.call_later(SLIM_AFTER, self._slim)
 
     def _mark_settled(self, issued_at: float) -> None:
         with contextlib.suppress(OSError):
@@ -311,7 +313,8 @@ class Supervisor:
     def _warn(self, diagnostic: Any) -> None:
         # Engines warn from their worker threads.
         event = Event(time=time.time(), kind="warning", message=diagnostic.render(), details={"code": diagnostic.code})
-        self._running.call_soon_threadsafe(self.emit, event)
+        if self._running is not None:
+            self._running.call_soon_threadsafe(self.emit, event)
 
     def _tell(self, kind: Any, message: str) -> None:
         self.emit(Event(time=time.time(), kind=kind, subject=self.place.project, message=message))

@@ -67,13 +67,11 @@ class Tender:
             self._heard.setdefault(one.id, None)
             self._wake.set()
 
-    async def adopt(self, issued_at: float) -> None:
+    def adopt(self, observed: ObservedState, since: int, issued_at: float) -> None:
         """Take over containers that ran while nobody supervised them; what ended meanwhile is left to its policy.
 
         What ended before the goal was issued (epoch seconds) had been seen by the user and stays as it is.
         """
-        since = self._board.now()
-        observed = await self._observe()
         self._board.absorb(observed, since)
         for one in observed.containers:
             if one.status in ("exited", "dead") and one.finished_at > issued_at and not one.hold:

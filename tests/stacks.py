@@ -11,6 +11,7 @@ from orchestrator.model import (
     Dependency,
     FileMount,
     FileSource,
+    IpamPool,
     Network,
     NetworkAttachment,
     Port,
@@ -92,6 +93,7 @@ def bind_network(project: str, key: str, config: Mapping[str, Any]) -> Network:
         external=config.get("external", False),
         internal=config.get("internal", False),
         driver_opts=config.get("driver_opts", {}),
+        ipam=tuple(IpamPool(**one) for one in config.get("ipam", {}).get("config", ())),
         config={"name": f"{project}_{key}", "ipam": {}, **config},
     )
 

@@ -46,7 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         status = _report(error, arguments)
     finally:
         if prepared is not None:
-            prepared.close()
+            # What no goal was given to is of no use; what has one goes on alone.
+            prepared.discard() if prepared.usable else prepared.close()
     return status
 
 

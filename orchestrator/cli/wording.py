@@ -25,9 +25,9 @@ _WORDS: dict[str, tuple[str, str, str]] = {
 }
 
 _CONDITIONS = {
-    "service_started": "Running",
-    "service_healthy": "Healthy",
-    "service_completed_successfully": "Exited",
+    "started": "Running",
+    "healthy": "Healthy",
+    "completed": "Exited",
 }
 
 
@@ -47,9 +47,8 @@ def describe_operation(event: Event) -> Wording | None:
         return None
     kind, doing, done = _WORDS.get(event.verb, (event.verb.split(" ")[-1].capitalize(), event.verb, "Done"))
     if event.verb == "wait for":
-        done = _CONDITIONS.get(str(event.details.get("condition", "")), done)
-    if event.verb == "create container" and event.details.get("replaces"):
-        doing, done = "Recreate", "Recreated"
+        # The operation's id says what is waited for: "wait db healthy".
+        done = next((word for mark, word in _CONDITIONS.items() if mark in event.action.split()), done)
     place = f"{kind} {event.subject}"
     if event.phase == "failed":
         return Wording(place, "Error", "error", event.message)

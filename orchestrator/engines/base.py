@@ -172,7 +172,8 @@ class Engine(Protocol):
     def serve(self, stack: Stack, loop: asyncio.AbstractEventLoop) -> None:
         """Host what a daemonless engine needs while containers run (names, port proxies) on `loop`; idempotent.
 
-        Called by the supervisor before its first operation, and again when it adopts containers that run already.
+        Called by the supervisor, from a worker thread, before its first operation, and again when it adopts containers
+        that run already.
         """
 
     def stop_serving(self) -> None:

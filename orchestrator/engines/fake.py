@@ -179,7 +179,7 @@ class FakeEngine(FakeResources):
             one = self._containers.get(container_id)
             if one is None:
                 return
-            one.change(hold=hold)
+            one.change(hold=hold or one.state.hold)
             if one.state.alive:
                 self._signal(one, one.service.stop_signal or "SIGTERM")
                 self._end(one, 137)

@@ -41,13 +41,16 @@ def name_type(value: Any) -> str:
 
 def suggest_name(name: str, known: Iterable[str]) -> str:
     """Return ``did you mean X?`` for the nearest of `known`, or an empty text."""
+    nearest = find_nearest(name, known)
+    return f"did you mean {nearest}?" if nearest else ""
+
+
+def find_nearest(name: str, known: Iterable[str]) -> str:
+    """Return the one of `known` that `name` is most likely meant to be, or an empty text."""
     from difflib import get_close_matches
 
     near = get_close_matches(str(name).lower(), [one.lower() for one in known], n=1, cutoff=0.6)
-    if not near:
-        return ""
-    original = next(one for one in known if one.lower() == near[0])
-    return f"did you mean {original}?"
+    return next((one for one in known if one.lower() == near[0]), "") if near else ""
 
 
 def refuse_type(problems: Problems, expected: str, value: Any, mark: Mark, path: Path) -> Invalid:
@@ -68,6 +71,8 @@ def refuse_type(problems: Problems, expected: str, value: Any, mark: Mark, path:
 def shape_string(problems: Problems, row: Row, value: Any, mark: Mark, path: Path) -> Any:
     """Accept a string; one of the allowed ones where there are such."""
     if type(value) is not str:
+        if value is None and row.null == "drop":
+            return INVALID
         return refuse_type(problems, "a string", value, mark, path)
     if row.allowed and value not in row.allowed:
         problems.report(

@@ -7,6 +7,7 @@ from typing import Any
 from orchestrator.spec.attributes import ROOT, Row
 from orchestrator.spec.positions import Map, Seq
 
+_ZERO_TEXTS = {"size": ("0",), "size_text": ("0",), "duration": ("0s",)}
 _SECTIONS = ("networks", "volumes", "secrets", "configs", "models")
 
 
@@ -59,7 +60,7 @@ def _finish_map(row: Row, value: Map) -> Map:
     for key, entry in value.items():
         child = fields.get(key) or item
         finished = entry if child is None else _finish(child, entry)
-        if finished or (child is None or _is_kept(child, finished)):
+        if finished or child is None or _is_kept(child, finished):
             result[key] = finished
             result.marks[key] = value.marks.get(key, (0, 0))
     return result
@@ -93,7 +94,7 @@ def _finish(row: Row, value: Any) -> Any:
         return value
     if kind == "ulimit" and value == 0:
         return Map()
-    return value
+    return None if not row.keep and value in _ZERO_TEXTS.get(kind, ()) else value
 
 
 def _sorted(items: Seq) -> Seq:

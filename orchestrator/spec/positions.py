@@ -64,7 +64,7 @@ class Problems:
         self.found: list[Diagnostic] = []
         self.broken: set[Path] = set()
         self.keep_templates = False
-        self._seen: set[Diagnostic] = set()
+        self._seen: set[tuple[str, str, Location | None]] = set()
 
     def register_file(self, name: str) -> int:
         """Return the index under which marks refer to the file `name`."""
@@ -82,8 +82,10 @@ class Problems:
     ) -> None:
         """Add a diagnostic; an error also marks `path` as broken, so that later passes stay quiet about it."""
         found = Diagnostic(code, message, self.locate(mark), render_path(path), hint, severity)
-        if found not in self._seen:
-            self._seen.add(found)
+        # One mistake behind an anchor is one mistake, however often the anchor is used.
+        seen = (code, message, found.location) if mark else (code, message + found.path, None)
+        if seen not in self._seen:
+            self._seen.add(seen)
             self.found.append(found)
         if severity == "error":
             self.broken.add(path)

@@ -13,7 +13,7 @@ from typing import Any
 from orchestrator.source import Path
 from orchestrator.spec import casts, pairs
 from orchestrator.spec.attributes import ROOT, Row
-from orchestrator.spec.casts import INVALID, refuse_type, suggest_name
+from orchestrator.spec.casts import INVALID, find_nearest, refuse_type, suggest_name
 from orchestrator.spec.mounts import MountError, parse_device, parse_volume
 from orchestrator.spec.ports import PortError, parse_ports
 from orchestrator.spec.positions import Map, Mark, Problems, Seq
@@ -61,11 +61,22 @@ def shape_service(value: Any, mark: Mark, path: Path, problems: Problems) -> Any
 
 
 def _report_unknown(problems: Problems, row: Row, key: str, mark: Mark, path: Path) -> None:
-    hint = suggest_name(key, row.fields)
-    if not hint and not path and key.lower() not in ROOT.fields:
+    nearest = find_nearest(key, row.fields)
+    hint = f"did you mean {nearest}?" if nearest else ""
+    if not hint and not path:
         hint = "services stand under services:, own extensions begin with x-"
-    where = path[-1] if path and isinstance(path[-1], str) else "a stack file" if not path else "an item"
-    problems.report("unknown-attribute", f"{key} is not an attribute of {where}", mark, (*path, key), hint)
+    problems.report("unknown-attribute", f"{key} is not an attribute of {_describe(row)}", mark, (*path, key), hint)
+    if nearest:
+        # What was meant is not missing as well.
+        problems.broken.add((*path, nearest))
+
+
+def _describe(row: Row) -> str:
+    """Name what a row's value is, as in ``a service`` or ``healthcheck``."""
+    if not row.path:
+        return "a stack file"
+    owner = row.path.removesuffix("[]").removesuffix(".*").rpartition(".")[2]
+    return f"a {owner.removesuffix('s')}" if row.path.endswith(("*", "[]")) else owner
 
 
 def _shape_object(problems: Problems, row: Row, value: Any, mark: Mark, path: Path) -> Any:

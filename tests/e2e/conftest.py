@@ -179,7 +179,10 @@ def _open_folders(machine: Machine, names: list[str]) -> Iterator[list[Project]]
         for one in projects:
             if (one.folder / "compose.yaml").exists():
                 one.succeed("-p", one.name, "down", "-v", "-t", "0", "--remove-orphans")
-        left = find_leaks(machine.state, machine.run_dir)
+        deadline = time.monotonic() + 5
+        while (left := find_leaks(machine.state, machine.run_dir)) and time.monotonic() < deadline:
+            # A process that was told to end may take a moment to do so.
+            time.sleep(0.05)
         assert not left, "left behind:\n" + "\n".join(left)
     finally:
         for one in projects:

@@ -86,5 +86,5 @@ def test_what_cannot_be_extended(refuse):
     ) == [
         "3:16 extends-cycle services.a.extends",
         "6:26 unknown-service services.d.extends",
-        "7:49 file-not-found services.e.extends.file",
+        "7:45 file-not-found services.e.extends.file",
     ]

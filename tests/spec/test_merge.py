@@ -73,7 +73,11 @@ def test_lists_are_appended_and_keep_the_last_of_equal_items(merged):
         volumes: {other: {}}
         """
     )["services"]["web"]
-    assert [(port["published"], port["target"]) for port in web["ports"]] == [("8080", 80), ("9000", 9000), ("8081", 80)]
+    assert [(port["published"], port["target"]) for port in web["ports"]] == [
+        ("8080", 80),
+        ("9000", 9000),
+        ("8081", 80),
+    ]
     assert [(mount["source"], mount["target"]) for mount in web["volumes"]] == [
         ("/app/src", "/src"),
         ("other", "/data"),
@@ -108,7 +112,10 @@ def test_ulimits_and_depends_on_merge_by_name(merged):
     ("over", "expected"),
     [
         ("{driver: syslog}", {"driver": "syslog"}),
-        ("{driver: json-file, options: {max-file: 2}}", {"driver": "json-file", "options": {"max-size": "1m", "max-file": "2"}}),
+        (
+            "{driver: json-file, options: {max-file: 2}}",
+            {"driver": "json-file", "options": {"max-size": "1m", "max-file": "2"}},
+        ),
         ("{options: {max-file: '2'}}", {"driver": "json-file", "options": {"max-size": "1m", "max-file": "2"}}),
     ],
 )
@@ -117,7 +124,9 @@ def test_logging_options_belong_to_their_driver(merged, over, expected):
 
 
 def test_address_pools_of_one_subnet_are_one(merged):
-    tree = merged("networks: {front: {ipam: {config: [{subnet: 10.0.0.0/24, ip_range: 10.0.0.0/25}, {subnet: 10.1.0.0/24}]}}}")
+    tree = merged(
+        "networks: {front: {ipam: {config: [{subnet: 10.0.0.0/24, ip_range: 10.0.0.0/25}, {subnet: 10.1.0.0/24}]}}}"
+    )
     assert tree["networks"]["front"]["ipam"]["config"] == [
         {"subnet": "10.0.0.0/24", "gateway": "10.0.0.1", "ip_range": "10.0.0.0/25"},
         {"subnet": "10.1.0.0/24"},

@@ -200,10 +200,12 @@ class NativeEngine:
     def serve(self, stack: Stack, loop: asyncio.AbstractEventLoop) -> None:
         """Host names and ports on `loop`, also for the containers that run already."""
         self.hosting.begin(loop)
+        self.lifecycle.neighbours.listen(loop, self.lifecycle.names.refresh)
         self.lifecycle.adopt(stack.name)
 
     def stop_serving(self) -> None:
         """Close the resolver's sockets and the held ports."""
+        self.lifecycle.neighbours.stop()
         self.hosting.end()
 
     def diagnose(self) -> Sequence[Finding]:

@@ -38,6 +38,9 @@ def exec_on_terminal(target: Target, request: ExecRequest) -> int:
 def _exec_between_terminals(target: Target, request: ExecRequest) -> int:
     master, slave = os.openpty()
     try:
+        # Raw, because the command's own terminal behind it does the line editing; sized, because runc looks once.
+        terminal.make_raw(slave)
+        _copy_size(master)
         with Invocation(target, request) as call:
             child = call.start({}, "--tty", terminal=os.ttyname(slave))
             os.close(slave)

@@ -39,7 +39,6 @@ class Hosting:
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread: int = 0
         self._resolver: Resolver | None = None
         self._forwarder: Forwarder | None = None
         self._handed: deque[_Handed] = deque()
@@ -51,14 +50,14 @@ class Hosting:
         return self._loop is not None
 
     def begin(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Host on `loop`; called from the loop's thread. Idempotent."""
+        """Host on `loop`. Idempotent."""
         if self._loop is loop:
             return
         from orchestrator.engines.native.dns import Resolver
         from orchestrator.engines.native.proxy import Forwarder
 
-        self._loop, self._thread = loop, threading.get_ident()
         self._resolver, self._forwarder = Resolver(loop), Forwarder(loop)
+        self._loop = loop
 
     def end(self) -> None:
         """Close every socket; called from the loop's thread."""
@@ -66,6 +65,8 @@ class Hosting:
             self._resolver.close()
         if self._forwarder is not None:
             self._forwarder.close()
+        while self._handed:
+            self._handed.popleft().drop()
         self._loop = self._resolver = self._forwarder = None
 
     def hold_ports(self, ports: Iterable[PublishedPort]) -> Wait:
@@ -118,11 +119,11 @@ class Hosting:
         *,
         added: Iterable[tuple[str, DnsSockets, View, tuple[str, ...]]] = (),
         removed: str | None = None,
-    ) -> None:
+    ) -> Wait:
         """In one turn of the loop: take containers on or off, and give others their new views."""
         resolver = self._resolver
         if resolver is None:
-            return
+            return _nothing
 
         def change() -> None:
             if removed is not None:
@@ -132,7 +133,7 @@ class Hosting:
             for key, view in views:
                 resolver.replace_view(key, view)
 
-        self.on_loop(change)
+        return self.hand_over(change)
 
     def hand_over(self, call: Callable[[], Any]) -> Wait:
         """Have `call` run in the loop's thread, after all that was handed over before.
@@ -145,15 +146,24 @@ class Hosting:
             return _nothing
         handed = _Handed(call)
         self._handed.append(handed)
-        if threading.get_ident() == self._thread:
-            self._run_handed()
-        else:
+        if _is_running_elsewhere(loop):
             loop.call_soon_threadsafe(self._run_handed)
+        else:
+            self._run_handed()
         return handed.wait
 
     def _run_handed(self) -> None:
         while self._handed:
             self._handed.popleft().run()
+
+
+def _is_running_elsewhere(loop: asyncio.AbstractEventLoop) -> bool:
+    from asyncio import get_running_loop
+
+    try:
+        return get_running_loop() is not loop
+    except RuntimeError:
+        return loop.is_running()
 
 
 class _Handed:
@@ -174,6 +184,10 @@ class _Handed:
             self._failed = error
         finally:
             self._done.set()
+
+    def drop(self) -> None:
+        """Leave it undone: nothing is hosted any longer."""
+        self._done.set()
 
     def wait(self) -> None:
         """Wait for its end. Raises its error; Unavailable when the loop does not come round."""

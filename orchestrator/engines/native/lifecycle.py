@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import contextmanager, suppress
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.engines.base import Change
 from orchestrator.engines.native import creation, host
-from orchestrator.engines.native.cgroups import freeze_cgroup
+from orchestrator.engines.native.cgroups import freeze_cgroup, remove_empty_parent
 from orchestrator.engines.native.container import (
     DEFAULT_BRIDGE,
     ContainerSpec,
@@ -30,8 +31,9 @@ from orchestrator.engines.native.naming import NameService, adopt_names
 from orchestrator.engines.native.neighbours import Neighbours
 from orchestrator.engines.native.networks import create_network, ensure_link, find_network, remove_network
 from orchestrator.engines.native.observing import read_ending
-from orchestrator.engines.native.process import end_processes, parse_signal, send_signal, wait_process
+from orchestrator.engines.native.process import parse_signal, send_signal, wait_process
 from orchestrator.engines.native.publishing import Publisher
+from orchestrator.engines.native.recovery import end_launch, sweep_volumes
 from orchestrator.engines.native.starting import Starter, netns_path
 from orchestrator.engines.native.store import now
 from orchestrator.engines.native.volume_store import VolumeStore
@@ -69,6 +71,7 @@ class Lifecycle:
         self._store = store
         self._images = images
         self._hosting = hosting
+        self._warn = warn
         self.publisher = Publisher(layout, store, hosting)
         self.names = NameService(store, hosting)
         self.volumes = VolumeStore(layout, store)
@@ -109,9 +112,12 @@ class Lifecycle:
             row = self._row(container_id)
             if is_alive(row, read_boot_id()):
                 return
+            spec = load_spec(row)
             if row["state"] == "running":
                 self._settle(row)
-            spec = load_spec(row)
+            elif self._layout.container_run(container_id).exists():
+                # Whoever was starting it has been killed.
+                self._give_back(row, spec)
             try:
                 launched = self.starter.start(row, spec)
             except BaseException as error:
@@ -202,14 +208,21 @@ class Lifecycle:
                 return
             spec = load_spec(row)
             self._give_back(row, spec)
-            held = self._store.rows("SELECT volume FROM mounts WHERE container_id = ? AND anonymous = 1", container_id)
             self._delete_folder(container_id)
-            self._store.delete_container(container_id)
-            if volumes:
-                self.volumes.remove_anonymous([one["volume"] for one in held])
+            self._forget(container_id, volumes=volumes)
             self._leave_networks(spec)
         with self._locking:
             self._locks.pop(container_id, None)
+
+    def _forget(self, container_id: str, *, volumes: bool) -> None:
+        """Take a container out of the store, in one step with its anonymous volumes and the engine's control group."""
+        with self._store.writing() as connection:
+            doomed = self.volumes.forget_anonymous(connection, container_id) if volumes else []
+            connection.execute("DELETE FROM containers WHERE id = ?", (container_id,))
+            if connection.execute("SELECT 1 FROM containers LIMIT 1").fetchone() is None:
+                # Nobody can be starting one now: a container is written down before.
+                remove_empty_parent(self._layout.tag)
+        self.volumes.delete(doomed)
 
     def _leave_networks(self, spec: ContainerSpec) -> None:
         """Forget networks that belong to no project or to another one, once the project has no container on them."""
@@ -273,7 +286,7 @@ class Lifecycle:
         run = self._layout.container_run(container_id)
         if run.exists():
             path = self.starter.cgroups_path(container_id, spec)
-            end_processes(path)
+            end_launch(self._layout, container_id, path)
             self.starter.runtime(spec.service.runtime).forget(container_id, path)
             host.unmount(f"{run}/rootfs")
             release_mounts(self._layout, container_id)
@@ -297,9 +310,18 @@ class Lifecycle:
                 row = self._store.container(info.container_id)
                 if row is None or row["state"] != "running" or is_alive(row, read_boot_id()):
                     return
-                change = self._settle(row)
+                try:
+                    change = self._settle(row)
+                except Exception as error:
+                    # What could not be given back is given back before the next start, or on removal.
+                    sys.excepthook(type(error), error, error.__traceback__)
+                    code, finished_at, _oom, _error = read_ending(self._layout, row)
+                    change = Change(
+                        container_id=row["id"], kind="exited", exit_code=code, finished_at=finished_at or now()
+                    )
             notify(change)
 
+        sweep_volumes(self._layout)
         self._rotator = LogRotator(self._layout)
         watch = self._watch = watch_exits(self._layout, ended)
         for row in self._store.containers(project):
@@ -336,7 +358,8 @@ class Lifecycle:
         if alive:
             for row in self._store.rows("SELECT name FROM networks WHERE project = ?", project):
                 ensure_link(find_network(self._layout, self._store, row["name"]))
-            self.publisher.sync(project)
+            for refusal in self.publisher.adopt(project):
+                self._warn(Diagnostic(refusal.code, refusal.message, hint=refusal.hint, severity="warning"))
             adopt_names(
                 self.names, {row["id"]: netns_path(self._layout, row["id"]) for row in alive}, alive, self._store
             )

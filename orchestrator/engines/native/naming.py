@@ -59,19 +59,22 @@ class NameService:
                 for key, view in views
                 if key in opened
             ]
-            self._hosting.serve_names(views, added=added)
+            wait = self._hosting.serve_names(views, added=added)
+        wait()
 
     def detach(self, container_id: str) -> None:
         """Forget a container: nobody finds it any longer, and its sockets are closed."""
         with self._lock:
             if self._members.pop(container_id, None) is None:
                 return
-            self._hosting.serve_names(self._views(), removed=container_id)
+            wait = self._hosting.serve_names(self._views(), removed=container_id)
+        wait()
 
     def refresh(self) -> None:
         """Build every view anew: containers of other projects on shared networks have come or gone."""
         with self._lock:
-            self._hosting.serve_names(self._views())
+            wait = self._hosting.serve_names(self._views())
+        wait()
 
     def _views(self) -> list[tuple[str, View]]:
         """The view of each member; those on the same networks, without links of their own, share one."""

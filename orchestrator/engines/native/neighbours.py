@@ -32,6 +32,7 @@ class Neighbours:
         self._file = layout.run / "shared-networks"
         self._store = store
         self._inotify: Inotify | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def announce(self, project: str, networks: Collection[str]) -> None:
         """Tell the other projects, if any of `networks` is shared with one."""
@@ -44,7 +45,7 @@ class Neighbours:
             os.utime(self._file)
 
     def listen(self, loop: asyncio.AbstractEventLoop, changed: Callable[[], None]) -> None:
-        """Call `changed` on `loop` whenever another project announces. Idempotent."""
+        """Call `changed` on `loop` whenever a project announces. Idempotent; may be called from any thread."""
         if self._inotify is not None:
             return
         from orchestrator.engines.native.host import IN_ATTRIB, Inotify
@@ -57,14 +58,15 @@ class Neighbours:
             if any(True for _event in inotify.read()):
                 changed()
 
-        loop.add_reader(inotify.fileno(), heard)
+        self._loop = loop
+        loop.call_soon_threadsafe(loop.add_reader, inotify.fileno(), heard)
 
-    def stop(self, loop: asyncio.AbstractEventLoop) -> None:
-        """End listening."""
-        if self._inotify is not None:
-            loop.remove_reader(self._inotify.fileno())
+    def stop(self) -> None:
+        """End listening; called from the loop's thread."""
+        if self._inotify is not None and self._loop is not None:
+            self._loop.remove_reader(self._inotify.fileno())
             self._inotify.close()
-            self._inotify = None
+            self._inotify = self._loop = None
 
     def _touch(self) -> None:
         self._file.parent.mkdir(parents=True, exist_ok=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.engines.native.container import ContainerSpec
@@ -20,11 +20,11 @@ from orchestrator.engines.native.layout import Layout
 from orchestrator.engines.native.network import name_prefix
 from orchestrator.engines.native.networks import CHILD_DRIVERS, load_network
 from orchestrator.engines.native.store import Store
-from orchestrator.errors import Conflict
+from orchestrator.errors import Conflict, EngineError
 from orchestrator.model import Port
 
 if TYPE_CHECKING:
-    from orchestrator.engines.native.hosting import Hosting
+    from orchestrator.engines.native.hosting import Hosting, Wait
 
 _PORTS = """
 SELECT p.*, e.ipv4, e.ipv6, n.internal, n.driver, c.project FROM ports p
@@ -56,13 +56,25 @@ class Publisher:
         self._done: dict[str, int] = {}
 
     def publish(self, container_id: str, spec: ContainerSpec) -> None:
-        """Lease the host ports of a container that is about to start. Conflict names who holds one."""
+        """Lease and open the host ports of a container that is about to start. Conflict names who holds one."""
         if not spec.service.ports or not spec.networks:
             return
         self._store.release_ports(container_id)
         taken: set[tuple[str, int]] = set()
         bindings = [self._bind(port, container_id, taken) for port in spec.service.ports]
         self._store.lease_ports(container_id, bindings)
+        self.sync(spec.project)
+        for one in bindings:
+            refusal = self._hosting.refusal((one["host_ip"], one["host_port"], one["protocol"]))
+            if refusal is not None:
+                raise refusal
+
+    def adopt(self, project: str) -> Sequence[EngineError]:
+        """Open the way to containers that run already. Returns why a port could not be held: somebody took it since."""
+        self.sync(project)
+        ports = observe_ports(self._store, project)
+        refusals = [self._hosting.refusal((one.host_ip, one.host_port, one.protocol)) for one in ports]
+        return [one for one in refusals if one is not None]
 
     def unpublish(self, container_id: str, project: str) -> None:
         """Give a container's ports back and close the way to it."""
@@ -85,10 +97,11 @@ class Publisher:
             if self._done.get(project, 0) >= asked:
                 return
             covered = self._asked[project]
-            self._apply(project)
+            wait = self._apply(project)
             self._done[project] = covered
+        wait()
 
-    def _apply(self, project: str) -> None:
+    def _apply(self, project: str) -> Wait:
         rows = self._store.rows(_NETWORKS, project, project)
         loaded = [load_network(self._layout, row) for row in rows]
         networks = tuple(
@@ -109,7 +122,7 @@ class Publisher:
             ensure_accepted(prefix, [one.bridge for one in networks if not one.bridge.startswith(prefix)])
         elif self._store.row("SELECT 1 FROM networks LIMIT 1") is None:
             remove_accepted(name_prefix(self._layout.tag))
-        self._hosting.hold_ports(ports)
+        return self._hosting.hold_ports(ports)
 
     def _bind(self, port: Port, container_id: str, taken: set[tuple[str, int]]) -> Mapping[str, Any]:
         host_ip = port.host_ip or ""

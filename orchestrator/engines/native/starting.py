@@ -94,8 +94,6 @@ class Starter:
         mounts = self._prepare_mounts(row, spec, image, rootfs, endpoints, networks)
         config = self._render(row, spec, image, rootfs, netns, mounts)
         self._publisher.publish(container_id, spec)
-        if spec.service.ports:
-            self._publisher.sync(spec.project)
         if endpoints:
             assert netns is not None
             self._names.attach(container_id, Path(netns), spec, endpoints)
@@ -124,6 +122,8 @@ class Starter:
         for folder in (upper, work, target):
             os.makedirs(folder, exist_ok=True)
         os.chmod(state, 0o711)
+        # The container's / takes its mode from here, whatever this process's umask is.
+        os.chmod(upper, 0o755)
         host.unmount(target)
         host.mount_overlay([str(one) for one in image.layers], target, upper=upper, work=work)
         return target

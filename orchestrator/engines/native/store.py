@@ -70,13 +70,17 @@ class Store:
         """One write transaction: committed at the end, rolled back on any exception."""
         with self._lock:
             connection = self._open()
-            connection.execute("BEGIN IMMEDIATE")
             try:
+                connection.execute("BEGIN IMMEDIATE")
                 yield connection
-            except BaseException:
-                connection.execute("ROLLBACK")
+                connection.execute("COMMIT")
+            except BaseException as error:
+                # A full disk ends some transactions by itself.
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                if isinstance(error, sqlite3.OperationalError):
+                    raise self._explain(error, "write") from error
                 raise
-            connection.execute("COMMIT")
 
     def rows(self, query: str, *values: Any) -> list[sqlite3.Row]:
         """All rows of a SELECT; none when there is no store yet."""
@@ -108,14 +112,17 @@ class Store:
             if version != _SCHEMA_VERSION:
                 self._create(connection, version)
         except (OSError, sqlite3.Error) as error:
-            raise Unavailable(
-                f"cannot open the store {self._path}: {error}",
-                resource=str(self._path),
-                operation="open",
-                hint="check that the disk is not full and that you may write there, or set STACK_STATE_DIR",
-            ) from error
+            raise self._explain(error, "open") from error
         self._connection, self._owner = connection, os.getpid()
         return connection
+
+    def _explain(self, error: Exception, operation: str) -> Unavailable:
+        return Unavailable(
+            f"cannot {operation} the store {self._path}: {error}",
+            resource=str(self._path),
+            operation=operation,
+            hint="check that the disk is not full and that you may write there, or set STACK_STATE_DIR",
+        )
 
     def _create(self, connection: sqlite3.Connection, version: int) -> None:
         if version > _SCHEMA_VERSION:
@@ -196,11 +203,6 @@ class Store:
         if project is None:
             return self.rows("SELECT * FROM containers ORDER BY created_at, id")
         return self.rows("SELECT * FROM containers WHERE project = ? ORDER BY created_at, id", project)
-
-    def delete_container(self, container_id: str) -> None:
-        """Remove a container with its endpoints, mounts and port leases."""
-        with self.writing() as connection:
-            connection.execute("DELETE FROM containers WHERE id = ?", (container_id,))
 
     # Ports
 

@@ -24,6 +24,11 @@ def write_size(fd: int, rows: int, columns: int) -> None:
     fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
 
+def make_raw(fd: int) -> None:
+    """Put the terminal `fd` into raw mode for good."""
+    tty.setraw(fd, termios.TCSANOW)
+
+
 class RawMode:
     """While entered, the terminal `fd` hands every key on and echoes nothing; what is no terminal is left alone."""
 

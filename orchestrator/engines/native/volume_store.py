@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from orchestrator.engines.native.layout import Layout
 from orchestrator.engines.native.networks import dump_config
+from orchestrator.engines.native.recovery import REMOVED
 from orchestrator.engines.native.store import Store, now
 from orchestrator.errors import Conflict, EngineError
 from orchestrator.model import Volume
@@ -63,26 +66,35 @@ class VolumeStore:
                     operation="remove volume",
                     hint="remove those containers first",
                 )
+            doomed = self._put_aside(name)
             connection.execute("DELETE FROM volumes WHERE name = ?", (name,))
-        self._delete(name)
+        self.delete([doomed])
 
-    def remove_anonymous(self, names: list[str]) -> None:
-        """Remove those of the anonymous volumes `names` that no container holds any longer."""
-        for name in names:
-            with self._store.writing() as connection:
-                held = connection.execute("SELECT 1 FROM mounts WHERE volume = ?", (name,)).fetchone()
-                if held is not None:
-                    continue
-                connection.execute("DELETE FROM volumes WHERE name = ? AND key = ''", (name,))
-            self._delete(name)
+    def forget_anonymous(self, connection: sqlite3.Connection, container_id: str) -> list[Path]:
+        """Take the anonymous volumes that only this container holds out of the store, in the caller's transaction.
 
-    def _delete(self, name: str) -> None:
-        folder = self._layout.volumes / name
-        if not folder.exists():
-            return
-        import shutil
+        Returns folders for :meth:`delete`.
+        """
+        found = connection.execute(
+            "SELECT volume FROM mounts WHERE container_id = ? AND anonymous = 1 AND volume NOT IN "
+            "(SELECT volume FROM mounts WHERE container_id != ?)",
+            (container_id, container_id),
+        ).fetchall()
+        for one in found:
+            connection.execute("DELETE FROM volumes WHERE name = ? AND key = ''", (one["volume"],))
+        return [self._put_aside(one["volume"]) for one in found]
 
-        # Renamed first: a crash in the middle leaves no half-empty volume under its own name.
-        doomed = self._layout.volumes / f".removing-{os.urandom(8).hex()}"
-        folder.rename(doomed)
-        shutil.rmtree(doomed, ignore_errors=True)
+    def _put_aside(self, name: str) -> Path:
+        # Before the row is gone: a crash in between leaves an empty volume, never old data under a new one's name.
+        doomed = self._layout.volumes / f"{REMOVED}{os.urandom(8).hex()}"
+        with suppress(FileNotFoundError):
+            (self._layout.volumes / name).rename(doomed)
+        return doomed
+
+    def delete(self, folders: Iterable[Path]) -> None:
+        """Delete what was put aside."""
+        for folder in folders:
+            if folder.exists():
+                from shutil import rmtree
+
+                rmtree(folder, ignore_errors=True)
