@@ -133,7 +133,7 @@ def run_scenarios(
                 try:
                     measures, parts = run_cycle(tool, scenario, folder, scenario.name in memory)
                 except RuntimeError as error:
-                    # A tool that fails now and then (under load, every one does) loses the round, and the report says so.
+                    # A tool that fails now and then loses the round, and the report says so.
                     print(error, file=sys.stderr, flush=True)
                     found.failures.append(f"{scenario.name}, round {number}: {error}")
                     continue

@@ -8,11 +8,16 @@ hold. The image's digest is not part of it; it is compared on its own, because i
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from hashlib import sha256
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.record import Record
+
+try:
+    # hashlib loads OpenSSL, which every command would pay for; this is the same function without it.
+    from _blake2 import blake2b
+except ImportError:
+    from hashlib import blake2b
 
 if TYPE_CHECKING:
     from orchestrator.model import FileSource, Service, Stack
@@ -74,7 +79,7 @@ class FieldChange(Record):
 
 
 def config_hash(service: Service, stack: Stack, file_digests: Mapping[str, str] = _NOTHING) -> str:
-    """Return the hex SHA-256 of everything that shapes the service's containers, except their image.
+    """Return a digest (64 hex digits) of everything that shapes the service's containers, except their image.
 
     `file_digests` maps the absolute path of a secret's or config's file to a digest of what is in it; a file that is
     not in there counts by its path alone.
@@ -92,7 +97,7 @@ def config_hash(service: Service, stack: Stack, file_digests: Mapping[str, str] 
     text: list[str] = []
     _write(shaping_config(service.config), text)
     _write(outside, text)
-    return sha256("".join(text).encode("utf-8", "surrogatepass")).hexdigest()
+    return _digest("".join(text))
 
 
 def shaping_config(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -145,12 +150,16 @@ def _digest_files(
             continue
         held = source.value if source.value is not None else source.content
         if held is not None:
-            found[key] = ["holds", sha256(held.encode("utf-8", "surrogatepass")).hexdigest()]
+            found[key] = ["holds", _digest(held)]
         elif source.file is not None:
             found[key] = ["file", source.file, file_digests.get(source.file, "")]
         else:
             found[key] = ["named", source.name]
     return found
+
+
+def _digest(text: str) -> str:
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=32).hexdigest()
 
 
 def _write(value: Any, text: list[str]) -> None:

@@ -6,6 +6,7 @@ When to probe and what the results mean is decided in :mod:`orchestrator.health`
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -131,6 +132,9 @@ class HealthRunner:
                 output += f"health check exceeded its timeout of {check.timeout:g} s"
         except EngineError as error:
             success, output = False, error.message
+        except Exception as error:
+            sys.excepthook(type(error), error, error.__traceback__)
+            success, output = False, f"internal error: {error!r}"
         return ProbeResult(started_at=begun, finished_at=self._clock(), success=success, output=output)
 
     async def _change(self, container: Container, status: HealthStatus, result: ProbeResult | None) -> None:

@@ -38,8 +38,11 @@ class Prepared:
         return not (self._closed or self.hosting)
 
     def close(self) -> None:
-        """Let go of it: without a project it exits, with one it goes on alone."""
-        if not self._closed:
+        """Let go of it: without a project it ends now, with one it goes on alone."""
+        if self.usable:
+            # It would end by itself, but only once it has imported everything.
+            self.discard()
+        elif not self._closed:
             self._closed = True
             self.socket.close()
         self.reap()
@@ -48,12 +51,16 @@ class Prepared:
         """End it now, whatever it does: what it may have begun is found by the next observation."""
         self._closed = True
         self.socket.close()
+        # It is our child: its number cannot have gone to another process. Before it leads a group it has no child.
+        for kill in (os.killpg, os.kill):
+            try:
+                kill(self.keeper, 9)
+            except ProcessLookupError:
+                continue
         try:
-            # It leads a group of its own, and is our child: its number cannot have gone to another process.
-            os.killpg(self.keeper, 9)
             os.waitpid(self.keeper, 0)
-        except (ProcessLookupError, ChildProcessError):
-            pass
+        except ChildProcessError:
+            return
 
     def reap(self) -> bool:
         """Collect the keeper if it has ended; True if it is gone."""

@@ -18,7 +18,7 @@ from orchestrator.errors import EngineError, StackError
 from orchestrator.events import Event, Sink
 from orchestrator.executor import Execution, PlanOutcome, Progress
 from orchestrator.failures import Failure, describe_failure
-from orchestrator.goal import Goal
+from orchestrator.goal import Goal, Want
 from orchestrator.health import Check, resolve_check
 from orchestrator.health_runner import HealthRunner
 from orchestrator.model import Condition, RestartPolicy, Service
@@ -59,6 +59,7 @@ class Loop:
         *,
         on_settled: Callable[[Settled], None],
         on_idle: Callable[[], None],
+        on_edit: Callable[[Goal], None] = lambda _goal: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.engine = engine
@@ -68,6 +69,7 @@ class Loop:
         self._clock = clock
         self._on_settled = on_settled
         self._on_idle = on_idle
+        self._on_edit = on_edit
         self._services: dict[str, Service] = {}
         self._images: dict[str, ImageFacts] = {}
         self._fresh = False
@@ -304,21 +306,25 @@ class Loop:
         """Told of containers (service, exit code) that ended by themselves."""
         goal = self.goal
         if goal is not None and goal.abort_on_exit:
-            culprits = [code for service, code in exits if code != 0 or goal.abort_on_exit == "any"]
+            culprits = [code for _service, code in exits if code != 0 or goal.abort_on_exit == "any"]
             if culprits:
-                self._emit(
-                    Event(
-                        time=self._clock(),
-                        kind="message",
-                        subject=self.project,
-                        action="abort",
-                        message="a container exited, stopping the others",
-                        details={"exit_code": culprits[0]},
-                    )
-                )
-                wants = dict.fromkeys(goal.stack.services, "stopped")
-                self.submit(Goal(stack=goal.stack, wants=wants, issued_at=self._clock(), scale=goal.scale))  # type: ignore[arg-type]
+                self._abort(goal, culprits[0])
         self._check_idle()
+
+    def _abort(self, goal: Goal, exit_code: int) -> None:
+        self._emit(
+            Event(
+                time=self._clock(),
+                kind="message",
+                subject=self.project,
+                action="abort",
+                message="a container exited, stopping the others",
+                details={"exit_code": exit_code},
+            )
+        )
+        wants: dict[str, Want] = dict.fromkeys(goal.stack.services, "stopped")
+        self.submit(Goal(stack=goal.stack, wants=wants, issued_at=self._clock(), scale=goal.scale))
+        self._on_edit(self.goal or goal)
 
     def _find_service(self, name: str) -> Service | None:
         known = self._services.get(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -121,7 +122,7 @@ class Restarter:
         with self._board.hold(container_id):
             try:
                 await self._workers.run("work", call)
-            except EngineError as error:
+            except Exception as error:
                 self._timers.pop(container_id, None)
                 self._refuse(one, error, begun, history.restarts)
                 return
@@ -133,8 +134,12 @@ class Restarter:
             self._board.put(now.replace(**run, restart_count=history.restarts))
             self._tell(now, "restart", decision.reason, {"restarts": history.restarts})
 
-    def _refuse(self, one: Container, error: EngineError, begun: float, restarts: int) -> None:
-        self._tell(one, "restart-failed", error.message, {"hint": error.hint})
+    def _refuse(self, one: Container, error: Exception, begun: float, restarts: int) -> None:
+        if isinstance(error, EngineError):
+            self._tell(one, "restart-failed", error.message, {"hint": error.hint})
+        else:
+            sys.excepthook(type(error), error, error.__traceback__)
+            self._tell(one, "restart-failed", f"internal error: {error!r}")
         code = getattr(error, "exit_code", None) or FAILED_START
         ended = one.replace(
             status="exited", exit_code=code, started_at=begun, finished_at=self._clock(), restart_count=restarts

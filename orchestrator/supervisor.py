@@ -53,7 +53,9 @@ def await_goal(channel: int, memory: int, engine: str) -> NoReturn:
     """
     connection = socket.socket(fileno=channel)
     try:
+        _exit_if_closed(connection)
         prepared = load_engine(engine)
+        _exit_if_closed(connection)
         preload(engine)
         buffer = LineBuffer()
         messages: list[dict[str, Any]] = []
@@ -78,6 +80,13 @@ def await_goal(channel: int, memory: int, engine: str) -> NoReturn:
     supervisor = Supervisor(place, host["engine"], prepared, lock)
     first = b"".join(encode(one) for one in rest) + buffer.rest()
     _host(supervisor, (connection, first))
+
+
+def _exit_if_closed(connection: socket.socket) -> None:
+    """Do not go on importing for a command that has found another supervisor, or is gone."""
+    with contextlib.suppress(BlockingIOError):
+        if not connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT):
+            os._exit(0)
 
 
 def adopt_project(record: dict[str, Any]) -> NoReturn:
@@ -169,7 +178,14 @@ class Supervisor:
         self._saving: asyncio.Task[None] | None = None
         self._done = asyncio.Event()
         self._begun = False
-        self.loop = Loop(engine, place.project, self.emit, on_settled=self._settle, on_idle=self._consider_leaving)
+        self.loop = Loop(
+            engine,
+            place.project,
+            self.emit,
+            on_settled=self._settle,
+            on_idle=self._consider_leaving,
+            on_edit=lambda goal: self._save(dump_goal(goal)),
+        )
         self._engine.on_warning = self._warn
 
     async def run(self, first: tuple[socket.socket, bytes] | None) -> None:

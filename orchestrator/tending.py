@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from orchestrator.engines.base import Change
     from orchestrator.state import Container, ObservedState
 
+RETRY_AFTER = 1.0
+"""Seconds until the engine is asked again when it could not be observed."""
+
 
 class Tender:
     """Deals with every end of a container exactly once, with what was observed after it."""
@@ -111,16 +114,19 @@ class Tender:
             self._wake.clear()
             self._working = True
             exits: list[tuple[str, int]] = []
+            heard = {key: change for key, change in self._heard.items() if not self._board.is_held(key)}
             try:
-                exits = await self._tend()
+                exits = await self._tend(heard)
             except Exception as error:
+                # Nothing of it may be lost: what could not be looked at now is looked at again a little later.
                 sys.excepthook(type(error), error, error.__traceback__)
+                self._heard = {**heard, **self._heard}
+                asyncio.get_running_loop().call_later(RETRY_AFTER, self._wake.set)
             finally:
                 self._working = False
             self._told(exits)
 
-    async def _tend(self) -> list[tuple[str, int]]:
-        heard = {key: change for key, change in self._heard.items() if not self._board.is_held(key)}
+    async def _tend(self, heard: dict[str, Change | None]) -> list[tuple[str, int]]:
         if not heard:
             return []
         for key in heard:

@@ -6,8 +6,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.errors import FileMissing, StackError
+from orchestrator.errors import EngineError, FileMissing, NotFound, StackError
 from orchestrator.events import Event
+from orchestrator.model import Stack
 from orchestrator.record import Record
 
 if TYPE_CHECKING:
@@ -94,6 +95,30 @@ def parse_created(text: str) -> float:
 def list_used_images(engine: Engine) -> set[str]:
     """Identifiers of the images that any container of any project uses."""
     return {one.image_id for name in engine.projects() for one in engine.observe(name).containers if one.image_id}
+
+
+def remove_service_images(engine: Engine, stack: Stack, which: str) -> tuple[list[str], list[EngineError]]:
+    """Remove the images of a stack's services; return the names that went, and what did not go.
+
+    `which` is ``all``, or ``local`` for those that were built without a name of their own. An image that is not there
+    is no failure.
+    """
+    store = open_image_store()
+    in_use = list_used_images(engine)
+    wanted = {one.image or f"{stack.name}-{one.name}" for one in stack.services.values() if which == "all"}
+    wanted |= {f"{stack.name}-{one.name}" for one in stack.services.values() if not one.image}
+    removed: list[str] = []
+    failures: list[EngineError] = []
+    for name in sorted(wanted):
+        try:
+            store.remove_image(name, in_use=in_use)
+        except NotFound:
+            continue
+        except EngineError as error:
+            failures.append(error)
+        else:
+            removed.append(name)
+    return removed, failures
 
 
 def pull_references(

@@ -46,6 +46,13 @@ def prepare_stop(engine: Engine, project: Project, services: Sequence[str], *, t
     return edit_want(stack_for_goal(project, previous), previous, named, "stopped", time.time(), timeout=timeout)
 
 
+def find_unknown(project: Project, engine: Engine, goal: Goal, services: Sequence[str]) -> tuple[Container, ...]:
+    """Running containers of named `services` that the goal's stack does not have: a goal cannot speak of them."""
+    named = set(services) - goal.stack.services.keys()
+    found = engine.observe(project.name).containers if named else ()
+    return tuple(one for one in found if one.service in named and one.alive)
+
+
 def prepare_restart(
     engine: Engine, project: Project, services: Sequence[str], *, timeout: float | None, dependents: bool
 ) -> Goal:

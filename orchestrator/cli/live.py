@@ -55,12 +55,11 @@ class LiveScreen:
         if not self._open:
             self._open = True
             self._live.start()
-        now = time.monotonic()
         row = self._rows.get(line.id)
         if row is None:
-            row = self._rows[line.id] = _Row(line, now)
+            row = self._rows[line.id] = _Row(line, event.time)
         row.line = line
-        row.ended = 0.0 if line.style == "working" else now
+        row.ended = 0.0 if line.style == "working" else event.time
 
     def close(self) -> None:
         """Draw once more and give the terminal back."""
@@ -89,7 +88,7 @@ class LiveScreen:
             table.add_column(no_wrap=True)
         table.add_column(no_wrap=True, ratio=1, overflow="ellipsis")
         table.add_column(no_wrap=True, justify="right")
-        now = time.monotonic()
+        now = time.time()
         for row in rows:
             table.add_row(*self._render_row(row, now))
         return Group(head, table)

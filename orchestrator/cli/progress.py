@@ -93,6 +93,29 @@ class JsonScreen(QuietScreen):
         self._write(json.dumps(data, ensure_ascii=False, default=str))
 
 
+class DeferredLiveScreen(QuietScreen):
+    """The live display, made when there is something to show: by then the supervisor is at work on the other core."""
+
+    def __init__(self, title: str, *, colour: bool) -> None:
+        super().__init__()
+        self._title = title
+        self._colour = colour
+        self._live: Screen | None = None
+
+    def __call__(self, event: Event, /) -> None:
+        """Show the event."""
+        if self._live is None:
+            from orchestrator.cli.live import LiveScreen
+
+            self._live = LiveScreen(self._title, colour=self._colour)
+        self._live(event)
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+        if self._live is not None:
+            self._live.close()
+
+
 def open_screen(progress: str, title: str, *, ansi: str, colour: bool) -> Screen:
     """Return the display for ``--progress``; auto is live on a terminal and lines elsewhere."""
     terminal = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
@@ -101,9 +124,7 @@ def open_screen(progress: str, title: str, *, ansi: str, colour: bool) -> Screen
     if progress == "json":
         return JsonScreen()
     if progress == "tty" or (progress == "auto" and terminal and ansi != "never"):
-        from orchestrator.cli.live import LiveScreen
-
-        return LiveScreen(title, colour=colour)
+        return DeferredLiveScreen(title, colour=colour)
     return PlainScreen()
 
 

@@ -6,6 +6,8 @@ import queue
 import threading
 from collections.abc import Callable, Iterator, MutableMapping
 from datetime import UTC, datetime
+from ipaddress import ip_network
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.engines.base import Change, LogLine
@@ -204,11 +206,15 @@ def find_address(
             resource=container.name,
             operation="start container",
         )
-    prefix = network.subnets[0].rpartition(".")[0]
-    free = (f"{prefix}.{host}" for host in range(2, 255) if f"{prefix}.{host}" not in holders)
+    hosts = (str(host) for host in islice(ip_network(network.subnets[0]).hosts(), 1, None))
+    chosen = wanted or next((host for host in hosts if host not in holders), None)
+    if chosen is None:
+        raise Conflict(
+            f"network {network.name} has no free address", resource=network.name, operation="start container"
+        )
     return Endpoint(
         network=network.name,
-        ipv4=wanted or next(free),
+        ipv4=chosen,
         ipv6=attachment.ipv6_address,
         aliases=(container.service, *attachment.aliases),
         interface="eth0",

@@ -100,7 +100,7 @@ class FakeResources:
                     operation="create network",
                 )
             taken = {subnet for one in self._networks.values() for subnet in one.subnets}
-            free = next(f"10.9.{n}.0/24" for n in range(256) if f"10.9.{n}.0/24" not in taken)
+            free = next(f"10.{n}.0.0/16" for n in range(256) if f"10.{n}.0.0/16" not in taken)
             self._networks[network.name] = old or ObservedNetwork(
                 name=network.name,
                 key=network.key,

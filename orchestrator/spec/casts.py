@@ -22,6 +22,7 @@ class Invalid:
 
 INVALID = Invalid()
 
+_MAX_COMPARED = 500
 _TRUE = frozenset(("true", "yes", "y", "on", "1", "t"))
 _FALSE = frozenset(("false", "no", "n", "off", "0", "f"))
 
@@ -49,6 +50,9 @@ def find_nearest(name: str, known: Iterable[str]) -> str:
     """Return the one of `known` that `name` is most likely meant to be, or an empty text."""
     from difflib import get_close_matches
 
+    known = list(known)
+    if len(known) > _MAX_COMPARED:
+        known = [one for one in known if one[:2].lower() == name[:2].lower()][:_MAX_COMPARED]
     near = get_close_matches(str(name).lower(), [one.lower() for one in known], n=1, cutoff=0.6)
     return next((one for one in known if one.lower() == near[0]), "") if near else ""
 
@@ -297,13 +301,22 @@ def _collect(problems: Problems, row: Row, value: Seq, path: Path, shape: Any) -
     return deduplicate(problems, row, result, path) if row.unique and len(result) > 1 else result
 
 
+def _find_repeat(keys: list[str]) -> int:
+    seen: set[str] = set()
+    for index, key in enumerate(keys):
+        if key in seen:
+            return index
+        seen.add(key)
+    raise ValueError("no key repeats")
+
+
 def deduplicate(problems: Problems, row: Row, items: Seq, path: Path) -> Seq:
     """Keep one of equal items, at the first one's place; refuse repeats where the row says so."""
     keys = [item.partition("=")[0] for item in items] if row.unique == "key" else list(items)
     if len(set(keys)) == len(keys):
         return items
     if row.unique == "refuse":
-        first = next(index for index, key in enumerate(keys) if key in keys[:index])
+        first = _find_repeat(keys)
         problems.report(
             "duplicate-item",
             f"{items[first]!r} is listed twice",

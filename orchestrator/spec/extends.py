@@ -146,7 +146,8 @@ class Extender:
         start = next(index for index, (one, other, _) in enumerate(chain) if one == file and other == name)
         loop = chain[start:]
         circle = frozenset(place for _, _, place in loop)
-        self._problems.broken.update(("services", service, "extends") for _, service, _ in loop)
+        for _, service, _ in loop:
+            self._problems.mark_broken(("services", service, "extends"))
         if circle in self._circles:
             return
         self._circles.add(circle)

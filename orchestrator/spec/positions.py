@@ -20,6 +20,9 @@ _COLUMN_MASK = (1 << _LINE) - 1
 _LINE_MASK = (1 << (_FILE - _LINE)) - 1
 
 
+MAX_ERRORS = 200
+
+
 class Map(dict[str, Any]):
     """A mapping; ``marks[key]`` holds the marks of the key and of its value."""
 
@@ -62,7 +65,8 @@ class Problems:
     def __init__(self) -> None:
         self.files: list[str] = []
         self.found: list[Diagnostic] = []
-        self.broken: set[Path] = set()
+        self._broken: set[Path] = set()
+        self._errors = 0
         self.keep_templates = False
         self._seen: set[tuple[str, str, Location | None]] = set()
 
@@ -80,7 +84,10 @@ class Problems:
     def report(
         self, code: str, message: str, mark: Mark = 0, path: Path = (), hint: str = "", severity: Severity = "error"
     ) -> None:
-        """Add a diagnostic; an error also marks `path` as broken, so that later passes stay quiet about it."""
+        """Add a diagnostic; an error also marks `path` as broken, so that later passes stay quiet about it.
+
+        Raises all that was found when there are MAX_ERRORS errors: nobody reads more.
+        """
         found = Diagnostic(code, message, self.locate(mark), render_path(path), hint, severity)
         # One mistake behind an anchor is one mistake, however often the anchor is used.
         seen = (code, message, found.location) if mark else (code, message + found.path, None)
@@ -88,7 +95,16 @@ class Problems:
             self._seen.add(seen)
             self.found.append(found)
         if severity == "error":
-            self.broken.add(path)
+            self.mark_broken(path)
+            self._errors += 1
+            if self._errors == MAX_ERRORS:
+                self.raise_errors()
+
+    def mark_broken(self, path: Path) -> None:
+        """Keep later passes quiet about `path`, as if an error had been reported there."""
+        while path not in self._broken:
+            self._broken.add(path)
+            path = path[:-1]
 
     def warn(self, code: str, message: str, mark: Mark = 0, path: Path = (), hint: str = "") -> None:
         """Add a warning."""
@@ -96,8 +112,7 @@ class Problems:
 
     def is_broken(self, path: Path) -> bool:
         """Tell whether an error was reported at `path` or below it."""
-        size = len(path)
-        return any(one[:size] == path for one in self.broken)
+        return path in self._broken
 
     @property
     def warnings(self) -> tuple[Diagnostic, ...]:

@@ -13,13 +13,14 @@ from typing import Any
 from orchestrator.source import Path
 from orchestrator.spec import casts, pairs
 from orchestrator.spec.attributes import ROOT, Row
-from orchestrator.spec.casts import INVALID, find_nearest, refuse_type, suggest_name
+from orchestrator.spec.casts import INVALID, find_nearest, refuse_type
 from orchestrator.spec.mounts import MountError, parse_device, parse_volume
 from orchestrator.spec.ports import PortError, parse_ports
 from orchestrator.spec.positions import Map, Mark, Problems, Seq
 
 _NAME = re.compile(r"[a-zA-Z0-9._-]+")
 _ULIMIT_NAME = re.compile(r"[a-z]+")
+_MAX_PORTS = 65_536
 _TEMPLATED = frozenset(
     ("boolean", "count", "duration", "integer", "number", "probe", "size", "size_text", "true_boolean", "ulimit")
 )
@@ -68,7 +69,7 @@ def _report_unknown(problems: Problems, row: Row, key: str, mark: Mark, path: Pa
     problems.report("unknown-attribute", f"{key} is not an attribute of {_describe(row)}", mark, (*path, key), hint)
     if nearest:
         # What was meant is not missing as well.
-        problems.broken.add((*path, nearest))
+        problems.mark_broken((*path, nearest))
 
 
 def _describe(row: Row) -> str:
@@ -212,6 +213,9 @@ def _shape_ports(problems: Problems, row: Row, value: Any, mark: Mark, path: Pat
     for index, item in enumerate(value):
         place = value.marks[index]
         here = (*path, index)
+        if len(result) > _MAX_PORTS:
+            problems.report("too-many-ports", f"the ranges are more than {_MAX_PORTS:,} ports", place, here)
+            break
         if problems.keep_templates and _is_template(item):
             result.add(item, place)
         elif type(item) is Map:
@@ -323,7 +327,7 @@ def _short_volume(problems: Problems, row: Row, value: str, mark: Mark, path: Pa
             f"{option!r} is no volume option",
             mark,
             path,
-            suggest_name(option, ("ro", "rw", "nocopy")),
+            "options are ro, rw, nocopy, z, Z and others",
         )
     return plant(mount, mark)
 

@@ -145,8 +145,6 @@ class _Check:
             return
         if any(self.problems.is_broken((*self.path, key)) for key in ("image", "build", "provider", "extends")):
             return
-        if self.path in self.problems.broken:
-            return
         self._report("no-image", f"the service {self.name} has neither image nor build", hint="add image: NAME:TAG")
 
     def _check_references(self) -> None:

@@ -15,7 +15,7 @@ from orchestrator.spec.scalars import parse_integer, render_scalar, resolve_scal
 
 MAX_BYTES = 8 * 1024 * 1024
 MAX_LINE = 1024 * 1024
-MAX_NODES = 200_000
+MAX_NODES = 100_000
 MAX_DEPTH = 64
 
 _STANDARD = "tag:yaml.org,2002:"

@@ -158,16 +158,16 @@ def project(machine: Machine, request: pytest.FixtureRequest) -> Iterator[Projec
 @pytest.fixture
 def two_projects(machine: Machine, request: pytest.FixtureRequest) -> Iterator[tuple[Project, Project]]:
     """Two project folders."""
-    for made in _open_folders(machine, ["one", "two"]):
+    for made in open_folders(machine, ["one", "two"]):
         yield made[0], made[1]
 
 
 def _open_projects(machine: Machine, names: list[str]) -> Iterator[Project]:
-    for made in _open_folders(machine, names):
+    for made in open_folders(machine, names):
         yield made[0]
 
 
-def _open_folders(machine: Machine, names: list[str]) -> Iterator[list[Project]]:
+def open_folders(machine: Machine, names: list[str]) -> Iterator[list[Project]]:
     projects = []
     for name in names:
         short = "".join(letter for letter in name.lower() if letter.isalnum() or letter == "-")[:24]

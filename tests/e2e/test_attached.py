@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
+import struct
+import termios
 import threading
 
 from .conftest import Project
@@ -66,6 +69,68 @@ def test_ctrl_c_stops_in_order_and_a_second_one_kills(project: Project) -> None:
     up.communicate(timeout=20)
     assert up.returncode == 130
     assert {row["State"] for row in project.containers().values()} == {"exited"}
+
+
+def test_sigterm_is_a_ctrl_c(project: Project) -> None:
+    project.write("services: {a: {image: busybox, init: true, command: [sh, -c, 'echo up; exec sleep 1000']}}")
+    up = project.popen("up")
+    read_until(up.stdout, "a-1  | up")
+    up.terminate()
+    up.communicate(timeout=20)
+    assert up.returncode == 130
+    assert project.containers()["a-1"]["State"] == "exited"
+
+
+def test_ctrl_c_in_the_background_begins_nothing_more(project: Project) -> None:
+    project.write("""
+services:
+  db:
+    image: busybox
+    init: true
+    command: [sleep, "1000"]
+    healthcheck: {test: [CMD, "false"], interval: 100ms, start_period: 600s}
+  web:
+    image: busybox
+    init: true
+    command: [sleep, "1000"]
+    depends_on: {db: {condition: service_healthy}}
+""")
+    up = project.popen("up", "-d")
+    read_until(up.stderr, "Service db  Waiting")
+    up.send_signal(signal.SIGINT)
+    _out, err = up.communicate(timeout=20)
+    assert up.returncode == 130
+    assert "error[interrupted]" in err
+    # What runs goes on, and web does not come later.
+    assert project.containers()["db-1"]["State"] == "running"
+    assert project.containers().get("web-1", {"State": "created"})["State"] != "running"
+    assert "running" not in project.succeed("why", "web")
+
+
+def test_logs_follow_until_the_end(project: Project) -> None:
+    project.write("services: {a: {image: busybox, init: true, command: [sh, -c, 'echo one; sleep 1; echo two']}}")
+    project.succeed("up", "-d")
+    logs = project.popen("logs", "-f")
+    out, err = logs.communicate(timeout=20)
+    assert (out, err, logs.returncode) == ("a-1  | one\na-1  | two\n", "", 0)
+
+
+def test_exec_has_a_terminal_where_we_have_one(project: Project) -> None:
+    project.write("services: {a: {image: busybox, init: true, command: [sleep, '1000']}}")
+    project.succeed("up", "-d")
+    master, slave = os.openpty()
+    before = termios.tcgetattr(slave)
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 33, 77, 0, 0))
+    inside = project.popen("exec", "a", "sh", stdin=slave, stdout=slave, stderr=slave)
+    os.write(master, b"stty size; exit 9\n")
+    shown = b""
+    while b"33 77" not in shown:
+        shown += os.read(master, 4096)
+    assert inside.wait(timeout=20) == 9
+    # The terminal is as it was.
+    assert termios.tcgetattr(slave) == before
+    os.close(master)
+    os.close(slave)
 
 
 def test_a_closed_reader_is_no_trouble(project: Project) -> None:

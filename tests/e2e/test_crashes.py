@@ -73,8 +73,13 @@ def test_after_a_stop_nothing_is_restarted(project: Project) -> None:
     project.succeed("stop", "-t", "0", "a")
     time.sleep(0.5)
     assert project.containers()["a-1"]["State"] == "exited"
-    project.succeed("kill", "b")
-    project.wait_until("b is dead", lambda: project.containers()["b-1"]["State"] == "exited")
+    # Neither after a kill: whoever says so means it.
+    project.succeed("start", "a")
+    project.succeed("kill", "a")
+    project.wait_until("a is dead", lambda: project.containers()["a-1"]["State"] == "exited")
+    time.sleep(0.5)
+    assert project.containers()["a-1"]["State"] == "exited"
+    assert project.containers()["a-1"]["ExitCode"] == 137
 
 
 @pytest.mark.parametrize("seed", range(int(os.environ.get("STACK_TEST_KILLS", "6"))))

@@ -190,3 +190,55 @@ services:
     for host in ("127.0.0.1", "[::1]"):
         with urllib.request.urlopen(f"http://{host}:{port}/", timeout=5) as page:
             assert page.read() == b"hi\n"
+
+
+def test_the_name_alone_is_enough(project: Project) -> None:
+    project.write("services: {w: {image: busybox, init: true, command: [sh, -c, 'echo hi; exec sleep 1000']}}")
+    project.succeed("up", "-d", "--scale", "w=2")
+    (project.folder / "compose.yaml").rename(project.folder / "kept")
+    assert project.run("ps").code == 14
+    name = ("-p", project.name)
+    assert len(project.succeed(*name, "ps", "-q").split()) == 2
+    assert project.succeed(*name, "logs", "--no-log-prefix", "--index", "2", "w") == "hi\n"
+    assert project.succeed(*name, "exec", "-T", "--index", "2", "w", "echo", "there") == "there\n"
+    project.succeed(*name, "stop", "-t", "0")
+    assert project.succeed(*name, "ps", "-q") == ""
+    project.succeed(*name, "start")
+    assert len(project.succeed(*name, "ps", "-q").split()) == 2
+    project.succeed(*name, "down", "-t", "0")
+    assert project.succeed(*name, "ps", "-aq") == ""
+    assert project.run(*name, "down").code == 0
+
+
+def test_a_changed_service_is_planned_with_its_cause(project: Project) -> None:
+    text = "services: {w: {image: busybox, init: true, command: [sleep, '1000'], environment: {A: '%s'}}}"
+    project.write(text % "1")
+    project.succeed("up", "-d")
+    before = project.containers("--no-trunc")["w-1"]["ID"]
+    project.write(text % "2")
+    shown = project.succeed("plan")
+    assert "environment" in shown
+    assert project.succeed("up", "-d", "--dry-run") == shown
+    operations = json.loads(project.succeed("plan", "--format", "json"))["operations"]
+    assert {one["verb"] for one in operations} >= {"create container", "start container", "remove container"}
+    # Looking changes nothing.
+    assert project.containers("--no-trunc")["w-1"]["ID"] == before
+    project.succeed("up", "-d", "-t", "0")
+    after = project.containers("--no-trunc")
+    assert list(after) == ["w-1"]
+    assert after["w-1"]["ID"] != before
+    assert project.succeed("exec", "-T", "w", "sh", "-c", "echo $A") == "2\n"
+
+
+def test_pause_and_images(project: Project) -> None:
+    project.write("services: {w: {image: busybox, init: true, command: [sleep, '1000']}}")
+    project.succeed("up", "-d")
+    project.succeed("pause", "w")
+    assert project.containers()["w-1"]["State"] == "paused"
+    assert "is paused" in project.run("exec", "-T", "w", "true").err
+    project.succeed("unpause")
+    project.succeed("exec", "-T", "w", "true")
+    assert project.succeed("images").splitlines()[1].split()[:3] == [f"{project.name}-w-1", "busybox", "latest"]
+    ran = project.run("image", "rm", "busybox")
+    assert ran.code == 1
+    assert "used by a container" in ran.err

@@ -17,7 +17,7 @@ from typing import Any
 from orchestrator.codec import dump_record, load_record
 from orchestrator.engines.base import Change, ExecRequest, ExecResult, LogLine
 from orchestrator.errors import EngineError, NotFound
-from orchestrator.model import Network, Service, Stack, Volume
+from orchestrator.model import Network, Probe, Service, Stack, Volume
 from orchestrator.plan import CreateContainer
 from orchestrator.state import Container, ImageFacts, ObservedNetwork, ObservedState, ObservedVolume
 
@@ -44,6 +44,10 @@ class DiskEngine:
         self.notify: Callable[[Change], None] = lambda _change: None
         self.delay = float(os.environ.get("DISK_ENGINE_DELAY", "0"))
         self.served = 0
+        self.image_checks: dict[str, Probe] = {}
+        self.refused: set[str] = set()
+        self.blind = False
+        self._killed = threading.Event()
 
     def call(self, *words: str) -> None:
         """Write down that an operation was asked for."""
@@ -97,13 +101,12 @@ class DiskEngine:
         return ()
 
     def observe(self, project: str, stack: Stack | None = None) -> ObservedState:
-        images = {}
-        if stack is not None:
-            images = {
-                one.image: ImageFacts(id=f"sha256:{one.image}", reference=one.image)
-                for one in stack.services.values()
-                if one.image
-            }
+        if self.blind:
+            raise RuntimeError("nothing can be seen")
+        images: dict[str, ImageFacts | None] = {}
+        for one in stack.services.values() if stack is not None else ():
+            if one.image:
+                images[one.image] = self._facts(one.image) if not one.image.startswith("remote") else None
         return ObservedState(
             project=project,
             containers=tuple(one for one in self.load() if one.project == project),
@@ -111,6 +114,9 @@ class DiskEngine:
             volumes={one.name: one for one in self._things("volume", ObservedVolume)},
             images=images,
         )
+
+    def _facts(self, image: str) -> ImageFacts:
+        return ImageFacts(id=f"sha256:{image}", reference=image, healthcheck=self.image_checks.get(image))
 
     def _things(self, kind: str, cls: Any) -> list[Any]:
         return [load_record(json.loads(path.read_text())) for path in self.folder.glob(f"{kind}-*.json")]
@@ -135,7 +141,7 @@ class DiskEngine:
 
     def pull_image(self, reference: str, *, platform: str | None = None, progress: Any = None) -> ImageFacts:
         self.call("pull", reference)
-        return ImageFacts(id=f"sha256:{reference}", reference=reference)
+        return self._facts(reference)
 
     def build_image(self, stack: Stack, service: Service) -> ImageFacts:
         raise AssertionError("nothing is built in these tests")
@@ -167,7 +173,7 @@ class DiskEngine:
     def start_container(self, container_id: str) -> None:
         one = self.find(container_id)
         self.call("start", one.name)
-        if "refused" in one.image:
+        if "refused" in one.image or one.name in self.refused:
             raise StartRefused(f"{one.name}: no such command", resource=one.name, operation="start")
         with self._lock:
             self.save(
@@ -183,6 +189,8 @@ class DiskEngine:
     def stop_container(self, container_id: str, *, timeout: float | None = None, hold: bool = True) -> None:
         one = self.find(container_id)
         self.call("stop", one.name)
+        if "stubborn" in one.image and timeout != 0:
+            self._killed.wait(30)
         self.end_container(one.name, 143)
         with self._lock:
             self.save(self.find(container_id).replace(hold=hold))
@@ -190,6 +198,7 @@ class DiskEngine:
     def kill_container(self, container_id: str, signal: str = "SIGKILL") -> None:
         self.call("kill", container_id)
         self.end_container(container_id, 137)
+        self._killed.set()
 
     def remove_container(self, container_id: str, *, volumes: bool = False) -> None:
         try:
@@ -246,6 +255,8 @@ class DiskEngine:
         self.served += 1
         with open(self.folder / "served", "a") as file:
             file.write(f"{os.getpid()}\n")
+        if (self.folder / "crash").exists():
+            os.kill(os.getpid(), 9)
 
     def stop_serving(self) -> None:
         pass

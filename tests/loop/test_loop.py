@@ -355,3 +355,85 @@ def test_adoption_restarts_only_what_ended_while_nobody_watched(disk: DiskEngine
         one: Container = disk.find("demo-app-1")
         disk.save(one.replace(hold=True))
     play(disk, after)
+
+
+def test_the_check_of_an_image_counts_even_if_the_image_is_pulled_by_the_same_plan(disk: DiskEngine) -> None:
+    async def scenario(scene: Scene) -> None:
+        disk.image_checks["remote-db"] = Probe(test=("CMD", "check"), interval=0.01)
+        stack = stack_of(
+            service("db", "remote-db"),
+            service("web", depends_on={"db": Dependency(service="db", condition="service_healthy")}),
+        )
+        scene.loop.submit(running(stack))
+        await scene.until(lambda: "start demo-web-1" in disk.calls())
+        assert disk.calls(prefix="pull") == ["pull remote-db"]
+        assert [one.action for one in scene.told("health")] == ["starting", "healthy"]
+
+    play(disk, scenario)
+
+
+def test_a_start_that_fails_under_a_restart_policy_is_tried_again(disk: DiskEngine) -> None:
+    async def scenario(scene: Scene) -> None:
+        stack = stack_of(service("app", restart=RestartPolicy(condition="always", delay=0.01)))
+        await scene.converge(running(stack))
+        disk.refused.add("demo-app-1")
+        disk.end_container("demo-app-1", 1)
+        await scene.until(lambda: len(scene.told("container", "restart-failed")) >= 2)
+        disk.refused.clear()
+        await scene.until(lambda: scene.told("container", "restart"))
+        assert scene.status("demo-app-1") == "running"
+
+    play(disk, scenario)
+
+
+def test_a_stop_without_patience_kills_what_is_still_being_stopped(disk: DiskEngine) -> None:
+    async def scenario(scene: Scene) -> None:
+        stack = stack_of(service("app", "stubborn"))
+        await scene.converge(running(stack))
+        scene.loop.submit(running(stack, wants={"app": "stopped"}))
+        await scene.until(lambda: disk.calls(prefix="stop"))
+        assert (await scene.converge(running(stack, wants={"app": "stopped"}, stop_timeout=0))).converged
+        assert scene.status("demo-app-1") == "exited"
+        assert disk.calls(prefix="kill")
+
+    play(disk, scenario)
+
+
+def test_an_end_is_not_forgotten_when_the_engine_cannot_be_observed(
+    disk: DiskEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.tending.RETRY_AFTER", 0.01)
+
+    async def scenario(scene: Scene) -> None:
+        stack = stack_of(service("app", restart=RestartPolicy(condition="always", delay=0.01)))
+        await scene.converge(running(stack))
+        disk.blind = True
+        disk.end_container("demo-app-1", 1)
+        await asyncio.sleep(0.05)
+        assert not scene.loop.idle
+        disk.blind = False
+        await scene.until(lambda: scene.told("container", "restart"))
+
+    play(disk, scenario)
+
+
+def test_a_service_that_left_the_stack_keeps_its_policy_until_it_is_removed(disk: DiskEngine) -> None:
+    old = stack_of(service("app", "img"), service("kept"))
+    new = stack_of(service("kept"))
+
+    async def before(scene: Scene) -> None:
+        await scene.converge(running(old))
+
+    play(disk, before)
+    one = disk.find("demo-app-1")
+    disk.save(one.replace(config={"image": "img", "restart": "always"}))
+    goal_time = time.time()
+    play(disk, lambda scene: _end_while_watched(scene, disk, new, goal_time))
+
+
+async def _end_while_watched(scene: Scene, disk: DiskEngine, stack: Stack, issued_at: float) -> None:
+    scene.loop.adopt(running(stack, issued_at=issued_at))
+    await scene.until(lambda: scene.loop.board.find("demo-app-1"))
+    disk.end_container("demo-app-1", 1)
+    await scene.until(lambda: scene.told("container", "restart"))
+    assert scene.status("demo-app-1") == "running"

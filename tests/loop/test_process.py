@@ -222,6 +222,40 @@ def test_a_supervisor_that_dies_half_way_is_followed_to_its_successor(
     assert len(disk.calls(prefix="create demo")) == 2
 
 
+def test_a_supervisor_that_keeps_crashing_is_started_with_growing_pauses(project: Stack, disk: DiskEngine) -> None:
+    converge(up(project), sink=ignore, prepared=launch.prepare())
+    status = query_status("demo")
+    assert status is not None
+    served = disk.folder / "served"
+    (disk.folder / "crash").touch()
+    os.kill(status["pid"], signal.SIGKILL)
+    eventually(lambda: len(served.read_text().splitlines()) >= 4, "it is tried again")
+    (disk.folder / "crash").unlink()
+    eventually(lambda: (query_status("demo") or {}).get("containers"), "it recovers")
+    assert len(served.read_text().splitlines()) < 12
+    assert all(one.alive for one in disk.load())
+
+
+def test_a_follower_is_taken_along_to_the_successor(project: Stack, disk: DiskEngine) -> None:
+    converge(up(project), sink=ignore, prepared=launch.prepare())
+    status = query_status("demo")
+    assert status is not None
+    heard: list[Event] = []
+    other = os.fork()
+    if other == 0:
+        time.sleep(0.1)
+        os.kill(status["pid"], signal.SIGKILL)
+        eventually(lambda: (query_status("demo") or {}).get("containers"), "a successor")
+        # The follower has to be there as well.
+        eventually(lambda: (query_status("demo") or {})["clients"] >= 2, "the follower is back")
+        tell_end(disk, "demo-web-1", 9)
+        os._exit(0)
+    with Session("demo") as session:
+        assert session.follow(heard.append, until=lambda one: one.action == "die")
+    os.waitpid(other, 0)
+    assert heard[-1].details["exit_code"] == 9
+
+
 def test_sigterm_ends_supervision_and_no_container(project: Stack, disk: DiskEngine) -> None:
     converge(up(project), sink=ignore, prepared=launch.prepare())
     status = query_status("demo")

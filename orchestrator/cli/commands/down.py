@@ -12,6 +12,8 @@ from orchestrator.actions.lifecycle import prepare_down
 from orchestrator.cli.converging import converge_with_progress
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.options import dry_run_option, services_argument, stack_command, timeout_option
+from orchestrator.errors import OperationFailed
+from orchestrator.model import Stack
 
 
 @stack_command("down")
@@ -47,3 +49,18 @@ def command(
         print(f"warning: nothing to remove for project {project.name}", file=sys.stderr)
         return
     converge_with_progress(invocation, goal, "down")
+    if rmi and not invocation.dry_run:
+        _remove_images(invocation, goal.stack, rmi)
+
+
+def _remove_images(invocation: Invocation, stack: Stack, rmi: str) -> None:
+    from orchestrator.actions.images import remove_service_images
+    from orchestrator.cli.diagnostics import report_error
+
+    removed, failures = remove_service_images(invocation.engine(), stack, rmi)
+    for name in removed:
+        print(f" Image {name}  Removed", file=sys.stderr)
+    for error in failures:
+        report_error(error)
+    if failures:
+        raise OperationFailed("")

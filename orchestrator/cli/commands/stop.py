@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import click
 
-from orchestrator.actions.lifecycle import prepare_stop
+from orchestrator.actions.lifecycle import find_unknown, prepare_stop
 from orchestrator.cli.converging import converge_with_progress
 from orchestrator.cli.invocation import Invocation
+from orchestrator.cli.marking import tell_lines
 from orchestrator.cli.options import dry_run_option, services_argument, stack_command, timeout_option
 
 
@@ -18,6 +19,15 @@ from orchestrator.cli.options import dry_run_option, services_argument, stack_co
 def command(invocation: Invocation, services: tuple[str, ...], timeout: int | None) -> None:
     """Stop services; their containers stay and can be started again."""
     project = invocation.identify(services)
-    goal = prepare_stop(invocation.engine(), project, services, timeout=timeout)
-    if goal is not None:
+    engine = invocation.engine()
+    goal = prepare_stop(engine, project, services, timeout=timeout)
+    if goal is None:
+        return
+    if goal.wants:
         converge_with_progress(invocation, goal, "stop")
+    if not invocation.dry_run:
+        tell = tell_lines()
+        for one in find_unknown(project, engine, goal, services):
+            tell(one, "Stopping")
+            engine.stop_container(one.id, timeout=timeout)
+            tell(one, "Stopped")

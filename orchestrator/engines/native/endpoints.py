@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from orchestrator.engines.native.addresses import derive_mac, plan_address
-from orchestrator.engines.native.container import ContainerSpec
+from orchestrator.engines.native.container import ContainerSpec, load_spec
 from orchestrator.engines.native.layout import Layout
 from orchestrator.engines.native.network import EndpointSpec, name_link
 from orchestrator.engines.native.networks import CHILD_DRIVERS, NetworkRow, load_network
+from orchestrator.engines.native.store import Store
 from orchestrator.errors import EngineError, NotFound
 from orchestrator.model import NetworkAttachment, Stack
 
@@ -40,11 +41,17 @@ def lease_endpoints(
     spec: ContainerSpec,
     *,
     reserved: Mapping[str, frozenset[str]],
-    replaces: str | None,
+    replaces: str | None = None,
+    leased: Collection[str] = (),
 ) -> Iterator[dict[str, Any]]:
-    """Choose the addresses of a new container, in the caller's transaction; yield rows for the ``endpoints`` table."""
+    """Choose the addresses of a container, in the caller's transaction; yield rows for the ``endpoints`` table.
+
+    Networks in `leased` are left out: it has its addresses there.
+    """
     for position, attachment in enumerate(order_attachments(spec)):
         name = spec.networks[attachment.network]
+        if name in leased:
+            continue
         row = connection.execute("SELECT * FROM networks WHERE name = ?", (name,)).fetchone()
         if row is None:
             raise NotFound(f"no network {name}", resource=name, operation="create container")
@@ -66,6 +73,26 @@ def lease_endpoints(
             "interface": attachment.interface_name or f"{network.bridge_options.container_prefix}{position}",
             "aliases": json.dumps(list(dict.fromkeys(names))),
         }
+
+
+def renew_endpoints(layout: Layout, store: Store, row: sqlite3.Row, spec: ContainerSpec) -> None:
+    """Take places on networks that were removed and made anew since the container was created. NotFound, Conflict."""
+    with store.writing() as connection:
+        held = connection.execute("SELECT network FROM endpoints WHERE container_id = ?", (row["id"],)).fetchall()
+        others = connection.execute(
+            "SELECT spec FROM containers WHERE project = ? AND id != ?", (spec.project, row["id"])
+        ).fetchall()
+        reserved: dict[str, frozenset[str]] = {}
+        for other in map(load_spec, others):
+            for key, attachment in other.attachments.items():
+                fixed = {one for one in (attachment.ipv4_address, attachment.ipv6_address) if one}
+                name = other.networks[key]
+                reserved[name] = reserved.get(name, frozenset()) | fixed
+        leases = lease_endpoints(
+            layout, connection, row["id"], row["name"], spec, reserved=reserved, leased={one["network"] for one in held}
+        )
+        for lease in leases:
+            store.insert_endpoint({**lease, "container_id": row["id"]}, connection=connection)
 
 
 def _hand_over(connection: sqlite3.Connection, network: str, old: str, attachment: NetworkAttachment) -> None:

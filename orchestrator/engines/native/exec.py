@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import select
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from orchestrator.engines.base import ExecRequest, ExecResult
+from orchestrator.engines.native import host
 from orchestrator.engines.native.spawn import spawn, wait
 from orchestrator.errors import Conflict, NotFound
 
@@ -115,12 +116,16 @@ class Invocation:
         return spawn(command, {**files, 3: self.process, 4: self.log}, new_session=True, terminal=terminal)
 
     def send(self, number: int) -> bool:
-        """Signal the command; False when the runtime has not started it, or it has ended."""
+        """Signal the command; False while the runtime has not noted its pid. One that has ended is success."""
         try:
             with open(f"{self.folder}/pid") as file:
-                os.kill(int(file.read()), number)
-        except (OSError, ValueError):
+                pid = int(file.read())
+        except (FileNotFoundError, ValueError):
             return False
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            return True
         return True
 
     def explain(self) -> StartFailed | None:
@@ -225,9 +230,16 @@ def exec_attached(target: Target, request: ExecRequest) -> int:
     files = {0: 0, 1: 1, 2: 2} if request.stdin else {1: 1, 2: 2}
     with Invocation(target, request) as call:
         child = call.start(files)
-        with PassedSignals(call.send):
-            code = wait(child)
-        return call.map_code(code)
+        pidfd = os.pidfd_open(child)
+        poll = select.poll()
+        poll.register(pidfd, select.POLLIN)
+        try:
+            with PassedSignals(call, poll) as signals:
+                while pidfd not in (ready := dict(poll.poll())):
+                    signals.deliver(ready)
+        finally:
+            os.close(pidfd)
+        return call.map_code(wait(child))
 
 
 def _exec_detached(target: Target, request: ExecRequest) -> int:
@@ -241,20 +253,50 @@ def _exec_detached(target: Target, request: ExecRequest) -> int:
 
 
 class PassedSignals:
-    """While entered, signals to this process are passed to `pass_on`. Outside the main thread it does nothing."""
+    """While entered, signals to this process are kept for the command and sent as soon as its pid is known.
 
-    def __init__(self, pass_on: Callable[[int], object]) -> None:
-        self._pass_on = pass_on
+    The caller polls `poll` and hands what is ready to :meth:`deliver`. Outside the main thread there are no signals.
+    """
+
+    def __init__(self, call: Invocation, poll: select.poll) -> None:
+        self._call, self._poll = call, poll
+        self._waiting: list[int] = []
         self._before: dict[int, Any] = {}
+        self.resized = False
 
     def __enter__(self) -> PassedSignals:
-        for number in _PASSED_ON:
-            try:
-                self._before[number] = signal.signal(number, lambda got, _frame: self._pass_on(got))
-            except ValueError:
-                return self
+        import threading
+
+        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._noted = host.Inotify()
+        self._noted.add(self._call.folder, host.IN_CLOSE_WRITE | host.IN_MOVED_TO)
+        self._poll.register(self._wake, select.POLLIN)
+        self._poll.register(self._noted.fileno(), select.POLLIN)
+        if threading.current_thread() is threading.main_thread():
+            for number in (*_PASSED_ON, signal.SIGWINCH):
+                self._before[number] = signal.signal(number, self._keep)
         return self
 
     def __exit__(self, *_error: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        self._poll.unregister(self._wake)
+        self._poll.unregister(self._noted.fileno())
+        self._noted.close()
+        os.close(self._wake)
+
+    def _keep(self, number: int, _frame: object) -> None:
+        if number == signal.SIGWINCH:
+            self.resized = True
+        else:
+            self._waiting.append(number)
+        os.eventfd_write(self._wake, 1)
+
+    def deliver(self, ready: Mapping[int, int]) -> None:
+        """Send what can be sent; what comes before the runtime has noted the pid waits for the note."""
+        if self._wake in ready:
+            os.eventfd_read(self._wake)
+        if self._noted.fileno() in ready:
+            list(self._noted.read())
+        while self._waiting and self._call.send(self._waiting[0]):
+            self._waiting.pop(0)

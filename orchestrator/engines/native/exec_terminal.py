@@ -6,7 +6,6 @@ import os
 import select
 import signal
 import socket
-import threading
 from typing import TYPE_CHECKING
 
 from orchestrator.engines.native import terminal
@@ -47,8 +46,7 @@ def _exec_between_terminals(target: Target, request: ExecRequest) -> int:
             slave = -1
             pidfd = os.pidfd_open(child)
             try:
-                with terminal.RawMode(0 if request.stdin else -1), PassedSignals(call.send):
-                    _relay(master, pidfd, forward_keys=request.stdin)
+                _relay(call, master, pidfd, forward_keys=request.stdin)
             except BaseException:
                 call.send(signal.SIGKILL)
                 os.kill(child, signal.SIGKILL)
@@ -72,8 +70,7 @@ def _converse(call: Invocation, child: int, listener: int, *, forward_keys: bool
         if listener in dict(poll.poll()):
             master = terminal.receive_terminal(listener)
             try:
-                with terminal.RawMode(0 if forward_keys else -1), PassedSignals(call.send):
-                    _relay(master, pidfd, forward_keys=forward_keys)
+                _relay(call, master, pidfd, forward_keys=forward_keys)
             finally:
                 os.close(master)
         return wait(child)
@@ -81,24 +78,20 @@ def _converse(call: Invocation, child: int, listener: int, *, forward_keys: bool
         os.close(pidfd)
 
 
-def _relay(master: int, pidfd: int, *, forward_keys: bool) -> None:
+def _relay(call: Invocation, master: int, pidfd: int, *, forward_keys: bool) -> None:
     """Copy both ways until the command has ended and its last output is written."""
-    wake_read, wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-    before = None
-    if threading.current_thread() is threading.main_thread():  # elsewhere the size stays as it is
-        before = signal.signal(signal.SIGWINCH, lambda *_: os.write(wake_write, b"w"))
     _copy_size(master)
     poll = select.poll()
     poll.register(master, select.POLLIN)
     poll.register(pidfd, select.POLLIN)
-    poll.register(wake_read, select.POLLIN)
     if forward_keys:
         poll.register(0, select.POLLIN)
-    try:
+    with terminal.RawMode(0 if forward_keys else -1), PassedSignals(call, poll) as signals:
         while True:
             ready = dict(poll.poll())
-            if wake_read in ready:
-                os.read(wake_read, 4096)
+            signals.deliver(ready)
+            if signals.resized:
+                signals.resized = False
                 _copy_size(master)
             if 0 in ready and not _copy_keys(master):
                 poll.unregister(0)
@@ -108,11 +101,6 @@ def _relay(master: int, pidfd: int, *, forward_keys: bool) -> None:
                 while _has_output(master) and _copy_output(master):
                     continue
                 return
-    finally:
-        if before is not None:
-            signal.signal(signal.SIGWINCH, before)
-        os.close(wake_read)
-        os.close(wake_write)
 
 
 def _copy_size(master: int) -> None:

@@ -11,7 +11,7 @@ import sqlite3
 import sys
 import threading
 from collections.abc import Callable
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.engines.base import Change
@@ -118,6 +118,7 @@ class Lifecycle:
             elif self._layout.container_run(container_id).exists():
                 # Whoever was starting it has been killed.
                 self._give_back(row, spec)
+            begun = now()
             try:
                 launched = self.starter.start(row, spec)
             except BaseException as error:
@@ -133,7 +134,7 @@ class Lifecycle:
                 pid_start=launched.start_time,
                 monitor_pid=launched.monitor_pid,
                 boot_id=read_boot_id(),
-                started_at=now(),
+                started_at=begun,
                 finished_at=0.0,
                 exit_code=None,
                 oom=0,
@@ -180,9 +181,15 @@ class Lifecycle:
         return (image.config.stop_signal if image is not None else None) or "SIGTERM"
 
     def kill(self, container_id: str, signal: str) -> None:
-        """Send a signal to the main process. Conflict when it does not run."""
-        row = self._row(container_id)
-        if not is_alive(row, read_boot_id()) or not send_signal(row["pid"], row["pid_start"], parse_signal(signal)):
+        """Send a signal to the main process. Conflict when it does not run.
+
+        Whoever kills a container outright wants it dead: like a stop, SIGKILL holds it back from its restart policy.
+        """
+        row, number = self._row(container_id), parse_signal(signal)
+        alive = is_alive(row, read_boot_id())
+        if alive and number == parse_signal("SIGKILL"):
+            self._store.update_container(container_id, hold=1)
+        if not alive or not send_signal(row["pid"], row["pid_start"], number):
             raise Conflict(f"{row['name']} is not running", resource=row["name"], operation="kill container")
 
     def pause(self, container_id: str, *, paused: bool) -> None:
@@ -232,7 +239,8 @@ class Lifecycle:
             if self._store.row("SELECT 1 FROM networks WHERE name = ? AND project = ?", name, spec.project) is None
         ]
         if DEFAULT_BRIDGE in foreign:
-            with suppress(Conflict):
+            users = "SELECT 1 FROM endpoints WHERE network = ? LIMIT 1"
+            if self._store.row(users, DEFAULT_BRIDGE) is None:
                 remove_network(self._layout, self._store, "", DEFAULT_BRIDGE)
         if foreign:
             self.publisher.sync(spec.project)

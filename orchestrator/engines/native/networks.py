@@ -9,6 +9,7 @@ from typing import Any
 
 from orchestrator.engines.native.addresses import Pool, plan_pools
 from orchestrator.engines.native.bridge_options import BridgeOptions, parse_bridge_options
+from orchestrator.engines.native.container import is_alive, read_boot_id
 from orchestrator.engines.native.layout import Layout
 from orchestrator.engines.native.network import (
     BridgeSpec,
@@ -173,26 +174,34 @@ def _bridge_spec(network: NetworkRow) -> BridgeSpec:
 
 
 def remove_network(layout: Layout, store: Store, project: str, name: str) -> None:
-    """Remove a network and its link. Conflict while containers are attached; one that is gone is success."""
+    """Remove a network and its link. Conflict while a container runs on it; one that is gone is success.
+
+    Containers that have ended lose their places; they take new ones when they are started again.
+    """
     row = store.row("SELECT * FROM networks WHERE name = ?", name)
     if row is None:
         return
     with store.writing() as connection:
-        users = connection.execute(
-            "SELECT c.name FROM endpoints e JOIN containers c ON c.id = e.container_id WHERE e.network = ?", (name,)
+        found = connection.execute(
+            "SELECT c.* FROM endpoints e JOIN containers c ON c.id = e.container_id "
+            "WHERE e.network = ? AND c.state = 'running'",
+            (name,),
         ).fetchall()
+        boot_id = read_boot_id() if found else ""
+        users = sorted(one["name"] for one in found if is_alive(one, boot_id))
         if users:
-            shown = ", ".join(sorted(one["name"] for one in users)[:5])
+            shown = ", ".join(users[:5])
             raise Conflict(
                 f"the network {name} is used by {shown}",
                 resource=name,
                 operation="remove network",
-                hint="remove those containers first",
+                hint="stop those containers first",
             )
         network = load_network(layout, row)
         # Within the transaction: a crash in between leaves the row, and the next attempt finds the link by it.
         if network.driver == "bridge" or network.link.startswith(name_prefix(layout.tag)):
             delete_bridge(network.link)
+        connection.execute("DELETE FROM endpoints WHERE network = ?", (name,))
         connection.execute("DELETE FROM networks WHERE name = ?", (name,))
 
 

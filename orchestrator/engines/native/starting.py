@@ -15,7 +15,7 @@ from orchestrator.engines.native.cgroups import render_cgroups_path
 from orchestrator.engines.native.container import ContainerSpec, is_alive, read_boot_id
 from orchestrator.engines.native.devices import list_host_devices, resolve_block_devices, resolve_devices
 from orchestrator.engines.native.dns_zone import render_hosts, render_resolv_conf
-from orchestrator.engines.native.endpoints import plan_links
+from orchestrator.engines.native.endpoints import plan_links, renew_endpoints
 from orchestrator.engines.native.log_rotation import parse_log_policy
 from orchestrator.engines.native.monitor import Launched, LaunchSpec, launch
 from orchestrator.engines.native.namespaces import create_namespace
@@ -138,7 +138,11 @@ class Starter:
             return str(netns_path(self._layout, peer["id"])), [], []
         netns = netns_path(self._layout, row["id"])
         create_namespace(netns)
-        endpoints = self._store.rows("SELECT * FROM endpoints WHERE container_id = ? ORDER BY position", row["id"])
+        query = "SELECT * FROM endpoints WHERE container_id = ? ORDER BY position"
+        endpoints = self._store.rows(query, row["id"])
+        if len(endpoints) < len(spec.attachments):
+            renew_endpoints(self._layout, self._store, row, spec)
+            endpoints = self._store.rows(query, row["id"])
         networks = [find_network(self._layout, self._store, one["network"]) for one in endpoints]
         for network in networks:
             ensure_link(network)

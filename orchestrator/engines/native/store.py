@@ -172,18 +172,22 @@ class Store:
                 hint="choose another container_name, or bring the other project down",
             ) from error
         for endpoint in endpoints:
-            try:
-                _insert(connection, "endpoints", {**endpoint, "container_id": values["id"]})
-            except sqlite3.IntegrityError as error:
-                address = endpoint.get("ipv4") or endpoint.get("ipv6")
-                raise Conflict(
-                    f"address {address} is already in use on network {endpoint['network']}",
-                    resource=values["name"],
-                    operation="create container",
-                    hint="another container holds it; choose another ipv4_address/ipv6_address",
-                ) from error
+            self.insert_endpoint({**endpoint, "container_id": values["id"]}, connection=connection)
         for mount in mounts:
             _insert(connection, "mounts", {**mount, "container_id": values["id"]})
+
+    def insert_endpoint(self, values: Mapping[str, Any], *, connection: sqlite3.Connection) -> None:
+        """Add a container's place on a network in the caller's transaction. Conflict on a taken address."""
+        try:
+            _insert(connection, "endpoints", values)
+        except sqlite3.IntegrityError as error:
+            address = values.get("ipv4") or values.get("ipv6")
+            raise Conflict(
+                f"address {address} is already in use on network {values['network']}",
+                resource=str(address),
+                operation="assign an address",
+                hint="another container holds it; choose another ipv4_address/ipv6_address",
+            ) from error
 
     def update_container(self, container_id: str, **values: Any) -> None:
         """Set columns of one container."""

@@ -187,7 +187,7 @@ def _render_bind(mount: VolumeMount, path: str) -> dict[str, Any]:
     try:
         os.stat(source)
     except FileNotFoundError:
-        if not options.get("create_host_path", True):
+        if not options.get("create_host_path", False):
             raise NotFound(
                 f"{path}: {source} does not exist",
                 resource=source,

@@ -73,14 +73,14 @@ def test_an_ended_container_starts_again(bench: Bench) -> None:
 
 
 def test_stop_asks_first(bench: Bench) -> None:
-    bench.use({"web": {"command": "trap 'exit 7' TERM; sleep 600 & wait"}})
+    bench.use({"web": {"command": "trap 'exit 7' TERM; echo ready; sleep 600 & wait"}})
     key = bench.run()
     bench.engine.stop_container(key)
     assert (bench.look(key).status, bench.look(key).exit_code) == ("exited", 7)
 
 
 def test_the_stop_signal_is_the_services(bench: Bench) -> None:
-    bench.use({"web": {"command": "trap 'exit 8' USR1; sleep 600 & wait", "stop_signal": "SIGUSR1"}})
+    bench.use({"web": {"command": "trap 'exit 8' USR1; echo ready; sleep 600 & wait", "stop_signal": "SIGUSR1"}})
     key = bench.run()
     bench.engine.stop_container(key)
     assert bench.look(key).exit_code == 8
@@ -98,7 +98,7 @@ def test_stopping_holds_until_the_next_start(bench: Bench) -> None:
     key = bench.run()
     bench.engine.stop_container(key, hold=True)
     assert bench.look(key).hold
-    bench.engine.start_container(key)
+    bench.start(key)
     assert not bench.look(key).hold
     bench.engine.stop_container(key, hold=False)
     assert not bench.look(key).hold
@@ -117,7 +117,6 @@ def test_stopping_what_is_stopped_or_gone_is_success(bench: Bench) -> None:
 def test_signals_reach_the_main_process(bench: Bench, signal: str, code: int) -> None:
     bench.use({"web": {"command": "trap 'exit 9' USR1; echo ready; sleep 600 & wait"}})
     key = bench.run()
-    bench.wait_until(lambda: bench.logs(key) == ["ready"])
     bench.engine.kill_container(key, signal)
     assert bench.ended(key).exit_code == code
     with pytest.raises(Conflict):

@@ -46,7 +46,7 @@ def test_files_written_by_a_command_stay_while_the_container_does(bench: Bench) 
     key = bench.run()
     bench.shell(key, "echo here > /tmp/file")
     bench.engine.stop_container(key)
-    bench.engine.start_container(key)
+    bench.start(key)
     assert bench.shell(key, "cat /tmp/file") == "here\n"
 
 
