@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
@@ -68,8 +69,10 @@ class Scene:
         try:
             async with asyncio.timeout(10):
                 while not (found := done()):
+                    # What only the engine sees is not told: look again after a while, too.
                     self._changed.clear()
-                    await self._changed.wait()
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(self._changed.wait(), 0.02)
         except TimeoutError:
             raise AssertionError(f"in vain: {self.loop.status()}, {self.events}") from None
         return found

@@ -62,7 +62,12 @@ def render_process(target: Target, request: ExecRequest) -> dict[str, Any]:
         process["user"] = {"uid": identity.uid, "gid": identity.gid, "additionalGids": list(identity.groups)}
         variables["HOME"] = identity.home
     if request.tty:
+        from orchestrator.engines.native.terminal import read_size
+
         variables.setdefault("TERM", os.environ.get("TERM") or "xterm")
+        size = read_size(0) or read_size(1)
+        if size is not None:  # set by the runtime, it is right from the command's first moment
+            process["consoleSize"] = {"height": size[0], "width": size[1]}
     variables.update(request.environment)
     process["env"] = [f"{name}={value}" for name, value in variables.items()]
     if request.user is not None or request.privileged:

@@ -34,6 +34,7 @@ from orchestrator.engines.native.observing import read_ending
 from orchestrator.engines.native.process import parse_signal, send_signal, wait_process
 from orchestrator.engines.native.publishing import Publisher
 from orchestrator.engines.native.recovery import end_launch, sweep_volumes
+from orchestrator.engines.native.runtime import forget_container
 from orchestrator.engines.native.starting import Starter, netns_path
 from orchestrator.engines.native.store import now
 from orchestrator.engines.native.volume_store import VolumeStore
@@ -295,7 +296,7 @@ class Lifecycle:
         if run.exists():
             path = self.starter.cgroups_path(container_id, spec)
             end_launch(self._layout, container_id, path)
-            self.starter.runtime(spec.service.runtime).forget(container_id, path)
+            forget_container(self._layout, container_id, path)
             host.unmount(f"{run}/rootfs")
             release_mounts(self._layout, container_id)
             if os.path.isdir(f"{run}/rootfs"):

@@ -13,7 +13,7 @@ from orchestrator.engines.native.container import is_alive, load_spec, read_boot
 from orchestrator.engines.native.layout import Layout
 from orchestrator.engines.native.monitor import read_exit
 from orchestrator.engines.native.store import Store
-from orchestrator.model import Stack
+from orchestrator.model import Probe, Stack
 from orchestrator.state import (
     Binding,
     Container,
@@ -182,14 +182,35 @@ def image_reference(stack: Stack, service: str) -> str:
 
 def image_facts(reference: str, image: Image) -> ImageFacts:
     """What reconciliation needs to know of an image."""
-    test = (image.config.healthcheck or {}).get("Test") or ()
+    check = _load_healthcheck(image.config.healthcheck)
     return ImageFacts(
         id=image.id,
         reference=reference,
-        has_healthcheck=bool(test) and list(test) != ["NONE"],
+        has_healthcheck=check is not None,
+        healthcheck=check,
         volumes=image.config.volumes,
         created=image.created,
         size=image.size,
+    )
+
+
+def _load_healthcheck(raw: Mapping[str, Any] | None) -> Probe | None:
+    """An image's ``Healthcheck`` (durations in nanoseconds, 0 for "inherit") as a probe."""
+    test = tuple((raw or {}).get("Test") or ())
+    if raw is None or not test or test == ("NONE",):
+        return None
+
+    def seconds(name: str) -> float | None:
+        value = raw.get(name)
+        return value / 1e9 if value else None
+
+    return Probe(
+        test=test,
+        interval=seconds("Interval"),
+        timeout=seconds("Timeout"),
+        retries=raw.get("Retries") or None,
+        start_period=seconds("StartPeriod"),
+        start_interval=seconds("StartInterval"),
     )
 
 

@@ -70,20 +70,7 @@ class Runtime(Record):
 
     def forget(self, container_id: str, cgroups_path: str) -> None:
         """Drop the state of a container that has ended: what ``delete`` does, without starting a process for it."""
-        folder = f"{self.root}/{container_id}"
-        try:
-            names = os.listdir(folder)
-        except FileNotFoundError:
-            names = []
-        for name in names:
-            try:
-                os.unlink(f"{folder}/{name}")
-            except OSError:
-                from shutil import rmtree
-
-                rmtree(f"{folder}/{name}", ignore_errors=True)
-        if os.path.isdir(folder):
-            os.rmdir(folder)
+        _remove_state(f"{self.root}/{container_id}")
         remove_cgroup(cgroups_path)
 
     def knows(self, container_id: str) -> bool:
@@ -109,6 +96,29 @@ class Runtime(Record):
             from orchestrator.engines.native.runtime_errors import explain_failure
 
             raise explain_failure(finished.output, container_id, operation)
+
+
+def forget_container(layout: Layout, container_id: str, cgroups_path: str) -> None:
+    """:meth:`Runtime.forget` for whichever runtime it was, even where none works any longer."""
+    for name in _CANDIDATES:
+        _remove_state(f"{layout.run}/{name}/{container_id}")
+    remove_cgroup(cgroups_path)
+
+
+def _remove_state(folder: str) -> None:
+    try:
+        names = os.listdir(folder)
+    except FileNotFoundError:
+        return
+    for name in names:
+        try:
+            os.unlink(f"{folder}/{name}")
+        except OSError:
+            from shutil import rmtree
+
+            rmtree(f"{folder}/{name}", ignore_errors=True)
+    if os.path.isdir(folder):
+        os.rmdir(folder)
 
 
 _NSENTER: Final = "/usr/bin/nsenter"

@@ -33,7 +33,7 @@ def spawn(
 
     `files` maps descriptors of the child to ours; 0, 1 and 2 are ``/dev/null`` unless given. The child inherits nothing
     else, not even what this process was started with and never knew of. Signals are set back to their defaults.
-    With `terminal`, the path of a terminal, that becomes its stdio and the controlling terminal of a session of its own.
+    With `terminal`, the path of one, that becomes its stdio and the controlling terminal of a session of its own.
     """
     given = dict(files or {})
     actions: list[tuple[int, int, int] | tuple[int, int] | tuple[int, int, str, int, int]] = []
