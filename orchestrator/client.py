@@ -96,7 +96,8 @@ class Session:
         self._request += 1
         line = encode({"do": "apply", "request": self._request, "goal": dump_goal(goal)})
         deadline = None if timeout is None else time.monotonic() + timeout
-        for _life in range(LIVES):
+        deaths, contention = 0, time.monotonic() + HANDOVER_LIMIT
+        while deaths < LIVES and time.monotonic() < contention:
             try:
                 self._find_supervisor()
                 self._send(line)
@@ -107,16 +108,13 @@ class Session:
                         return _load_outcome(message["settled"])
             except _Lost:
                 self._drop()
+                if not self._contended:
+                    deaths, contention = deaths + 1, time.monotonic() + HANDOVER_LIMIT
             except BaseException:
                 # Whatever was half read or half sent is worth nothing; the supervisor goes on, or is found again.
                 self._abandon()
                 raise
-        raise Unavailable(
-            f"the supervisor of {self.place.project} died {LIVES} times",
-            resource=self.place.project,
-            operation="converge",
-            hint=f"its last words are in {self.place.log}",
-        )
+        raise self._unreachable(f"died {deaths} times" if deaths else "cannot be reached", "converge")
 
     def follow(self, sink: Sink, *, until: Callable[[Event], bool] | None = None) -> bool:
         """Stream events until `until(event)` is true (then True), or the supervisor is gone for good (then False)."""
@@ -196,15 +194,18 @@ class Session:
             if self._host(self._prepared):
                 return
             if time.monotonic() > deadline:
-                raise Unavailable(
-                    f"the supervisor of {self.place.project} does not answer",
-                    resource=self.place.project,
-                    operation="connect",
-                    hint=f"look into {self.place.log}; if it hangs, end it: its containers go on",
-                )
+                raise self._unreachable("does not answer", "connect")
             time.sleep(RETRY)
         if self._prepared is not None and self._prepared.usable:
             self._prepared.close()
+
+    def _unreachable(self, what: str, operation: str) -> Unavailable:
+        return Unavailable(
+            f"the supervisor of {self.place.project} {what}",
+            resource=self.place.project,
+            operation=operation,
+            hint=f"its last words are in {self.place.log}; should it hang, end it: its containers go on",
+        )
 
     def _connect(self) -> bool:
         """Connect to the supervisor that runs; one of another version is asked to step down first."""

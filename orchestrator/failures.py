@@ -6,15 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import EngineError, StackError
 from orchestrator.events import Event
-from orchestrator.executor import resolve_service_name
 from orchestrator.plan import StartContainer
 from orchestrator.record import Record
+from orchestrator.source import Path, parse_path
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from orchestrator.conditions import Board
     from orchestrator.engines.base import Engine
+    from orchestrator.model import Stack
     from orchestrator.plan import Operation
     from orchestrator.state import Container
     from orchestrator.workers import Workers
@@ -63,10 +64,32 @@ class Failure(Record):
         )
 
 
+def resolve_attribute(failure: Failure, stack: Stack) -> Path:
+    """The attribute of the stack file that a failure is about, as closely as it can be told; () for none. Pure."""
+    head, colon, _rest = failure.message.partition(": ")
+    if colon and head.startswith("services."):
+        return parse_path(head)
+    service = stack.services.get(failure.service)
+    if service is None:
+        return ()
+    base: Path = ("services", service.name)
+    if failure.operation.startswith(("pull ", "build ")) or failure.code.startswith(("image-", "registry-")):
+        return (*base, "image" if service.image else "build")
+    if failure.code == "start-failed" and failure.exit_code in (126, 127):
+        return (*base, "command" if service.entrypoint is None else "entrypoint")
+    for index, port in enumerate(service.ports):
+        if port.published and f"port {port.published}/" in failure.message:
+            return (*base, "ports", index)
+    return base
+
+
 async def describe_failure(
     error: StackError, operation: Operation | None, engine: Engine, board: Board, workers: Workers
 ) -> Failure:
     """Put together what is known about `error`; reads the culprit's log."""
+    # The client imports this module for Failure alone, and has no use for the executor's asyncio.
+    from orchestrator.executor import resolve_service_name
+
     container: Container | None = getattr(error, "container", None)
     if container is None and isinstance(operation, StartContainer):
         container = board.find(operation.container_name)

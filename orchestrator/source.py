@@ -31,6 +31,16 @@ def render_path(path: Path) -> str:
     return text
 
 
+def parse_path(text: str) -> Path:
+    """The reverse of :func:`render_path`, for names without dots and brackets."""
+    parts: list[str | int] = []
+    for word in text.split("."):
+        name, *indexes = word.split("[")
+        parts.append(name)
+        parts += [int(one.rstrip("]")) for one in indexes if one.rstrip("]").isdigit()]
+    return tuple(parts)
+
+
 class SourceMap:
     """Locations by path; a path without one of its own answers with its nearest ancestor's."""
 

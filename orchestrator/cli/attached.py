@@ -112,7 +112,7 @@ def run_attached(invocation: Invocation, goal: Goal, options: AttachOptions) -> 
         display.screen.close()
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if not result.outcome.converged and not result.interrupted:
-        raise report_failures(result.outcome.failures)
+        raise report_failures(result.outcome.failures, goal.stack)
     return result.exit_code
 
 

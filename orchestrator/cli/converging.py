@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 
 from orchestrator.cli.diagnostics import report_diagnostics, uses_colour
 from orchestrator.errors import Diagnostic, OperationFailed
+from orchestrator.source import render_path
 
 if TYPE_CHECKING:
     from orchestrator.cli.invocation import Invocation
     from orchestrator.engines.base import Engine
     from orchestrator.failures import Failure
     from orchestrator.goal import Goal
+    from orchestrator.model import Stack
 
 
 def converge_with_progress(
@@ -47,7 +49,7 @@ def converge_with_progress(
             goal, leave_out(screen, hide), prepared=invocation.prepared, timeout=timeout, engine=engine
         )
     if not outcome.converged:
-        raise report_failures(outcome.failures)
+        raise report_failures(outcome.failures, goal.stack)
 
 
 def show_plan(invocation: Invocation, goal: Goal) -> None:
@@ -60,19 +62,23 @@ def show_plan(invocation: Invocation, goal: Goal) -> None:
     sys.stdout.write(render_plan(plan, goal.stack.name, colour=invocation.colour(sys.stdout)))
 
 
-def report_failures(failures: Iterable[Failure]) -> OperationFailed:
-    """Write each failure with its exit code and the last lines of its log; return the error to raise."""
+def report_failures(failures: Iterable[Failure], stack: Stack) -> OperationFailed:
+    """Write each failure with its place in the file, its exit code and the end of its log; return the error to raise."""
+    from orchestrator.failures import resolve_attribute
+
     colour = uses_colour(sys.stderr)
     for one in failures:
         if one.rendered:
             print(one.rendered, file=sys.stderr)
             continue
-        message = one.message
-        if one.service and one.service not in message:
+        path = resolve_attribute(one, stack)
+        message = one.message.removeprefix(f"{render_path(path)}: ")
+        if one.service and one.service not in message and message == one.message:
             message = f"service {one.service}: {message}"
         if one.exit_code is not None and "exit" not in message:
             message += f" (exit code {one.exit_code})"
-        report_diagnostics([Diagnostic(one.code, message, hint=one.hint)])
+        place = stack.sources.locate(path) if path else None
+        report_diagnostics([Diagnostic(one.code, message, place, render_path(path), one.hint)])
         if one.log:
             print(f"  last lines of {one.container or one.service}:", file=sys.stderr)
             for line in one.log:

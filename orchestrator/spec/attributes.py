@@ -337,7 +337,7 @@ _BUILD = (
     Row(f"{_B}.secrets[]", "object", short="config"),
     *_file_mount(f"{_B}.secrets[]"),
     Row(f"{_B}.shm_size", "size"),
-    Row(f"{_B}.ssh", "ssh", unique="key"),
+    Row(f"{_B}.ssh", "ssh", unique="key", resolve="key"),
     Row(f"{_B}.tags", "strings", unique="key"),
     Row(f"{_B}.target", "string"),
     *_ulimits(f"{_B}.ulimits"),

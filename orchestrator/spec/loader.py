@@ -99,7 +99,7 @@ def _complete(loader: LayerLoader, setup: _Setup, tree: Map, name: str, environm
     if not tree.get("services") and tree and not problems.is_broken(("services",)) and "services" not in tree:
         problems.report("no-services", "the stack defines no services", 0, ("services",), "add services:")
     if options.normalize:
-        normalize_stack(tree, name, setup.directory, loader.home, resolve=options.resolve_paths)
+        normalize_stack(tree, name, setup.directory, loader.home, problems, resolve=options.resolve_paths)
     active, disabled = split_profiles(tree, setup.profiles, options.services)
     if options.consistency and not problems.keep_templates:
         check_resources(tree, problems)

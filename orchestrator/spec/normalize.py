@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.source import Path
 from orchestrator.spec.mounts import clean_path
 from orchestrator.spec.paths import absolute_path
-from orchestrator.spec.positions import Map, Mark, Seq
+from orchestrator.spec.positions import Map, Mark, Problems, Seq
 from orchestrator.spec.schema import plant, unify_items
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def resolve_names(tree: Map, environment: Mapping[str, str]) -> None:
                     del arguments[name]
 
 
-def normalize_stack(tree: Map, name: str, directory: str, home: str, *, resolve: bool) -> None:
+def normalize_stack(tree: Map, name: str, directory: str, home: str, problems: Problems, *, resolve: bool) -> None:
     """Add implicit networks and dependencies, names of resources and canonical spellings, in place."""
     services: Map = tree.setdefault("services", Map())
     uses_default = False
@@ -83,7 +83,7 @@ def normalize_stack(tree: Map, name: str, directory: str, home: str, *, resolve:
             if section == "volumes" and resolve:
                 _resolve_device(resource, directory, home)
             if section != "models":
-                _name_resource(resource, key, name)
+                _name_resource(resource, (section, key), name, problems)
 
 
 def _attach_default(service: Map) -> bool:
@@ -137,10 +137,19 @@ def _depend(service: Map, name: str, mark: Mark, *, restart: bool) -> None:
         dependencies.put(name, plant({**dependency, "restart": True} if restart else dependency, mark), (mark, mark))
 
 
-def _name_resource(resource: Map, key: str, project: str) -> None:
+def _name_resource(resource: Map, path: Path, project: str, problems: Problems) -> None:
+    key = str(path[-1])
     external = resource.get("external")
     if type(external) is Map:
-        if external.get("name") and not resource.get("name"):
+        if external.get("name") and resource.get("name"):
+            problems.report(
+                "conflicting-attributes",
+                "name and external.name exclude each other",
+                external.marks["name"][0],
+                (*path, "external", "name"),
+                "keep name, and write external: true",
+            )
+        elif external.get("name"):
             resource.put("name", external["name"], external.marks["name"])
         resource["external"] = True
     if not resource.get("name"):

@@ -42,14 +42,13 @@ def shape_pairs(problems: Problems, row: Row, value: Any, mark: Mark, path: Path
             continue
         name, equals, text = item.partition("=")
         if name and name[-1].isspace() and path[-1] == "environment":
-            problems.report(
+            problems.warn(
                 "bad-name",
-                f"the variable {name!r} ends in a space",
+                f"the name of the variable {name!r} ends in a space",
                 place,
                 (*path, index),
                 f"write {name.strip()}={text.strip()}",
             )
-            continue
         empty = None if row.null == "keep" else ""
         result.put(name, text if equals else empty, (place, place))
     return result
@@ -99,6 +98,5 @@ def _add_host(problems: Problems, result: Seq, host: str, address: str, mark: Ma
     if address.startswith("[") and address.endswith("]"):
         address = address[1:-1]
     if not address:
-        problems.report("bad-host", f"the host {host} has no address", mark, path, "write host=address")
-        return
+        problems.warn("bad-host", f"the host {host} has no address", mark, path, "write host=address")
     result.add(f"{host}={address}", mark)

@@ -58,6 +58,9 @@ def _resolve(value: Any, kind: str, directory: str, home: str) -> Any:
         return value
     if not isinstance(value, str) or (not value and kind != "context"):
         return value
+    if kind == "key":
+        name, equals, path = value.partition("=")
+        return f"{name}={absolute_path(path, directory, home)}" if equals and path else value
     if kind == "context" and is_remote_context(value):
         return value
     return absolute_path(value, directory, home)

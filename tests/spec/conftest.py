@@ -70,7 +70,7 @@ def refuse(load: Load) -> Callable[..., list[str]]:
         with pytest.raises(StackError) as caught:
             load(text, **more)
         return [
-            f"{one.location.line if one.location else 0}:{one.location.column if one.location else 0} {one.code} {one.path}"
+            f"{':'.join(map(str, one.location[1:])) if one.location else '0:0'} {one.code} {one.path}"
             for one in caught.value.diagnostics
             if one.severity == "error"
         ]

@@ -124,7 +124,7 @@ def test_plain_scalars_mean_what_yaml_1_2_says(service):
 @pytest.mark.parametrize(
     ("attributes", "expected"),
     [
-        ("healthcheck: {interval: 90s, timeout: 1.5s, retries: 0, test: curl -f x}", 
+        ("healthcheck: {interval: 90s, timeout: 1.5s, retries: 0, test: curl -f x}",
          {"interval": "1m30s", "timeout": "1.5s", "retries": 0, "test": ["CMD-SHELL", "curl -f x"]}),
         ("deploy: {resources: {limits: {cpus: '0.50', memory: 1g, pids: '5'}}}",
          {"resources": {"limits": {"cpus": 0.5, "memory": "1073741824", "pids": 5}}, "placement": {}}),
@@ -138,7 +138,8 @@ def test_plain_scalars_mean_what_yaml_1_2_says(service):
         ("labels: [a=b=c, d]", {"a": "b=c", "d": ""}),
         ("sysctls: {x: 1, y: true}", {"x": "1", "y": "true"}),
         ("build: {context: https://example.com/x.git, args: [A=1, B], ssh: [default, k=/x]}",
-         {"context": "https://example.com/x.git", "dockerfile": "Dockerfile", "args": {"A": "1"}, "ssh": ["default", "k=/x"]}),
+         {"context": "https://example.com/x.git", "dockerfile": "Dockerfile", "args": {"A": "1"},
+          "ssh": ["default", "k=/x"]}),
         ("logging: {options: {a: 1, b: null}}", {"options": {"a": "1", "b": ""}}),
         ("stop_grace_period: 0s", "0s"),
         ("memswap_limit: -1", "-1"),

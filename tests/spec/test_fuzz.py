@@ -40,8 +40,8 @@ SEEDS.append(
     """
 )
 PIECES = [
-    "null", "[]", "{}", "- a", "$X", "${X:-}", "${", "*base", "&base ", "!reset null", "!override []", "<<: *base", "1e999",
-    "0x", "true", "9" * 30, "-1", "\t", '"', "'", "{a: [b, {c: d}]}", "? ", "|", ">", "service:web", "extends: web",
+    "null", "[]", "{}", "- a", "$X", "${X:-}", "${", "*base", "&base ", "!reset null", "!override []", "<<: *base",
+    "1e999", "0x", "true", "9" * 30, "-1", "\t", '"', "'", "{a: [b, {c: d}]}", "? ", "|", ">", "service:web", "extends: web",
     "include: [compose.yaml]", "a: b: c", ":", "::", "80-70:60", "-", "\x00", "1.5", "x-stack: 3", "profiles: [a]",
     "depends_on: [web]", "env_file: [{}]", "~", "\u2028", "\ufeff", "%YAML 1.1", "---", "...",
 ]  # fmt: skip
@@ -174,20 +174,29 @@ def test_any_command_line(text):
     assert text.endswith(rest)
 
 
+def chain(entry: str) -> str:
+    """Three thousand services, each of which names the next."""
+    return "services: {" + ", ".join(f"s{number}: {entry % (number + 1)}" for number in range(3000)) + "}"
+
+
+BOMB = "".join(f"b{i}: &b{i} [{', '.join([f'*b{i - 1}' if i else 'x'] * 20)}]\n" for i in range(9))
+
+
 @pytest.mark.parametrize(
     ("text", "code"),
     [
-        ("a: &a [x, x]\n" + "".join(f"b{i}: &b{i} [{', '.join([f'*b{i - 1}' if i else '*a'] * 20)}]\n" for i in range(9)), "too-many-values"),
+        (BOMB, "too-many-values"),
         ("x: " + "y" * 2_000_000, "line-too-long"),
         ("x: [\n" + "y,\n" * 3_000_000 + "]", "file-too-large"),
         ("x: " + "[" * 10_000, "nested-too-deep"),
         ("x:\n" + "".join(" " * i + "- \n" for i in range(200)), "nested-too-deep"),
         ("a: &a [*a]", "recursive-alias"),
-        ("services: {" + ", ".join(f"s{i}: {{extends: s{i + 1}}}" for i in range(3000)) + "}", "extends-too-deep"),
-        ("services: {" + ", ".join(f"s{i}: {{image: a, depends_on: [s{i + 1}]}}" for i in range(3000)) + "}", "undefined-service"),
+        (chain("{extends: s%d}"), "extends-too-deep"),
+        (chain("{image: a, depends_on: [s%d]}"), "undefined-service"),
+        ("services: {web: {image: a, ports: [1-60000, 1-60000/udp, 1-60000/sctp]}}", "too-many-ports"),
     ],
-    ids=["bomb", "long-line", "large", "deep-flow", "deep-block", "recursive", "extends", "dependencies"],
-)  # fmt: skip
+    ids=["bomb", "long-line", "large", "deep-flow", "deep-block", "recursive", "extends", "dependencies", "ports"],
+)
 def test_absurd_files_are_refused(text, code):
     with pytest.raises(StackError) as caught:
         load(text)

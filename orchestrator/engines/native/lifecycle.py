@@ -119,7 +119,6 @@ class Lifecycle:
             elif self._layout.container_run(container_id).exists():
                 # Whoever was starting it has been killed.
                 self._give_back(row, spec)
-            begun = now()
             try:
                 launched = self.starter.start(row, spec)
             except BaseException as error:
@@ -135,7 +134,7 @@ class Lifecycle:
                 pid_start=launched.start_time,
                 monitor_pid=launched.monitor_pid,
                 boot_id=read_boot_id(),
-                started_at=begun,
+                started_at=now(),
                 finished_at=0.0,
                 exit_code=None,
                 oom=0,

@@ -72,7 +72,8 @@ def read_ending(layout: Layout, row: sqlite3.Row) -> Ending:
         return Ending(
             (LOST_EXIT_CODE, row["started_at"], False, "its monitor ended before it could record the exit code")
         )
-    return Ending((info.exit_code, info.finished_at, info.oom_killed, ""))
+    # A short run has ended before its start was written down.
+    return Ending((info.exit_code, max(info.finished_at, row["started_at"]), info.oom_killed, ""))
 
 
 def _container(
