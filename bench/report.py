@@ -67,6 +67,7 @@ def build_report(
         "rows": [summary for row in ROWS if (summary := summarise_row(row, found))],
         "memory_parts": found.memory_parts,
         "scale": summarise_scale(scale, scenarios) if scale else [],
+        "scale_rounds": scale.samples if scale else {},
         "failures": found.failures + (scale.failures if scale else []),
     }
 

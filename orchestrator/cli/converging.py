@@ -63,7 +63,7 @@ def show_plan(invocation: Invocation, goal: Goal) -> None:
 
 
 def report_failures(failures: Iterable[Failure], stack: Stack) -> OperationFailed:
-    """Write each failure with its place in the file, its exit code and the end of its log; return the error to raise."""
+    """Write each failure with its place, its exit code and the end of its log; return the error to raise."""
     from orchestrator.failures import resolve_attribute
 
     colour = uses_colour(sys.stderr)

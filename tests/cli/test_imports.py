@@ -8,8 +8,8 @@ import sys
 import pytest
 
 HEAVY = (
-    "asyncio", "anyio", "rich", "networkx", "jsonschema", "pyroute2", "logging", "concurrent", "subprocess", "socketserver",
-    "importlib.metadata", "email", "http", "urllib.request", "dataclasses",
+    "asyncio", "anyio", "rich", "networkx", "jsonschema", "pyroute2", "logging", "concurrent", "subprocess",
+    "importlib.metadata", "email", "http", "urllib.request",
 )  # fmt: skip
 
 PROBE = """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from pathlib import Path
 from zlib import crc32
 
@@ -20,10 +21,20 @@ def find_leaks(state: Path, run: Path) -> list[str]:
         *(f"cgroup {path}" for path in _cgroups(tag)),
         *(f"directory {path}" for path in _entries(state / "containers")),
         *(f"directory {path}" for path in _entries(run / "containers")),
+        *(f"exit file {path}" for path in _entries(run / "exits")),
+        *(f"runtime state {path}" for name in ("crun", "runc") for path in _entries(run / name)),
         *(f"directory {path}" for path in _entries(run / "projects")),
         *(f"directory {path}" for path in _entries(state / "projects")),
         *(f"volume {path}" for path in _entries(state / "volumes")),
     ]
+
+
+def await_no_leaks(state: Path, run: Path, seconds: float = 3.0) -> list[str]:
+    """What is left once a moment has passed: a process that was just ended, and its namespace, need one."""
+    end = time.monotonic() + seconds
+    while (found := find_leaks(state, run)) and time.monotonic() < end:
+        time.sleep(0.02)
+    return found
 
 
 def list_processes(state: Path, run: Path) -> list[int]:
