@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from orchestrator.actions.converge import converge_in_time
@@ -15,6 +15,7 @@ from orchestrator.record import Record
 
 if TYPE_CHECKING:
     from orchestrator.goal import Goal
+    from orchestrator.state import Container
 
 ALIVE = ("running", "paused", "restarting")
 
@@ -42,6 +43,7 @@ class AttachedUp:
         watched: Collection[str],
         remark: Callable[[str], None],
         query_status: Callable[[str], dict[str, object] | None],
+        observe: Callable[[], Iterable[Container]],
         exit_code_from: str = "",
         on_ready: Callable[[], None] = lambda: None,
         on_stopping: Callable[[], None] = lambda: None,
@@ -52,6 +54,8 @@ class AttachedUp:
         self._watched = watched
         self._remark = remark
         self._query_status = query_status
+        self._observe = observe
+        self._told: set[str] = set()
         self._exit_code_from = exit_code_from
         self._on_ready = on_ready
         self._on_stopping = on_stopping
@@ -70,6 +74,7 @@ class AttachedUp:
                 return UpResult(outcome=outcome, exit_code=1)
             if not self._ended():
                 self._session.follow(self._hear, until=self._is_over)
+            self._tell_missed()
         except KeyboardInterrupt:
             self._on_ready()
             self._stop()
@@ -92,11 +97,31 @@ class AttachedUp:
 
     def _hear(self, event: Event) -> None:
         if event.kind == "container" and event.action == "die":
+            self._told.add(event.subject)
             self._codes[event.service] = int(event.details.get("exit_code") or 0)
+        elif event.kind == "container" and event.action == "restart":
+            self._told.discard(event.subject)
         elif event.kind == "message" and event.action == "abort":
             self._aborted = int(event.details.get("exit_code") or 0)
             self._remark("Aborting on container exit...")
         self._sink(event)
+
+    def _tell_missed(self) -> None:
+        """Tell of ends whose events were still on their way when it was seen that all had ended."""
+        since = self._goal.issued_at
+        found = [
+            one
+            for one in self._observe()
+            if one.status == "exited" and one.finished_at >= since and one.service in self._goal.wants
+        ]
+        for one in sorted(found, key=lambda one: (one.finished_at, one.name)):
+            code = one.exit_code or 0
+            if one.name not in self._told:
+                details = {"container_id": one.id, "exit_code": code}
+                event = Event(time=one.finished_at, kind="container", subject=one.name, action="die")
+                self._hear(event.replace(service=one.service, details=details))
+            if self._aborted is None and self._goal.abort_on_exit and (code or self._goal.abort_on_exit == "any"):
+                self._aborted = code
 
     def _is_over(self, event: Event) -> bool:
         telling = event.kind == "converged" or (event.kind == "container" and event.action in ("die", "give-up"))

@@ -101,6 +101,7 @@ def run_attached(invocation: Invocation, goal: Goal, options: AttachOptions) -> 
                 watched=frozenset(options.services or goal.wants),
                 remark=view.write_remark,
                 query_status=query_status,
+                observe=lambda: engine.observe(stack.name).containers,
                 exit_code_from=options.exit_code_from,
                 on_ready=display.rest,
                 on_stopping=display.stopping,

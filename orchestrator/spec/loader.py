@@ -109,6 +109,7 @@ def _complete(loader: LayerLoader, setup: _Setup, tree: Map, name: str, environm
     problems.raise_errors()
     prune_resources(tree, active)
     canonical = finish_tree(tree, name if options.normalize else "", active, keep_env_files=not options.resolve_env)
+    _warn_unset(canonical, environment, problems)
     if problems.keep_templates:
         return _bind_templates(canonical, setup, loader)
     return bind_stack(
@@ -119,6 +120,20 @@ def _complete(loader: LayerLoader, setup: _Setup, tree: Map, name: str, environm
         disabled=tuple(sorted(disabled)),
         values=collect_values(canonical, environment),
     )
+
+
+def _warn_unset(tree: Map, environment: Mapping[str, str], problems: Problems) -> None:
+    for section in ("secrets", "configs"):
+        for key, source in (tree.get(section) or {}).items():
+            variable = source.get("environment")
+            if variable and variable not in environment:
+                problems.warn(
+                    "unset-variable",
+                    f"the variable {variable}, which holds {key}, is not set",
+                    source.marks["environment"][1],
+                    (section, key, "environment"),
+                    "set it in the environment or in .env",
+                )
 
 
 def _bind_templates(tree: Map, setup: _Setup, loader: LayerLoader) -> Stack:
@@ -221,7 +236,7 @@ class _Setup:
                 found = self._reader.find_stack_file(path)
                 if found is None:
                     raise FileMissing(f"the directory {name} holds no stack file", hint=_expected())
-                files.append(found)
+                files.extend([found, *self._find_override(path)])
                 continue
             if self._reader.find_kind(path) is None:
                 raise FileMissing(

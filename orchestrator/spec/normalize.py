@@ -72,6 +72,9 @@ def normalize_stack(tree: Map, name: str, directory: str, home: str, problems: P
         build = service.get("build")
         if type(build) is Map and not build.get("dockerfile") and not build.get("dockerfile_inline"):
             build.put("dockerfile", "Dockerfile", (0, 0))
+        deploy = service.get("deploy")
+        if type(deploy) is Map and service.get("scale") is not None and "replicas" not in deploy:
+            deploy.put("replicas", service["scale"], service.marks["scale"])
         if service.get("pull_policy") == "if_not_present":
             service["pull_policy"] = "missing"
     if uses_default:

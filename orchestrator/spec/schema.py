@@ -139,7 +139,9 @@ def _shape_names(problems: Problems, row: Row, value: Any, mark: Mark, path: Pat
         if shaped is not INVALID:
             result.put(key, shaped, place)
         elif len(path) == 1:
+            # The name is known, so that nothing else is reported for what refers to it.
             result.put(key, Map(), place)
+            problems.mark_broken((*path, key, "image"))
     return result
 
 

@@ -22,7 +22,8 @@ def dump_stack(stack: Stack) -> dict[str, Any]:
         if source.value is not None
     ]
     return {
-        "tree": stack.tree,
+        # A stack that no file was read for (`down` with a name alone) has no tree.
+        "tree": stack.tree or {"name": stack.name},
         "marks": dump_marks(stack.tree) if positioned else None,
         "mark_files": list(sources.files) if isinstance(sources, TreeSources) else [],
         "directory": stack.directory,

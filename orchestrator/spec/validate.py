@@ -173,6 +173,16 @@ class _Check:
         hint = suggest_name(key, known) or f"define it under {section}:"
         if section == "volumes" and "/" in key:
             hint = f"a host path begins with ./ or /: did you mean ./{key}?"
+        if section == "models":
+            # Tools outside of this file may bring models: the reference does not look.
+            self.problems.warn(
+                "undefined-model",
+                f"{self.name} refers to the model {key}, which is not defined",
+                self._mark(*path),
+                (*self.path, *path),
+                hint,
+            )
+            return
         self._report(
             f"undefined-{kind}", f"{self.name} refers to the {kind} {key}, which is not defined", *path, hint=hint
         )
@@ -269,26 +279,32 @@ class _Check:
         if not _CONTAINER_NAME.search(own):
             self._report("bad-name", f"{own!r} is no container name", "container_name")
         if own in containers:
-            self._report("duplicate-name", f"{containers[own]} has the container name {own} already", "container_name")
+            self.problems.warn(
+                "duplicate-name",
+                f"{containers[own]} has the container name {own} already: only one of them can run",
+                self._mark("container_name"),
+                (*self.path, "container_name"),
+            )
         containers.setdefault(own, self.name)
 
     def _check_limits(self) -> None:
         resources = (self.service.get("deploy") or {}).get("resources") or {}
-        limits, reservations = resources.get("limits") or {}, resources.get("reservations") or {}
-        for attribute, group, where, key in (
-            ("cpus", limits, "limits", "cpus"),
-            ("mem_limit", limits, "limits", "memory"),
-            ("pids_limit", limits, "limits", "pids"),
-            ("mem_reservation", reservations, "reservations", "memory"),
+        for attribute, where, key in (
+            ("cpus", "limits", "cpus"),
+            ("mem_limit", "limits", "memory"),
+            ("pids_limit", "limits", "pids"),
+            ("mem_reservation", "reservations", "memory"),
         ):
-            own, other = self.service.get(attribute), group.get(key)
-            if own and other and own != other:
-                self._report(
-                    "conflicting-attributes",
-                    f"{attribute} is {own}, but deploy.resources.{where}.{key} is {other}",
-                    attribute,
-                    hint=f"keep one; deploy.resources.{where}.{key} is the newer way",
-                )
+            own, group = self.service.get(attribute), resources.get(where)
+            if not own or own == "0" or group is None or group.get(key) == own:
+                continue
+            other = f"is {group[key]}" if key in group else "is not set"
+            self._report(
+                "conflicting-attributes",
+                f"{attribute} is {own}, but deploy.resources.{where}.{key} {other}",
+                attribute,
+                hint=f"write deploy.resources.{where}.{key} alone",
+            )
 
     def _check_words(self) -> None:
         restart = self.service.get("restart")

@@ -74,6 +74,8 @@ missing_engine_packages() {
     has_command conmon || printf 'conmon\n'
     has_library 'libnftables\.so\.1' || printf 'libnftables1\n'
     has_library 'libseccomp\.so\.2' || printf 'libseccomp2\n'
+    # `init: true` needs a program for process 1.
+    has_command catatonit || has_command tini-static || has_command tini || has_command docker-init || printf 'catatonit\n'
     has_package busybox-static || printf 'busybox-static\n'
 }
 

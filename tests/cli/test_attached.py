@@ -13,6 +13,9 @@ from orchestrator.errors import StackError
 from orchestrator.events import Event
 from orchestrator.goal import Goal
 from orchestrator.model import Service, Stack
+from orchestrator.state import Container
+
+from .conftest import make_container
 
 STACK = Stack(name="shop", services={name: Service(name=name) for name in ("db", "web")})
 GOAL = Goal(stack=STACK, wants={"db": "running", "web": "running"}, scale={"web": 2})
@@ -65,17 +68,21 @@ def die(service: str, code: int) -> Event:
 
 
 def run(
-    session: PlayedSession, status: dict[str, Any] | None = None, goal: Goal = GOAL, **options: Any
+    session: PlayedSession,
+    status: dict[str, Any] | None = None,
+    goal: Goal = GOAL,
+    containers: tuple[Container, ...] = (),
+    **options: Any,
 ) -> tuple[UpResult, list[str]]:
     said: list[str] = []
     up = AttachedUp(
         session,  # type: ignore[arg-type]
         goal,
-        sink=lambda _event: None,
         watched=tuple(goal.wants),
         remark=said.append,
         query_status=lambda _project: status,
-        **options,
+        observe=lambda: containers,
+        **{"sink": lambda _event: None, **options},
     )
     return up.run(), said
 
@@ -148,6 +155,28 @@ def test_exit_codes() -> None:
 
     assert run(PlayedSession(abort), alive())[0].exit_code == 4
     assert run(PlayedSession(abort), alive(), exit_code_from="db")[0].exit_code == 137
+
+
+def test_an_end_whose_event_was_missed_counts_all_the_same() -> None:
+    ended = (
+        make_container("db", status="exited", exit_code=0, finished_at=6.0),
+        make_container("web", status="exited", exit_code=3, finished_at=7.0),
+        make_container("job", status="exited", exit_code=9, finished_at=1.0),
+    )
+    goal = GOAL.replace(issued_at=5.0)
+    heard: list[str] = []
+
+    def ran(abort: str, **options: Any) -> int:
+        goal_now = goal.replace(abort_on_exit=abort)
+        return run(
+            PlayedSession(fine), alive(), goal_now, ended, sink=lambda one: heard.append(one.subject), **options
+        )[0].exit_code
+
+    assert ran("failure") == 3
+    assert heard == ["shop-db-1", "shop-web-1"]
+    assert ran("any") == 0
+    assert ran("any", exit_code_from="web") == 3
+    assert ran("") == 0
 
 
 def test_what_was_started_stays_after_a_failure_unless_it_is_to_abort() -> None:

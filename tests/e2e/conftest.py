@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -16,7 +15,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from .leaks import find_leaks
+from .leaks import await_no_leaks, find_leaks, scrub
 
 ROOT = Path(__file__).resolve().parents[2]
 STACK = (sys.executable, "-m", "orchestrator")
@@ -146,6 +145,8 @@ def machine() -> Iterator[Machine]:
         assert ran.code == 0, ran.err
         yield made
     finally:
+        if find_leaks(made.state, made.run_dir):
+            scrub(made.state, made.run_dir)
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -168,6 +169,7 @@ def _open_projects(machine: Machine, names: list[str]) -> Iterator[Project]:
 
 
 def open_folders(machine: Machine, names: list[str]) -> Iterator[list[Project]]:
+    """Make project folders, and take everything down in the end."""
     projects = []
     for name in names:
         short = "".join(letter for letter in name.lower() if letter.isalnum() or letter == "-")[:24]
@@ -179,23 +181,11 @@ def open_folders(machine: Machine, names: list[str]) -> Iterator[list[Project]]:
         for one in projects:
             if (one.folder / "compose.yaml").exists():
                 one.succeed("-p", one.name, "down", "-v", "-t", "0", "--remove-orphans")
-        deadline = time.monotonic() + 5
-        while (left := find_leaks(machine.state, machine.run_dir)) and time.monotonic() < deadline:
-            # A process that was told to end may take a moment to do so.
-            time.sleep(0.05)
+        left = await_no_leaks(machine.state, machine.run_dir, 5)
         assert not left, "left behind:\n" + "\n".join(left)
     finally:
+        if find_leaks(machine.state, machine.run_dir):
+            # The test has failed; the next one begins clean all the same.
+            scrub(machine.state, machine.run_dir)
         for one in projects:
-            _end_processes(machine)
             shutil.rmtree(one.folder, ignore_errors=True)
-
-
-def _end_processes(machine: Machine) -> None:
-    """End what a failed test left running, so that the next one begins clean."""
-    from .leaks import list_processes
-
-    for pid in list_processes(machine.state, machine.run_dir):
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -35,6 +37,32 @@ def await_no_leaks(state: Path, run: Path, seconds: float = 3.0) -> list[str]:
     while (found := find_leaks(state, run)) and time.monotonic() < end:
         time.sleep(0.02)
     return found
+
+
+def scrub(state: Path, run: Path) -> None:
+    """Remove by force what an engine left behind; images stay."""
+    tag = f"{crc32(str(state).encode()) & 0xFFFF:04x}"
+    for pid in list_processes(state, run):
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+    for place in sorted(_mounts(state, run), reverse=True):
+        subprocess.run(["umount", "-l", place], capture_output=True)
+    for table in _tables(tag):
+        subprocess.run(["nft", "delete", *table.split()], capture_output=True)
+    for name in _links(tag):
+        subprocess.run(["ip", "link", "delete", name], capture_output=True)
+    for top in _cgroups(tag):
+        for folder, _names, _files in os.walk(top, topdown=False):
+            try:
+                os.rmdir(folder)
+            except OSError:
+                continue
+    for path in (*_entries(state), *_entries(run)):
+        if path.name in ("images", "cache"):
+            continue
+        shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink()
 
 
 def list_processes(state: Path, run: Path) -> list[int]:
@@ -77,12 +105,12 @@ def _entries(folder: Path) -> list[Path]:
 
 
 def _links(tag: str) -> list[str]:
-    return [name for name in os.listdir("/sys/class/net") if tag in name]
+    return [name for name in os.listdir("/sys/class/net") if name.startswith(f"st{tag}-")]
 
 
 def _tables(tag: str) -> list[str]:
     done = subprocess.run(["nft", "list", "tables"], capture_output=True, text=True, check=True)
-    return [line for line in done.stdout.splitlines() if tag in line]
+    return [line for line in done.stdout.splitlines() if f" stack_{tag}_" in line]
 
 
 def _cgroups(tag: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""examples/guestbook from end to end: nginx, a Python API, PostgreSQL, Redis; started in order of health; data stays."""
+"""examples/guestbook from end to end: nginx, a Python API, PostgreSQL, Redis; started in order of health."""
 
 from __future__ import annotations
 

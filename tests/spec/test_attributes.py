@@ -189,6 +189,16 @@ def test_secrets_and_configs(load):
     assert set(stack.configs) == {"c"}
 
 
+def test_a_secret_whose_variable_is_unset_is_a_warning(load):
+    loaded = load("services: {web: {image: i, secrets: [a]}}\nsecrets: {a: {environment: GONE}}")
+    assert [(one.code, one.path) for one in loaded.warnings] == [("unset-variable", "secrets.a.environment")]
+    assert loaded.stack.secrets["a"].value is None
+
+
+def test_a_service_that_is_nothing_is_one_error(refuse):
+    assert refuse("services: {web: null, db: {image: d, depends_on: [web]}}") == ["1:17 null-value services.web"]
+
+
 def test_implicit_networks_and_dependencies(load):
     tree = load(
         """

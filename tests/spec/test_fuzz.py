@@ -41,8 +41,8 @@ SEEDS.append(
 )
 PIECES = [
     "null", "[]", "{}", "- a", "$X", "${X:-}", "${", "*base", "&base ", "!reset null", "!override []", "<<: *base",
-    "include: [compose.yaml]", "a: b: c", ":", "::", "80-70:60", "-", "\x00", "1.5", "x-stack: 3",
-    "profiles: [a]",
+    "1e999", "0x", "true", "9" * 30, "-1", "\t", '"', "'", "{a: [b, {c: d}]}", "? ", "|", ">", "service:web",
+    "extends: web",
     "include: [compose.yaml]", "a: b: c", ":", "::", "80-70:60", "-", "\x00", "1.5", "x-stack: 3", "profiles: [a]",
     "depends_on: [web]", "env_file: [{}]", "~", "\u2028", "\ufeff", "%YAML 1.1", "---", "...",
 ]  # fmt: skip

@@ -298,25 +298,6 @@ def flush_file_system(fd: int) -> None:
         raise _fail()
 
 
-def make_folders_in_root(root: str, path: str, mode: int = 0o755) -> None:
-    """``mkdir -p`` as a process whose root directory is `root` would do it; no link leads out of `root`."""
-    base = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        done = "."
-        for part in (one for one in path.split("/") if one not in ("", ".")):
-            above = open_in_root(base, done, os.O_PATH | os.O_DIRECTORY)
-            try:
-                os.mkdir(part, mode, dir_fd=above)
-            except FileExistsError:
-                pass
-            finally:
-                os.close(above)
-            done = f"{done}/{part}"
-        os.close(open_in_root(base, done, os.O_PATH | os.O_DIRECTORY))
-    finally:
-        os.close(base)
-
-
 def clone_file(source: int, target: int) -> bool:
     """Share the data of `source` with `target` (FICLONE). False where the file system cannot."""
     import fcntl

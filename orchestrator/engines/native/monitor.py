@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from orchestrator.engines.native import host
+from orchestrator.engines.native.rootfs import prepare_root
 from orchestrator.engines.native.spawn import find_program, spawn
 from orchestrator.errors import Conflict, EngineError, Unavailable
 from orchestrator.record import Record
@@ -88,6 +89,7 @@ def launch(layout: Layout, runtime: Runtime, spec: LaunchSpec) -> Launched:
     _clear(layout, folder, spec.container_id)
     if runtime.knows(spec.container_id):
         runtime.forget(spec.container_id, spec.cgroups_path)
+    prepare_root(spec.config)
     with open(f"{folder}/config.json", "w") as file:
         json.dump(spec.config, file, separators=(",", ":"))
     view = runtime.open_view()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -61,6 +62,7 @@ class Starter:
         self._names = names
         self._warn = warn
         self._facts: HostFacts | None = None
+        self._probing = threading.RLock()
         self._runtimes: dict[str | None, Runtime] = {}
 
     @property
@@ -74,9 +76,10 @@ class Starter:
 
     def runtime(self, wanted: str | None = None) -> Runtime:
         """The OCI runtime that works here, or the one that the service asks for."""
-        if wanted not in self._runtimes:
-            self._runtimes[wanted] = load_runtime(self._layout, self.facts.cgroups, wanted)
-        return self._runtimes[wanted]
+        with self._probing:
+            if wanted not in self._runtimes:
+                self._runtimes[wanted] = load_runtime(self._layout, self.facts.cgroups, wanted)
+            return self._runtimes[wanted]
 
     def start(self, row: sqlite3.Row, spec: ContainerSpec) -> Launched:
         """Bring a container to life. What it made before a failure is left for the caller to give back."""

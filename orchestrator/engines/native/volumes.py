@@ -89,7 +89,8 @@ def prepare_mounts(
     for index, text in enumerate(service.tmpfs):
         target, _, options = text.partition(":")
         path = f"services.{service.name}.tmpfs[{index}]"
-        found[_normal(target)] = _render_tmpfs(target, [one for one in options.split(",") if one], path)
+        flags = [one for one in options.split(",") if one]
+        found[_normal(target)] = _render_tmpfs(request.rootfs, target, flags, path)
     for index, mount in enumerate(service.volumes):
         place = ("services", service.name, "volumes", index)
         rendered = _render_volume(layout, request, mount, render_path(place), index)
@@ -160,7 +161,7 @@ def _render_volume(layout: Layout, request: MountRequest, mount: VolumeMount, pa
             options.append(f"size={mount.options['size']}")
         if mount.options.get("mode") is not None:
             options.append(f"mode={mount.options['mode']:o}")
-        return _render_tmpfs(mount.target, [*options, *(["ro"] if mount.read_only else [])], path)
+        return _render_tmpfs(request.rootfs, mount.target, [*options, *(["ro"] if mount.read_only else [])], path)
     if mount.type == "image":
         return _render_image(layout, request, mount, path, index)
     if mount.type != "volume":
@@ -207,7 +208,10 @@ def _render_bind(mount: VolumeMount, path: str) -> dict[str, Any]:
     recursive = options.get("recursive", "enabled")
     kind = "bind" if recursive in ("disabled", False) else "rbind"
     flags = [kind, "ro" if mount.read_only else "rw", propagation]
-    if mount.read_only and kind == "rbind" and recursive != "writable":
+    if kind == "bind":
+        # crun takes the "recursive" of rprivate for one of the bind too.
+        flags[-1] = propagation.removeprefix("r")
+    if mount.read_only and kind == "rbind" and recursive != "writable" and os.path.isdir(source):
         # Without it what is mounted below the source would stay writable.
         flags.append("rro")
     return _bind(mount.target, source, *flags)
@@ -255,7 +259,7 @@ def _resolve_address(option: str, path: str) -> str:
         raise EngineError(f"{path}: {value}: {error}", operation="mount", resource=value) from error
 
 
-def _render_tmpfs(target: str, options: Sequence[str], path: str) -> dict[str, Any]:
+def _render_tmpfs(rootfs: str, target: str, options: Sequence[str], path: str) -> dict[str, Any]:
     if not target.startswith("/"):
         raise EngineError(f"{path}: {target!r} is not an absolute path", operation="mount", resource=path)
     flags = ["noexec", "nosuid", "nodev"]
@@ -265,7 +269,24 @@ def _render_tmpfs(target: str, options: Sequence[str], path: str) -> dict[str, A
             flags = [one for one in flags if one != opposites[option]]
         elif option not in flags:
             flags.append(option)
+    if not any(one.startswith("mode=") for one in flags):
+        flags += _copy_mode(rootfs, target)
     return {"destination": _normal(target), "type": "tmpfs", "source": "tmpfs", "options": flags}
+
+
+def _copy_mode(rootfs: str, target: str) -> list[str]:
+    """The mode of the image's directory there, as an option; a fresh tmpfs has 1777."""
+    root = os.open(rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fd = host.open_in_root(root, target, os.O_PATH)
+    except OSError:
+        return []
+    finally:
+        os.close(root)
+    try:
+        return [f"mode={stat.S_IMODE(os.fstat(fd).st_mode):o}"]
+    finally:
+        os.close(fd)
 
 
 def _render_image(layout: Layout, request: MountRequest, mount: VolumeMount, path: str, index: int) -> dict[str, Any]:

@@ -138,6 +138,8 @@ class Box:
         return Target(self.layout, self.runtime, self.id, self.service.name)
 
     def end(self) -> None:
+        if not self.rootfs.exists():
+            return
         process.end_processes(self.cgroup)
         if self.launched is not None:
             process.send_signal(self.launched.pid, self.launched.start_time, 9)

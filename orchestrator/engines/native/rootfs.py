@@ -1,0 +1,100 @@
+"""Paths inside a container's root file system, resolved as its own processes would: no link leads out of it."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Mapping
+from typing import Any, Final
+
+from orchestrator.engines.native import host
+
+_MOST_LINKS: Final = 40
+_KERNEL_FOLDERS: Final = ("/proc", "/dev", "/sys")
+
+
+def prepare_root(config: Mapping[str, Any]) -> None:
+    """Make the mount points that crun cannot make, and the working directory of a read-only root.
+
+    crun makes plain missing mount points, but stops at a dangling link, which the ``/etc/resolv.conf`` of many images
+    is; and no runtime can make the working directory once the root is read-only.
+    """
+    root = os.open(config["root"]["path"], os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    mounts = config["mounts"]
+    others = [one["destination"] for one in mounts if one["destination"] != "/"]
+
+    def is_missing(path: str) -> bool:
+        # Below another mount the path is not the root's but that mount's.
+        if path.startswith(_KERNEL_FOLDERS) or any(path.startswith(f"{other}/") for other in others):
+            return False
+        try:
+            os.close(host.open_in_root(root, path, os.O_PATH))
+        except FileNotFoundError:
+            return True
+        return False
+
+    try:
+        for mount in mounts:
+            if is_missing(mount["destination"]):
+                folder = mount.get("type") != "bind" or os.path.isdir(mount["source"])
+                _make(root, mount["destination"], folder=folder, only_behind_links=True)
+        if config["root"].get("readonly") and is_missing(config["process"]["cwd"]):
+            _make(root, config["process"]["cwd"], folder=True)
+    finally:
+        os.close(root)
+
+
+def _make(root: int, path: str, *, folder: bool, only_behind_links: bool = False) -> None:
+    """Make `path`, and whatever is missing on the way to it; links are followed inside `root`."""
+    done: list[str] = []
+    coming = [one for one in reversed(path.split("/")) if one not in ("", ".")]
+    links = 0
+    while coming:
+        name = coming.pop()
+        if name == "..":
+            done = done[:-1]
+            continue
+        above = host.open_in_root(root, "/".join(done) or ".", os.O_PATH | os.O_DIRECTORY)
+        try:
+            link = _read_link(name, above)
+            if link is None:
+                if links == 0 and only_behind_links and not _exists(name, above):
+                    return
+                _make_one(name, above, folder=folder or bool(coming))
+                done.append(name)
+                continue
+        finally:
+            os.close(above)
+        links += 1
+        if links > _MOST_LINKS:
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+        if link.startswith("/"):
+            done = []
+        coming += [one for one in reversed(link.split("/")) if one not in ("", ".")]
+
+
+def _exists(name: str, above: int) -> bool:
+    try:
+        os.stat(name, dir_fd=above, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _read_link(name: str, above: int) -> str | None:
+    try:
+        return os.readlink(name, dir_fd=above)
+    except OSError as error:
+        if error.errno in (errno.EINVAL, errno.ENOENT):
+            return None
+        raise
+
+
+def _make_one(name: str, above: int, *, folder: bool) -> None:
+    try:
+        if folder:
+            os.mkdir(name, 0o755, dir_fd=above)
+        else:
+            os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644, dir_fd=above))
+    except FileExistsError:
+        return
