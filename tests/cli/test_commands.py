@@ -128,6 +128,13 @@ def test_version(stack: Callable[..., Ran]) -> None:
     assert json.loads(stack("version", "-f", "json").out) == {"version": orchestrator.__version__}
 
 
+@pytest.mark.parametrize("words", [(), ("--help",), ("-h",), ("image",), ("up", "-h"), ("image", "ls", "--help")])
+def test_help_is_no_error(stack: Callable[..., Ran], words: tuple[str, ...]) -> None:
+    ran = stack(*words)
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out.startswith("Usage: stack")
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

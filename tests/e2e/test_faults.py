@@ -238,10 +238,10 @@ def cgroup_name(machine: Machine) -> str:
 
 @pytest.fixture
 def small_disk(tmp_path: Path, machine: Machine) -> Iterator[Machine]:
-    """An engine whose state directory holds 24 MiB."""
+    """An engine whose state directory holds 80 MiB."""
     place = tmp_path / "disk"
     place.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", place], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=80m", "tmpfs", place], check=True)
     made = Machine(place)
     made.run_dir = tmp_path / "run"
     made.environment["STACK_RUN_DIR"] = str(made.run_dir)
@@ -283,7 +283,7 @@ def fill(path: Path) -> None:
     with open(path, "wb", buffering=0) as file:
         try:
             while True:
-                file.write(bytes(4096))
+                file.write(bytes(1 << 12))
         except OSError:
             return
 

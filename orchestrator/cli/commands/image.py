@@ -41,9 +41,17 @@ class _ImageGroup(click.Group):
         return args[0], found, args[1:]
 
 
-@click.group("image", cls=_ImageGroup, no_args_is_help=True, context_settings={"help_option_names": ["-h", "--help"]})
-def command() -> None:
+@click.group(
+    "image",
+    cls=_ImageGroup,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@click.pass_context
+def command(ctx: click.Context) -> None:
     """Import, load, list, pull and remove images."""
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
 
 
 @command.command("import")

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
+class Layout(NamedTuple):
     """The state directory (persistent) and the run directory (lost at reboot) of one user's engine.
 
     ``STACK_STATE_DIR`` and ``STACK_RUN_DIR`` move them; tests use their own. `tag` is a short token, derived from the

@@ -25,6 +25,7 @@ from orchestrator.engines.native.container import (
     read_boot_id,
     uses_default_bridge,
 )
+from orchestrator.engines.native.host_errors import explains_refusals
 from orchestrator.engines.native.monitor import observe_process, remove_traces
 from orchestrator.engines.native.namespaces import delete_namespace
 from orchestrator.engines.native.naming import NameService, adopt_names
@@ -85,11 +86,13 @@ class Lifecycle:
 
     # Networks
 
+    @explains_refusals("create the network")
     def create_network(self, project: str, network: Network) -> None:
         """Create a network, its bridge, and the project's firewall table."""
         create_network(self._layout, self._store, project, network)
         self.publisher.sync(project)
 
+    @explains_refusals("remove the network")
     def remove_network(self, project: str, name: str) -> None:
         """Remove a network and what the firewall knew of it."""
         remove_network(self._layout, self._store, project, name)
@@ -97,6 +100,7 @@ class Lifecycle:
 
     # Containers
 
+    @explains_refusals("create the container")
     def create(self, stack: Stack, request: CreateContainer) -> str:
         """Write a container to the store."""
         if uses_default_bridge(request.service):
@@ -120,7 +124,7 @@ class Lifecycle:
                 # Whoever was starting it has been killed.
                 self._give_back(row, spec)
             try:
-                launched = self.starter.start(row, spec)
+                launched = explains_refusals("start the container")(self.starter.start)(row, spec)
             except BaseException as error:
                 self._give_back(row, spec)
                 if isinstance(error, EngineError):
@@ -146,6 +150,7 @@ class Lifecycle:
         self._tend(container_id, spec)
         self.neighbours.announce(spec.project, set(spec.networks.values()))
 
+    @explains_refusals("stop the container")
     def stop(self, container_id: str, *, timeout: float | None, hold: bool) -> None:
         """Stop signal, then SIGKILL when the grace period is over; returns when settled."""
         with self._locked(container_id):
@@ -206,6 +211,7 @@ class Lifecycle:
                 )
             self._store.update_container(container_id, paused=int(paused))
 
+    @explains_refusals("remove the container")
     def remove(self, container_id: str, *, volumes: bool) -> None:
         """Remove a container, killed first if it runs; with `volumes` its anonymous volumes."""
         self.stop(container_id, timeout=0.0, hold=True)

@@ -7,6 +7,7 @@ nothing. runc cannot take a compiled filter and gets the profile.
 from __future__ import annotations
 
 import os
+from _thread import get_ident
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
@@ -72,7 +73,8 @@ def load_filter(
         text = _compile(profile)
         if text is not None:
             os.makedirs(cache, exist_ok=True)
-            beside = f"{path}.{os.getpid()}"
+            # Several containers that start at the same time may each find that it is not there yet.
+            beside = f"{path}.{os.getpid()}-{get_ident()}"
             with open(beside, "w") as file:
                 file.write(text)
             os.replace(beside, path)

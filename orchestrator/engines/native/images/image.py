@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class ImageConfig:
+class ImageConfig(NamedTuple):
     """The execution defaults of an image (OCI image-spec, "config" object).
 
     `entrypoint` and `cmd` are None when the image does not set them. `exposed_ports` are ``"80/tcp"``; `healthcheck` is
@@ -23,15 +24,14 @@ class ImageConfig:
     working_dir: str = ""
     exposed_ports: tuple[str, ...] = ()
     volumes: tuple[str, ...] = ()
-    labels: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = _NOTHING
     stop_signal: str | None = None
     healthcheck: Mapping[str, Any] | None = None
     shell: tuple[str, ...] | None = None
     on_build: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Image:
+class Image(NamedTuple):
     """One image of the local store.
 
     `id` is ``sha256:`` and the digest of its configuration; `layers` are the unpacked directories, topmost first, ready
@@ -43,7 +43,7 @@ class Image:
     id: str
     references: tuple[str, ...] = ()
     repo_digests: tuple[str, ...] = ()
-    config: ImageConfig = field(default_factory=ImageConfig)
+    config: ImageConfig = ImageConfig()
     layers: tuple[Path, ...] = ()
     diff_ids: tuple[str, ...] = ()
     size: int = 0
@@ -51,8 +51,7 @@ class Image:
     platform: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class RemovedImage:
+class RemovedImage(NamedTuple):
     """What a removal did: references that went, images that were deleted, bytes of layers given back."""
 
     untagged: tuple[str, ...] = ()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +15,17 @@ from orchestrator.engines.native.images.reference import is_digest, is_hex, pars
 VERSION = 1
 
 
-@dataclass(slots=True)
 class Index:
     """Tags and repository digests, both to image identifiers, and every image identifier."""
 
-    tags: dict[str, str] = field(default_factory=dict)
-    digests: dict[str, str] = field(default_factory=dict)
-    images: set[str] = field(default_factory=set)
+    __slots__ = ("digests", "images", "tags")
+
+    def __init__(
+        self, tags: dict[str, str] | None = None, digests: dict[str, str] | None = None, images: set[str] | None = None
+    ) -> None:
+        self.tags = {} if tags is None else tags
+        self.digests = {} if digests is None else digests
+        self.images = set() if images is None else images
 
     def find(self, name: str) -> str | None:
         """The identifier that `name` means: a reference, an identifier, its beginning, or a digest.

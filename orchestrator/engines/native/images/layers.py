@@ -11,9 +11,8 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orchestrator.engines.native.images.content import (
     Cancel,
@@ -32,8 +31,7 @@ SNAPSHOT = "snapshot:"
 EMPTY_LAYER = "snapshot:empty"
 
 
-@dataclass(frozen=True, slots=True)
-class Layer:
+class Layer(NamedTuple):
     """One unpacked layer. `id` is its diff_id, or ``snapshot:...`` if it was committed here without a tar."""
 
     id: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from orchestrator.engines.native.images.failures import InvalidReference
 
@@ -16,8 +16,7 @@ _WORD = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ012345678
 _DIGEST_LENGTH = {"sha256": 64, "sha384": 96, "sha512": 128}
 
 
-@dataclass(frozen=True, slots=True)
-class Reference:
+class Reference(NamedTuple):
     """A complete reference. `tag` is empty only when a `digest` is given without one."""
 
     host: str
@@ -41,7 +40,7 @@ class Reference:
 
     def with_digest(self, digest: str) -> Reference:
         """The same repository, pinned to `digest`, without a tag."""
-        return replace(self, tag="", digest=digest)
+        return self._replace(tag="", digest=digest)
 
 
 def render_familiar(reference: str) -> str:
