@@ -72,6 +72,11 @@ def _keep(channel: int, engine: str) -> int:
     supervisor = _fork(first)
     os.close(channel)
     os.close(told)
+    # While it imports: a move takes the kernel some milliseconds.
+    from orchestrator.detach import leave_control_group
+
+    for pid in (supervisor, os.getpid()):
+        leave_control_group(pid)
     record = b""
     pause = 0.0
     while True:

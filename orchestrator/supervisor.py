@@ -1,7 +1,8 @@
 """The detached process that hosts one project's loop: the project's lock, the control socket, the goal on disk.
 
-SIGTERM ends supervision, containers go on. Whatever goes wrong stands in the run directory's ``supervisor.log``; a
-crash ends the process with a status other than 0, and its keeper starts it again.
+SIGTERM ends supervision, containers go on; only when the machine goes down they are stopped first. Whatever goes wrong
+stands in the run directory's ``supervisor.log``; a crash ends the process with a status other than 0, and its keeper
+starts it again.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from orchestrator.control import (
     write_goal,
 )
 from orchestrator.control_server import Connection
+from orchestrator.detach import is_machine_ending, leave_control_group
 from orchestrator.errors import StackError
 from orchestrator.events import Event
 from orchestrator.loop import Loop, Settled
@@ -74,6 +76,8 @@ def await_goal(channel: int, memory: int, engine: str) -> NoReturn:
             prepared = load_engine(host["engine"])
         os.write(memory, encode({**host, "do": "adopt"}))
         os.close(memory)
+        # The keeper sees to it; a monitor that was started before it came to that would stay behind.
+        leave_control_group(os.getpid())
     except Exception as error:
         _refuse(connection, error)
         os._exit(1)
@@ -178,6 +182,7 @@ class Supervisor:
         self._saving: asyncio.Task[None] | None = None
         self._done = asyncio.Event()
         self._begun = False
+        self._machine_ends = False
         self.loop = Loop(
             engine,
             place.project,
@@ -195,7 +200,7 @@ class Supervisor:
         gc.enable()
         listener = listen_control(self.place)
         server = await running.create_unix_server(lambda: Connection(self), sock=listener)
-        running.add_signal_handler(signal.SIGTERM, self.step_down)
+        running.add_signal_handler(signal.SIGTERM, self._terminate)
         looping = asyncio.create_task(self.loop.run())
         looping.add_done_callback(lambda _task: self._done.set())
         if first is not None:
@@ -265,6 +270,10 @@ class Supervisor:
         self.loop.stop()
         if self._running is not None:
             self._running.call_later(STEP_DOWN_LIMIT, self._done.set)
+
+    def _terminate(self) -> None:
+        self._machine_ends = is_machine_ending()
+        self.step_down()
 
     def _adopt(self) -> None:
         found = read_goal(self.place)
@@ -346,6 +355,8 @@ class Supervisor:
     async def _leave(self, looping: asyncio.Task[None]) -> None:
         if looping.done() and not looping.cancelled() and looping.exception() is not None:
             raise looping.exception() or SystemExit(1)
+        if self._machine_ends:
+            await self._stop_containers()
         self._remove_files()
         looping.cancel()
         with contextlib.suppress(asyncio.CancelledError):
@@ -353,6 +364,18 @@ class Supervisor:
         self._engine.stop_serving()
         for one in tuple(self._clients):
             one.close()
+
+    async def _stop_containers(self) -> None:
+        """Each with its own stop signal and grace period, as far as the machine waits for it. They stay wanted."""
+        observed = await self.loop.workers.run("work", lambda: self._engine.observe(self.place.project))
+        stops = [
+            self.loop.workers.run("stop", lambda key=one.id: self._engine.stop_container(key, hold=False))  # type: ignore[misc]
+            for one in observed.containers
+            if one.alive
+        ]
+        for outcome in await asyncio.gather(*stops, return_exceptions=True):
+            if isinstance(outcome, BaseException):
+                _log_exception(type(outcome), outcome, outcome.__traceback__)
 
     def _remove_files(self) -> None:
         goal = self.loop.goal

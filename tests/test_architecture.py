@@ -18,8 +18,8 @@ LAYERS = (
     {"spec", "graph", "digest", "goal", "superseding", "plan", "events", "reconcile", "restart", "health"},
     {"engines"},
     {
-        *("client", "conditions", "control", "control_server", "executor", "failures", "health_runner", "keeper"),
-        *("launch", "loop", "perform", "preload", "probes", "restarting", "supervisor", "tending", "workers"),
+        *("client", "conditions", "control", "control_server", "detach", "executor", "failures", "health_runner"),
+        *("keeper", "launch", "loop", "perform", "preload", "probes", "restarting", "supervisor", "tending", "workers"),
     },
     {"actions"},
     {"cli", "__main__"},

@@ -359,8 +359,8 @@ def test_a_goal_interrupted_before_anybody_took_it_is_not_taken_up_later(place: 
     session = Session("demo", prepared=launch.prepare())
     previous = signal.signal(signal.SIGALRM, raise_interrupt)
     try:
-        signal.setitimer(signal.ITIMER_REAL, 0.0001)
         with pytest.raises(KeyboardInterrupt):
+            signal.setitimer(signal.ITIMER_REAL, 0.0001)
             session.converge(up(stack), ignore)
             time.sleep(5)
     finally:

@@ -6,6 +6,7 @@ the limits.
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections.abc import Iterator, Mapping
@@ -14,6 +15,7 @@ from typing import Final, Literal
 
 from orchestrator.record import Record
 
+_LONGEST_PAUSE: Final = 0.2
 _ROOT: Final = "/sys/fs/cgroup"
 _V1_CONTROLLERS: Final = ("blkio", "cpu", "cpuacct", "cpuset", "devices", "freezer", "hugetlb", "memory", "pids")
 
@@ -101,13 +103,25 @@ def remove_empty_parent(tag: str) -> None:
 
 
 def _remove_folder(folder: str) -> bool:
-    try:
-        os.rmdir(folder)
-    except FileNotFoundError:
+    pause = 0.0005
+    while True:
+        try:
+            os.rmdir(folder)
+        except FileNotFoundError:
+            return True
+        except OSError as error:
+            # A process leaves its group a moment after it is seen to have ended; v1 has no event for that.
+            if error.errno != errno.EBUSY or pause > _LONGEST_PAUSE or not _is_abandoned(folder):
+                return False
+            time.sleep(pause)
+            pause *= 2
+            continue
         return True
-    except OSError:
-        return False
-    return True
+
+
+def _is_abandoned(folder: str) -> bool:
+    """Whether neither a process nor another group is in the group."""
+    return (_read(f"{folder}/cgroup.procs") or "").strip() == "" and not any(one.is_dir() for one in os.scandir(folder))
 
 
 def list_processes(path: str) -> list[int]:

@@ -77,12 +77,21 @@ def _diagnose_library(name: str, purpose: str, library: str, package: str) -> Fi
 
 
 def _diagnose_overlay() -> Finding:
+    purpose = "layers are shared by all containers"
     with open("/proc/filesystems", encoding="ascii") as file:
-        if "overlay" in file.read():
-            return Finding(name="overlay", state="ok", detail="overlayfs: layers are shared by all containers")
-    return Finding(
-        name="overlay", state="missing", detail="the kernel has not loaded overlayfs", hint="modprobe overlay"
-    )
+        if "\toverlay\n" in file.read():
+            return Finding(name="overlay", state="ok", detail=f"overlayfs: {purpose}")
+    # The kernel loads it with the first mount of that kind, so on a fresh boot it is not there and not missing either.
+    modules = f"/lib/modules/{os.uname().release}"
+    try:
+        with open(f"{modules}/modules.dep", encoding="utf-8") as file:
+            loadable = "/overlay.ko" in file.read()
+    except OSError:
+        loadable = False
+    if loadable:
+        return Finding(name="overlay", state="ok", detail=f"overlayfs, loaded when first used: {purpose}")
+    hint = f"load it with `modprobe overlay`; if {modules} is not there, reboot into the kernel that is installed"
+    return Finding(name="overlay", state="missing", detail="the kernel has no overlayfs", hint=hint)
 
 
 def _diagnose_cgroups() -> Finding:

@@ -26,7 +26,7 @@ _HINTS = {
 
 
 def explains_refusals(operation: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Decorate an engine call: a refusal of the host becomes Unavailable. Other OSErrors are faults of ours and pass."""
+    """Decorate an engine call: what the host refuses becomes Unavailable, other OSErrors (faults of ours) pass."""
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         @wraps(function)

@@ -94,7 +94,7 @@ def launch(layout: Layout, runtime: Runtime, spec: LaunchSpec) -> Launched:
         json.dump(spec.config, file, separators=(",", ":"))
     view = runtime.open_view()
     try:
-        pid = _start_monitor(_render_command(layout, runtime, spec, conmon, folder, view), name)
+        pid = _start_monitor(_render_command(layout, runtime, spec, conmon, folder, view), folder, name)
     except BaseException:
         if runtime.knows(spec.container_id):
             _end_leftovers(runtime, spec)
@@ -143,16 +143,23 @@ def _render_command(
     return command
 
 
-def _start_monitor(command: list[str], name: str) -> int:
+def _start_monitor(command: list[str], folder: str, name: str) -> int:
     """Start conmon and return the container's pid, as told through its sync pipe."""
     import json
     from select import POLLIN, poll
 
     read, write = os.pipe2(os.O_CLOEXEC)
     errors = os.memfd_create("conmon-errors", os.MFD_CLOEXEC)
+
+    def start() -> int:
+        # It writes a file "oom" into the folder that it is started in, whatever else it is told.
+        host.unshare(host.CLONE_FS)
+        os.chdir(folder)
+        return spawn(command, {3: write, 2: errors}, env=_render_environment())
+
     try:
         try:
-            child = spawn(command, {3: write, 2: errors}, env=_render_environment())
+            child = host.call_in_thread(start)
         finally:
             os.close(write)
         answer = b""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.engines.native.container import is_alive, load_spec, read_boot_id
 from orchestrator.engines.native.layout import Layout
-from orchestrator.engines.native.monitor import read_exit
+from orchestrator.engines.native.monitor import observe_process, read_exit
 from orchestrator.engines.native.store import Store
 from orchestrator.model import Probe, Stack
 from orchestrator.state import (
@@ -62,6 +62,11 @@ def resolve_status(layout: Layout, row: sqlite3.Row, boot_id: str) -> tuple[Cont
         return row["state"], None
     if is_alive(row, boot_id):
         return ("paused" if row["paused"] else "running"), None
+    if read_exit(layout, row["id"]) is None:
+        state = observe_process(layout, row["id"])
+        if state is not None and state.monitored:
+            # Its monitor is about to write how it ended; until then nobody knows, and nothing is lost.
+            return "running", None
     return "exited", read_ending(layout, row)
 
 

@@ -11,7 +11,7 @@ from _thread import get_ident
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from orchestrator.errors import Unavailable
+from orchestrator.errors import EngineError, Unavailable
 from orchestrator.record import Record
 
 if TYPE_CHECKING:
@@ -58,8 +58,21 @@ def load_filter(
     """The filter for a process with `capabilities`: the default one, or `custom` in Docker's or the OCI's form.
 
     With `compiled` (crun) it comes from the cache directory, or is compiled and put there; without libseccomp on the
-    machine the runtime gets the profile to compile.
+    machine the runtime gets the profile to compile. EngineError: `custom` is not a profile.
     """
+    try:
+        return _load(cache, capabilities, custom, compiled)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        if custom is None:
+            raise
+        raise EngineError(
+            f"the seccomp profile cannot be understood: {error!r}",
+            operation="compile seccomp filter",
+            hint="Docker's form or the OCI's: defaultAction, and syscalls with names and action",
+        ) from error
+
+
+def _load(cache: str, capabilities: Iterable[str], custom: Mapping[str, Any] | None, compiled: bool) -> Filter:
     machine = os.uname().machine
     held = frozenset(capabilities)
     if compiled and (custom is None or not _needs_notify(custom)):

@@ -127,7 +127,8 @@ def test_forbidden_system_calls(box: BoxMaker) -> None:
 
 
 def test_masked_and_read_only_paths(box: BoxMaker) -> None:
-    script = "exec 2>&1; cat /proc/keys | wc -c; ls /proc/acpi /sys/firmware | grep -v : ; echo 1 > /proc/sys/kernel/domainname"
+    look = "cat /proc/keys | wc -c; ls /proc/acpi /sys/firmware | grep -v :"
+    script = f"exec 2>&1; {look}; echo 1 > /proc/sys/kernel/domainname"
     text = box("sh", "-c", script).run()[1]
     assert text.splitlines()[0] == "0"
     assert "Read-only file system" in text
