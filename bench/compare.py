@@ -79,8 +79,8 @@ def close_tools(tools: dict[str, Tool]) -> None:
 
 def main() -> None:
     arguments = parse_arguments()
-    enter_isolation()
     cgroups = list_cgroups()
+    enter_isolation()
     # On the disk, not in memory: a tmpfs cannot be the upper layer of everybody's overlay.
     work = Path(tempfile.mkdtemp(prefix="stack-bench-", dir="/var/tmp"))
     names = list(

@@ -8,13 +8,10 @@ from typing import Any
 
 import click
 
-from orchestrator.cli.invocation import Invocation
-from orchestrator.cli.options import split_environment_list
+from orchestrator.cli.declare import Declared
+from orchestrator.cli.invocation import ANSI, PROGRESS, make_invocation
 from orchestrator.cli.registry import COMMANDS
 from orchestrator.errors import UsageError
-
-_ANSI = ("never", "always", "auto")
-_PROGRESS = ("auto", "tty", "plain", "json", "quiet")
 
 
 class StackGroup(click.Group):
@@ -31,8 +28,8 @@ class StackGroup(click.Group):
             return None
         from importlib import import_module
 
-        command: click.Command = import_module(f"orchestrator.cli.commands.{row[0]}").command
-        return command
+        command: click.Command | Declared = import_module(f"orchestrator.cli.commands.{row[0]}").command
+        return command.to_click() if isinstance(command, Declared) else command
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -64,8 +61,8 @@ class StackGroup(click.Group):
 @click.option("--profile", "profiles", multiple=True, metavar="NAME", help="Switch a profile on.")
 @click.option("--env-file", "env_files", multiple=True, metavar="FILE", help="Read variables from this file, not .env.")
 @click.option("--project-directory", metavar="DIR", help="Where relative paths begin (default: beside the first file).")
-@click.option("--ansi", type=click.Choice(_ANSI), help="When to write colours and control characters.")
-@click.option("--progress", type=click.Choice(_PROGRESS), help="How progress is shown.")
+@click.option("--ansi", type=click.Choice(ANSI), help="When to write colours and control characters.")
+@click.option("--progress", type=click.Choice(PROGRESS), help="How progress is shown.")
 @click.option("--dry-run", is_flag=True, help="Show what would be done, and do nothing.")
 @click.option("-v", "--version", "version", is_flag=True, help="Show the version.")
 @click.pass_context
@@ -82,18 +79,14 @@ def root(
     version: bool,
 ) -> None:
     """Run stacks of containers from Compose files."""
-    from orchestrator.actions.project import ProjectOptions
-
-    ctx.obj = Invocation(
-        project=ProjectOptions(
-            files=files,
-            name=project_name,
-            profiles=split_environment_list(profiles),
-            env_files=env_files,
-            directory=project_directory,
-        ),
-        ansi=_from_environment(ansi, "COMPOSE_ANSI", _ANSI) or "auto",
-        progress=_from_environment(progress, "COMPOSE_PROGRESS", _PROGRESS) or "auto",
+    ctx.obj = make_invocation(
+        files=files,
+        project_name=project_name,
+        profiles=profiles,
+        env_files=env_files,
+        project_directory=project_directory,
+        ansi=ansi,
+        progress=progress,
         dry_run=dry_run,
         prepared=ctx.meta.get("prepared"),
     )
@@ -150,12 +143,3 @@ def translate_usage_error(error: click.UsageError) -> UsageError:
         )
     message = error.format_message()
     return UsageError(f"{place}: {message[:1].lower()}{message[1:].rstrip('.')}", hint=read_on)
-
-
-def _from_environment(given: str | None, variable: str, allowed: Sequence[str]) -> str | None:
-    if given is not None:
-        return given
-    value = os.environ.get(variable)
-    if value and value not in allowed:
-        raise UsageError(f"{variable}={value} is not one of {', '.join(allowed)}")
-    return value or None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
     from orchestrator.cli.progress import Screen
     from orchestrator.engines.base import Engine
     from orchestrator.errors import Diagnostic
+
+
+ANSI = ("never", "always", "auto")
+PROGRESS = ("auto", "tty", "plain", "json", "quiet")
 
 
 class Invocation:
@@ -71,3 +76,44 @@ class Invocation:
     def colour(self, stream: object) -> bool:
         """Whether to write colours to `stream`."""
         return uses_colour(stream, self.ansi)
+
+
+def make_invocation(
+    *,
+    files: Sequence[str] = (),
+    project_name: str | None = None,
+    profiles: Sequence[str] = (),
+    env_files: Sequence[str] = (),
+    project_directory: str | None = None,
+    ansi: str | None = None,
+    progress: str | None = None,
+    dry_run: bool = False,
+    prepared: Any = None,
+) -> Invocation:
+    """Put the global options together with the environment's. UsageError for a variable that makes no sense."""
+    from orchestrator.actions.project import ProjectOptions
+
+    return Invocation(
+        project=ProjectOptions(
+            files=tuple(files),
+            name=project_name,
+            profiles=tuple(word for value in profiles for word in value.split(",") if word),
+            env_files=tuple(env_files),
+            directory=project_directory,
+        ),
+        ansi=_from_environment(ansi, "COMPOSE_ANSI", ANSI) or "auto",
+        progress=_from_environment(progress, "COMPOSE_PROGRESS", PROGRESS) or "auto",
+        dry_run=dry_run,
+        prepared=prepared,
+    )
+
+
+def _from_environment(given: str | None, variable: str, allowed: Sequence[str]) -> str | None:
+    if given is not None:
+        return given
+    value = os.environ.get(variable)
+    if value and value not in allowed:
+        from orchestrator.errors import UsageError
+
+        raise UsageError(f"{variable}={value} is not one of {', '.join(allowed)}")
+    return value or None

@@ -33,9 +33,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             from orchestrator.launch import prepare
 
             prepared = prepare(os.environ.get("STACK_ENGINE") or "native")
-        from orchestrator.cli.app import run
+        from orchestrator.cli.quick import run_quickly
 
-        status = run(arguments, prepared)
+        quickly = None if "_STACK_COMPLETE" in os.environ else run_quickly(arguments, prepared)
+        if quickly is None:
+            from orchestrator.cli.app import run
+
+            quickly = run(arguments, prepared)
+        status = quickly
         sys.stdout.flush()
     except BrokenPipeError:
         _mute(sys.stdout)

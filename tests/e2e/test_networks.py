@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -169,11 +172,7 @@ def test_every_kind_of_port(project: Project) -> None:
 services:
   web:
     {{{SERVER}, hostname: web, ports: ["{fixed}:80", "{first}-{first + 0}:80", "127.0.0.1:{local}:80", "[::1]::80"]}}
-  echo:
-    image: busybox
-    init: true
-    command: [nc, -u, -l, -p, "7", -e, cat]
-    ports: ["{datagrams}:7/udp"]
+  echo: {{{SLEEPER}, ports: ["{datagrams}:7/udp"]}}
   client: {{{SLEEPER}}}
 """)
     project.succeed("up", "-d")
@@ -187,10 +186,12 @@ services:
     for source in ("client", "web"):
         url = f"http://{outside_address()}:{fixed}/"
         assert project.succeed("exec", "-T", source, "wget", "-qO-", url) == "web\n"
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
-        client.settimeout(5)
-        client.sendto(b"ping\n", ("127.0.0.1", datagrams))
-        assert client.recv(100) == b"ping\n"
+    with echo_datagrams(project.pid("echo-1"), 7):
+        for host in ("127.0.0.1", outside_address()):
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+                client.settimeout(5)
+                client.sendto(b"ping", (host, datagrams))
+                assert client.recv(100) == b"ping"
     # What is stopped is closed: another program can have the port.
     project.succeed("stop", "-t", "0", "web")
     with pytest.raises(OSError):
@@ -198,11 +199,32 @@ services:
     with socket.socket() as other:
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         other.bind(("0.0.0.0", fixed))
+        other.listen()
         ran = project.run("start", "web")
         assert ran.code == 1
         assert str(fixed) in ran.err
     project.succeed("start", "web")
     assert fetch(f"http://127.0.0.1:{fixed}/") == "web\n"
+
+
+@contextmanager
+def echo_datagrams(pid: int, port: int) -> Iterator[None]:
+    """Answer datagrams in the network namespace of a process: the image has no program that could."""
+    script = (
+        "import socket; one = socket.socket(type=socket.SOCK_DGRAM); "
+        f"one.bind(('0.0.0.0', {port})); print('up', flush=True)\n"
+        "while True: one.sendto(*one.recvfrom(100))"
+    )
+    server = subprocess.Popen(
+        ["nsenter", f"--net=/proc/{pid}/ns/net", sys.executable, "-c", script], stdout=subprocess.PIPE
+    )
+    try:
+        assert server.stdout is not None
+        assert server.stdout.readline() == b"up\n"
+        yield
+    finally:
+        server.kill()
+        server.communicate()
 
 
 def outside_address() -> str:

@@ -6,26 +6,22 @@ import os
 import sys
 from typing import Literal
 
-import click
-
 from orchestrator.actions.lifecycle import prepare_down
 from orchestrator.cli.converging import converge_with_progress
+from orchestrator.cli.declare import DRY_RUN, TIMEOUT, Choice, Option, declare
 from orchestrator.cli.invocation import Invocation
-from orchestrator.cli.options import dry_run_option, services_argument, stack_command, timeout_option
 from orchestrator.errors import OperationFailed
 from orchestrator.model import Stack
 
 
-@stack_command("down")
-@services_argument
-@timeout_option
-@click.option("-v", "--volumes", is_flag=True, help="Named volumes of the file and anonymous volumes, too.")
-@click.option("--remove-orphans", is_flag=True, help="Containers of services that the file no longer has, too.")
-@click.option(
-    "--rmi", type=click.Choice(["local", "all"]), help="Images, too; local: those without a name of their own."
+@declare(
+    "down",
+    TIMEOUT,
+    Option("-v", "--volumes", flag=True, help="Named volumes of the file and anonymous volumes, too."),
+    Option("--remove-orphans", flag=True, help="Containers of services that the file no longer has, too."),
+    Option("--rmi", kind=Choice("local", "all"), help="Images, too; local: those without a name of their own."),
+    DRY_RUN,
 )
-@dry_run_option
-@click.pass_obj
 def command(
     invocation: Invocation,
     services: tuple[str, ...],

@@ -5,28 +5,26 @@ from __future__ import annotations
 import sys
 import time
 
-import click
-
 from orchestrator.actions.containers import short_name
 from orchestrator.actions.moments import parse_moment, parse_tail
 from orchestrator.actions.read_logs import LogOptions, choose_logs, read_logs
+from orchestrator.cli.declare import INDEX, Option, declare
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.logview import LogView
-from orchestrator.cli.options import index_option, services_argument, stack_command
 from orchestrator.errors import UsageError
 
 
-@stack_command("logs")
-@services_argument
-@click.option("-f", "--follow", is_flag=True, help="Go on as long as the containers do.")
-@click.option("-t", "--timestamps", is_flag=True, help="Show when each line was written.")
-@click.option("-n", "--tail", default="all", metavar="LINES", help="So many lines from the end of each (default: all).")
-@click.option("--since", metavar="TIME", help="From this time on: 10m, 2026-11-23T08:00:00Z ...")
-@click.option("--until", metavar="TIME", help="Up to this time.")
-@click.option("--no-color", is_flag=True, help="No colours.")
-@click.option("--no-log-prefix", is_flag=True, help="No names before the lines.")
-@index_option
-@click.pass_obj
+@declare(
+    "logs",
+    Option("-f", "--follow", flag=True, help="Go on as long as the containers do."),
+    Option("-t", "--timestamps", flag=True, help="Show when each line was written."),
+    Option("-n", "--tail", default="all", metavar="LINES", help="So many lines from the end of each (default: all)."),
+    Option("--since", metavar="TIME", help="From this time on: 10m, 2026-11-23T08:00:00Z ..."),
+    Option("--until", metavar="TIME", help="Up to this time."),
+    Option("--no-color", flag=True, help="No colours."),
+    Option("--no-log-prefix", flag=True, help="No names before the lines."),
+    INDEX,
+)
 def command(
     invocation: Invocation,
     services: tuple[str, ...],

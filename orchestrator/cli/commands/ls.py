@@ -5,22 +5,22 @@ from __future__ import annotations
 import json
 import sys
 
-import click
-
 from orchestrator.actions.list_projects import list_projects
+from orchestrator.cli.declare import FORMAT, Option, declare
 from orchestrator.cli.invocation import Invocation
-from orchestrator.cli.options import format_option, stack_command
 from orchestrator.errors import UsageError
 
 _HEADER = {"Name": "NAME", "Status": "STATUS", "ConfigFiles": "CONFIG FILES"}
 
 
-@stack_command("ls")
-@click.option("-a", "--all", "every", is_flag=True, help="Stopped projects too.")
-@click.option("-q", "--quiet", is_flag=True, help="Only names.")
-@click.option("--filter", "filters", multiple=True, metavar="name=TEXT", help="Only projects whose name has this text.")
-@format_option()
-@click.pass_obj
+@declare(
+    "ls",
+    Option("-a", "--all", "every", flag=True, help="Stopped projects too."),
+    Option("-q", "--quiet", flag=True, help="Only names."),
+    Option("--filter", "filters", multiple=True, metavar="name=TEXT", help="Only projects whose name has this text."),
+    FORMAT,
+    rest="",
+)
 def command(invocation: Invocation, every: bool, quiet: bool, filters: tuple[str, ...], form: str | None) -> None:
     """List the projects on this machine."""
     parts = []

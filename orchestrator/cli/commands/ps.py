@@ -6,13 +6,11 @@ import json
 import sys
 import time
 
-import click
-
 from orchestrator.actions.containers import choose_containers
 from orchestrator.actions.names import suggest_names
 from orchestrator.cli.containers import describe_container
+from orchestrator.cli.declare import FORMAT, Option, declare
 from orchestrator.cli.invocation import Invocation
-from orchestrator.cli.options import format_option, services_argument, stack_command
 from orchestrator.errors import UsageError
 
 _HEADER = {
@@ -26,17 +24,17 @@ _HEADER = {
 }
 
 
-@stack_command("ps")
-@services_argument
-@click.option("-a", "--all", "every", is_flag=True, help="Stopped containers too.")
-@click.option("-q", "--quiet", is_flag=True, help="Only container ids.")
-@click.option("--services", "only_services", is_flag=True, help="Only service names.")
-@click.option("--status", "statuses", multiple=True, metavar="STATUS", help="Only containers with this status.")
-@click.option("--filter", "filters", multiple=True, metavar="status=STATUS", help="Only containers that match.")
-@click.option("--no-trunc", is_flag=True, help="Do not shorten.")
-@click.option("--orphans/--no-orphans", default=True, help="Containers of services that the file no longer has.")
-@format_option()
-@click.pass_obj
+@declare(
+    "ps",
+    Option("-a", "--all", "every", flag=True, help="Stopped containers too."),
+    Option("-q", "--quiet", flag=True, help="Only container ids."),
+    Option("--services", "only_services", flag=True, help="Only service names."),
+    Option("--status", "statuses", multiple=True, metavar="STATUS", help="Only containers with this status."),
+    Option("--filter", "filters", multiple=True, metavar="status=STATUS", help="Only containers that match."),
+    Option("--no-trunc", flag=True, help="Do not shorten."),
+    Option("--orphans/--no-orphans", flag=True, default=True, help="Containers of services that the file no longer has."),
+    FORMAT,
+)
 def command(
     invocation: Invocation,
     services: tuple[str, ...],

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import click
-
 from orchestrator.actions.lifecycle import prepare_restart
 from orchestrator.cli.converging import converge_with_progress
+from orchestrator.cli.declare import DRY_RUN, TIMEOUT, Option, declare
 from orchestrator.cli.invocation import Invocation
-from orchestrator.cli.options import dry_run_option, services_argument, stack_command, timeout_option
 
 
-@stack_command("restart")
-@services_argument
-@timeout_option
-@click.option("--no-deps", is_flag=True, help="Not the services that ask to be restarted with them.")
-@dry_run_option
-@click.pass_obj
+@declare(
+    "restart",
+    TIMEOUT,
+    Option("--no-deps", flag=True, help="Not the services that ask to be restarted with them."),
+    DRY_RUN,
+)
 def command(invocation: Invocation, services: tuple[str, ...], timeout: int | None, no_deps: bool) -> None:
     """Restart the containers of services."""
     project = invocation.identify(services)

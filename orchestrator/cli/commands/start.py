@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import click
-
 from orchestrator.actions.lifecycle import prepare_start
 from orchestrator.cli.converging import converge_with_progress
+from orchestrator.cli.declare import DRY_RUN, AtLeast, Option, declare
 from orchestrator.cli.invocation import Invocation
-from orchestrator.cli.options import dry_run_option, services_argument, stack_command
 
 
-@stack_command("start")
-@services_argument
-@click.option(
-    "--wait", is_flag=True, help="Wait until the services run, and are healthy where they have a health check."
+@declare(
+    "start",
+    Option("--wait", flag=True, help="Wait until the services run, and are healthy where they have a health check."),
+    Option("--wait-timeout", kind=AtLeast(0), metavar="SECONDS", help="Wait so long at most."),
+    DRY_RUN,
 )
-@click.option("--wait-timeout", type=click.IntRange(min=0), metavar="SECONDS", help="Wait so long at most.")
-@dry_run_option
-@click.pass_obj
 def command(invocation: Invocation, services: tuple[str, ...], wait: bool, wait_timeout: int | None) -> None:
     """Start containers that exist."""
     project = invocation.identify(services)

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import click
-
 from orchestrator.actions.lifecycle import find_unknown, prepare_stop
 from orchestrator.cli.converging import converge_with_progress
+from orchestrator.cli.declare import DRY_RUN, TIMEOUT, declare
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.marking import tell_lines
-from orchestrator.cli.options import dry_run_option, services_argument, stack_command, timeout_option
 
 
-@stack_command("stop")
-@services_argument
-@timeout_option
-@dry_run_option
-@click.pass_obj
+@declare("stop", TIMEOUT, DRY_RUN)
 def command(invocation: Invocation, services: tuple[str, ...], timeout: int | None) -> None:
     """Stop services; their containers stay and can be started again."""
     project = invocation.identify(services)

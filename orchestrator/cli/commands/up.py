@@ -5,46 +5,44 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Literal
 
-import click
-
 from orchestrator.actions.goals import PullPolicy, UpOptions, parse_scale
 from orchestrator.cli.converging import converge_with_progress, show_plan
+from orchestrator.cli.declare import DRY_RUN, PULL, TIMEOUT, AtLeast, Option, declare
 from orchestrator.cli.invocation import Invocation
-from orchestrator.cli.options import dry_run_option, pull_option, services_argument, stack_command, timeout_option
 from orchestrator.errors import UsageError
 
 if TYPE_CHECKING:
     from orchestrator.cli.attached import AttachOptions
 
 
-@stack_command("up")
-@services_argument
-@click.option("-d", "--detach", is_flag=True, help="Go on in the background; do not show the containers' output.")
-@click.option("--wait", is_flag=True, help="Wait until the services run, or are healthy. Implies --detach.")
-@click.option("--wait-timeout", type=click.IntRange(min=0), metavar="SECONDS", help="Wait so long at most.")
-@click.option("--scale", "scales", multiple=True, metavar="SERVICE=N", help="Run N replicas of a service.")
-@click.option("--force-recreate", is_flag=True, help="Recreate containers even if nothing has changed.")
-@click.option("--no-recreate", is_flag=True, help="Leave containers that exist as they are.")
-@click.option("--always-recreate-deps", is_flag=True, help="Recreate the services that they depend on, too.")
-@click.option("-V", "--renew-anon-volumes", is_flag=True, help="Make anonymous volumes anew.")
-@click.option("--remove-orphans", is_flag=True, help="Remove containers of services that the file no longer has.")
-@click.option("--no-deps", is_flag=True, help="Not the services that they depend on.")
-@click.option("--no-start", is_flag=True, help="Create, and do not start.")
-@pull_option()
-@click.option("--quiet-pull", is_flag=True, help="No progress of fetched images.")
-@timeout_option
-@click.option("--abort-on-container-exit", is_flag=True, help="Stop everything as soon as one container ends.")
-@click.option("--abort-on-container-failure", is_flag=True, help="Stop everything as soon as one container fails.")
-@click.option("--exit-code-from", metavar="SERVICE", help="End with the service's exit code; stop everything then.")
-@click.option("--attach", multiple=True, metavar="SERVICE", help="Show the output of this service only.")
-@click.option("--no-attach", multiple=True, metavar="SERVICE", help="Do not show the output of this service.")
-@click.option("--attach-dependencies", is_flag=True, help="Show the output of services that they depend on, too.")
-@click.option("--no-color", is_flag=True, help="No colours.")
-@click.option("--no-log-prefix", is_flag=True, help="No names before the lines.")
-@click.option("--timestamps", is_flag=True, help="Show when each line was written.")
-@click.option("-y", "--yes", is_flag=True, help="Ask nothing (nothing is ever asked).")
-@dry_run_option
-@click.pass_obj
+@declare(
+    "up",
+    Option("-d", "--detach", flag=True, help="Go on in the background; do not show the containers' output."),
+    Option("--wait", flag=True, help="Wait until the services run, or are healthy. Implies --detach."),
+    Option("--wait-timeout", kind=AtLeast(0), metavar="SECONDS", help="Wait so long at most."),
+    Option("--scale", "scales", multiple=True, metavar="SERVICE=N", help="Run N replicas of a service."),
+    Option("--force-recreate", flag=True, help="Recreate containers even if nothing has changed."),
+    Option("--no-recreate", flag=True, help="Leave containers that exist as they are."),
+    Option("--always-recreate-deps", flag=True, help="Recreate the services that they depend on, too."),
+    Option("-V", "--renew-anon-volumes", flag=True, help="Make anonymous volumes anew."),
+    Option("--remove-orphans", flag=True, help="Remove containers of services that the file no longer has."),
+    Option("--no-deps", flag=True, help="Not the services that they depend on."),
+    Option("--no-start", flag=True, help="Create, and do not start."),
+    PULL,
+    Option("--quiet-pull", flag=True, help="No progress of fetched images."),
+    TIMEOUT,
+    Option("--abort-on-container-exit", flag=True, help="Stop everything as soon as one container ends."),
+    Option("--abort-on-container-failure", flag=True, help="Stop everything as soon as one container fails."),
+    Option("--exit-code-from", metavar="SERVICE", help="End with the service's exit code; stop everything then."),
+    Option("--attach", multiple=True, metavar="SERVICE", help="Show the output of this service only."),
+    Option("--no-attach", multiple=True, metavar="SERVICE", help="Do not show the output of this service."),
+    Option("--attach-dependencies", flag=True, help="Show the output of services that they depend on, too."),
+    Option("--no-color", flag=True, help="No colours."),
+    Option("--no-log-prefix", flag=True, help="No names before the lines."),
+    Option("--timestamps", flag=True, help="Show when each line was written."),
+    Option("-y", "--yes", flag=True, help="Ask nothing (nothing is ever asked)."),
+    DRY_RUN,
+)
 def command(
     invocation: Invocation,
     services: tuple[str, ...],

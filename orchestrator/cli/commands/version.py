@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 import sys
 
-import click
-
 import orchestrator
-from orchestrator.cli.options import stack_command
+from orchestrator.cli.declare import Option, declare
+from orchestrator.cli.invocation import Invocation
 from orchestrator.errors import UsageError
 
 
-@stack_command("version")
-@click.option("--short", is_flag=True, help="Only the number.")
-@click.option("-f", "--format", "form", metavar="FORMAT", help="pretty or json.")
-def command(short: bool, form: str | None) -> None:
+@declare(
+    "version",
+    Option("--short", flag=True, help="Only the number."),
+    Option("-f", "--format", "form", metavar="FORMAT", help="pretty or json."),
+    rest="",
+)
+def command(_invocation: Invocation, short: bool, form: str | None) -> None:
     """Show the version."""
     print_version(short=short, form=form or "pretty")
 

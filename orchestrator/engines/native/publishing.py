@@ -43,6 +43,13 @@ ORDER BY name
 """
 
 
+_ANY = (None, "", "0")
+"""``published`` of a port that the engine picks."""
+
+_ATTEMPTS = 50
+"""How often to choose again when other processes are quicker."""
+
+
 class Publisher:
     """Keeps the firewall of one engine as the store says. Thread-safe; concurrent changes share one transaction."""
 
@@ -52,6 +59,7 @@ class Publisher:
         self._hosting = hosting
         self._flushing = threading.Lock()
         self._counting = threading.Lock()
+        self._choosing = threading.Lock()
         self._asked: dict[str, int] = {}
         self._done: dict[str, int] = {}
 
@@ -60,9 +68,7 @@ class Publisher:
         if not spec.service.ports or not spec.networks:
             return
         self._store.release_ports(container_id)
-        taken: set[tuple[str, int]] = set()
-        bindings = [self._bind(port, container_id, taken) for port in spec.service.ports]
-        self._store.lease_ports(container_id, bindings)
+        bindings = self._lease(container_id, spec.service.ports)
         self.sync(spec.project)
         for one in bindings:
             refusal = self._hosting.refusal((one["host_ip"], one["host_port"], one["protocol"]))
@@ -124,6 +130,20 @@ class Publisher:
             remove_accepted(name_prefix(self._layout.tag))
         return self._hosting.hold_ports(ports)
 
+    def _lease(self, container_id: str, ports: Sequence[Port]) -> Sequence[Mapping[str, Any]]:
+        """Choose host ports and lease them; choose again where somebody else was quicker."""
+        for attempt in range(_ATTEMPTS):
+            with self._choosing:
+                taken: set[tuple[str, int]] = set()
+                bindings = [self._bind(port, container_id, taken) for port in ports]
+                try:
+                    self._store.lease_ports(container_id, bindings)
+                    break
+                except Conflict:
+                    if attempt == _ATTEMPTS - 1 or all(_is_fixed(port) for port in ports):
+                        raise
+        return bindings
+
     def _bind(self, port: Port, container_id: str, taken: set[tuple[str, int]]) -> Mapping[str, Any]:
         host_ip = port.host_ip or ""
         for number in self._candidates(port, host_ip, taken):
@@ -143,7 +163,7 @@ class Publisher:
 
     def _candidates(self, port: Port, host_ip: str, taken: set[tuple[str, int]]) -> Iterable[int]:
         """Host ports to try: the one that is asked for, each of a range that is free, or one that the engine picks."""
-        if port.published is None or port.published in ("", "0"):
+        if port.published in _ANY:
             leased = {number for protocol, number in taken if protocol == port.protocol}
             held = self._store.rows("SELECT host_port FROM ports WHERE protocol = ?", port.protocol)
             leased.update(row["host_port"] for row in held)
@@ -177,6 +197,10 @@ class Publisher:
                 operation="publish port",
                 hint="stop that program, or publish another port",
             )
+
+
+def _is_fixed(port: Port) -> bool:
+    return port.published not in _ANY and "-" not in (port.published or "")
 
 
 def observe_ports(store: Store, project: str) -> tuple[PublishedPort, ...]:

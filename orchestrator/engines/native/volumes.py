@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from orchestrator.engines.native import host
-from orchestrator.engines.native.spawn import find_program, run
+from orchestrator.engines.native.volume_data import create_volume, fill_volume
 from orchestrator.errors import Diagnostic, EngineError, NotFound, Unsupported
 from orchestrator.record import Record
 from orchestrator.source import SourceMap, render_path
@@ -43,32 +43,6 @@ class MountRequest(Record):
     image_layers: Mapping[str, Sequence[str]] = _NOTHING
     secrets: Mapping[str, FileSource] = _NOTHING
     configs: Mapping[str, FileSource] = _NOTHING
-
-
-def volume_path(layout: Layout, name: str) -> str:
-    """Where a volume's content is."""
-    return f"{layout.volumes}/{name}/_data"
-
-
-def create_volume(layout: Layout, name: str) -> str:
-    """Make the volume's folders; one that exists is success. Returns the content's path."""
-    path = volume_path(layout, name)
-    os.makedirs(path, mode=0o755, exist_ok=True)
-    return path
-
-
-def remove_volume(layout: Layout, name: str) -> None:
-    """Remove a volume with its content; one that is gone is success."""
-    from shutil import rmtree
-
-    folder = f"{layout.volumes}/{name}"
-    doomed = f"{layout.volumes}/.removed-{name}-{os.getpid()}"
-    try:
-        # Out of the way first: a removal that is cut short must not leave half a volume under its name.
-        os.rename(folder, doomed)
-    except FileNotFoundError:
-        return
-    rmtree(doomed)
 
 
 def prepare_mounts(
@@ -106,6 +80,8 @@ def prepare_mounts(
                     "warning",
                 )
             )
+    if service.ipc == "shareable" and "/dev/shm" not in found:
+        found["/dev/shm"] = _bind("/dev/shm", _make_shared_memory(layout, request), "rbind", "rw", "rprivate")
     for rendered in _render_files(layout, request):
         found[rendered["destination"]] = rendered
     return list(found.values()), warnings
@@ -140,6 +116,23 @@ def render_file_mount(
     finally:
         os.close(fd)
     return _bind(target, path, "bind", "rw", "rprivate")
+
+
+def find_shared_memory(layout: Layout, container_id: str) -> str | None:
+    """What ``ipc: service:x`` mounts at ``/dev/shm``: the shared memory of x, if x is ``ipc: shareable`` and runs."""
+    folder = f"{layout.container_run(container_id)}/mounts/shm"
+    return folder if os.path.isdir(folder) else None
+
+
+def _make_shared_memory(layout: Layout, request: MountRequest) -> str:
+    """On the host, because a mount inside a container's own namespace cannot be bound into another's."""
+    folder = f"{layout.container_run(request.container_id)}/mounts/shm"
+    os.makedirs(folder, exist_ok=True)
+    host.unmount(folder)
+    size = request.service.shm_size or 64 << 20
+    flags = host.MS_NOSUID | host.MS_NODEV | host.MS_NOEXEC
+    host.mount("shm", folder, "tmpfs", flags, f"mode=1777,size={size}")
+    return folder
 
 
 def _normal(target: str) -> str:
@@ -321,73 +314,6 @@ def _resolve_below(folder: str, subpath: str, path: str) -> str:
         return os.readlink(f"/proc/self/fd/{fd}")
     finally:
         os.close(fd)
-
-
-def fill_volume(layout: Layout, name: str, rootfs: str, target: str) -> bool:
-    """Copy what the image has at `target` into the volume, if the volume is empty: content, owners, modes, xattrs.
-
-    Returns whether anything was done. A copy that was cut short is made again; two containers that meet a new volume at
-    the same time fill it once.
-    """
-    import fcntl
-
-    data, marker = volume_path(layout, name), f"{layout.volumes}/{name}/.filling"
-    if os.listdir(data) and not os.path.exists(marker):
-        return False
-    root = os.open(rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        origin = host.open_in_root(root, target, os.O_RDONLY | os.O_DIRECTORY)
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    finally:
-        os.close(root)
-    lock = os.open(f"{layout.volumes}/{name}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if os.path.exists(marker):
-            _empty(data)
-        elif os.listdir(data):
-            return False
-        info = os.fstat(origin)
-        if os.listdir(origin):
-            os.close(os.open(marker, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
-            _copy_tree(origin, data, name)
-        os.chown(data, info.st_uid, info.st_gid)
-        os.chmod(data, stat.S_IMODE(info.st_mode))
-        if os.path.exists(marker):
-            host.flush_file_system(lock)
-            os.unlink(marker)
-        return True
-    finally:
-        os.close(lock)
-        os.close(origin)
-
-
-def _empty(folder: str) -> None:
-    from shutil import rmtree
-
-    for entry in list(os.scandir(folder)):
-        if entry.is_dir(follow_symlinks=False):
-            rmtree(entry.path)
-        else:
-            os.unlink(entry.path)
-
-
-def _copy_tree(origin: int, target: str, name: str) -> None:
-    # cp knows sparse files, hard links, extended attributes, devices and reflinks, and is written in C.
-    program = find_program("cp")
-    if program is None:
-        raise EngineError(
-            "cp is not installed", resource="cp", operation="fill volume", hint="apt-get install coreutils"
-        )
-    source = f"/proc/{os.getpid()}/fd/{origin}/."
-    finished = run([program, "-a", "--reflink=auto", "--", source, target])
-    if finished.exit_code != 0:
-        raise EngineError(
-            f"the volume {name} cannot be filled from the image: {finished.output.strip()}",
-            resource=name,
-            operation="fill volume",
-        )
 
 
 def _render_files(layout: Layout, request: MountRequest) -> Iterator[dict[str, Any]]:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from boxes import Box, BoxMaker
 
-from orchestrator.engines.native import host, volumes
+from orchestrator.engines.native import host, volume_data, volumes
 from orchestrator.engines.native.volumes import MountRequest
 from orchestrator.errors import EngineError, NotFound, Unsupported
 from orchestrator.model import FileMount, FileSource, Service, VolumeMount
@@ -84,21 +84,21 @@ def test_copy_up_on_first_use_only(mounts: Mounts) -> None:
     (folder / "link").symlink_to("file")
     (folder / "below").mkdir()
     (folder / "below" / "deep").write_text("x")
-    assert volumes.create_volume(first.layout, "v")
-    assert volumes.fill_volume(first.layout, "v", str(first.rootfs), "/seed")
-    data = Path(volumes.volume_path(first.layout, "v"))
+    assert volume_data.create_volume(first.layout, "v")
+    assert volume_data.fill_volume(first.layout, "v", str(first.rootfs), "/seed")
+    data = Path(volume_data.volume_path(first.layout, "v"))
     assert (data.stat().st_uid, data.stat().st_gid, stat.S_IMODE(data.stat().st_mode)) == (101, 102, 0o750)
     info = (data / "file").stat()
     assert (info.st_uid, info.st_gid, stat.S_IMODE(info.st_mode)) == (5, 6, 0o640)
     assert os.readlink(data / "link") == "file"
     assert (data / "below/deep").read_text() == "x"
     (data / "file").write_text("changed")
-    assert not volumes.fill_volume(first.layout, "v", str(first.rootfs), "/seed")
+    assert not volume_data.fill_volume(first.layout, "v", str(first.rootfs), "/seed")
     assert (data / "file").read_text() == "changed"
     # A copy that was cut short is made again from the beginning.
     (data.parent / ".filling").touch()
     (data / "half").touch()
-    assert volumes.fill_volume(first.layout, "v", str(first.rootfs), "/seed")
+    assert volume_data.fill_volume(first.layout, "v", str(first.rootfs), "/seed")
     assert (data / "file").read_text() == "from the image"
     assert not (data / "half").exists()
 
@@ -122,9 +122,9 @@ def test_read_only_volume(mounts: Mounts) -> None:
 def test_a_volume_that_the_image_declares(mounts: Mounts) -> None:
     made = mounts.box("sh", "-c", "touch /srv/x; ls /srv", image_volumes=("/srv",), names={"/srv": "f" * 64})
     assert made.run() == (0, "x")
-    assert (Path(volumes.volume_path(made.layout, "f" * 64)) / "x").exists()
-    volumes.remove_volume(made.layout, "f" * 64)
-    volumes.remove_volume(made.layout, "f" * 64)
+    assert (Path(volume_data.volume_path(made.layout, "f" * 64)) / "x").exists()
+    volume_data.remove_volume(made.layout, "f" * 64)
+    volume_data.remove_volume(made.layout, "f" * 64)
     assert list(made.layout.volumes.iterdir()) == []
 
 
@@ -133,7 +133,7 @@ def test_subpath(mounts: Mounts) -> None:
     with pytest.raises(NotFound) as caught:
         mounts.box("true", volumes=(mount,), names={"/data": "v"})
     assert "services.box.volumes[0]" in caught.value.message
-    data = Path(volumes.volume_path(mounts.boxes[0].layout, "v"))
+    data = Path(volume_data.volume_path(mounts.boxes[0].layout, "v"))
     (data / "a/b").mkdir(parents=True)
     (data / "a/b/file").touch()
     assert mounts.run("ls /data", volumes=(mount,), names={"/data": "v"}) == ["file"]
@@ -333,3 +333,18 @@ def test_a_file_that_is_mounted_can_be_rewritten(mounts: Mounts) -> None:
     assert made.exec("cat", "/etc/hosts").output == "127.0.0.1 one\n"
     volumes.render_file_mount(made.layout, made.id, "/etc/hosts", "2\n")
     assert made.exec("cat", "/etc/hosts").output == "2\n"
+
+
+def test_shared_memory(mounts: Mounts) -> None:
+    first = mounts.box("sh", "-c", "echo seen > /dev/shm/x; sleep 100", ipc="shareable", shm_size=1 << 20)
+    launched = first.launch()
+    shared = volumes.find_shared_memory(first.layout, first.id)
+    assert shared is not None
+    while not Path(shared, "x").exists():
+        assert host.read_start_time(launched.pid) == launched.start_time
+    assert first.exec("sh", "-c", "df -k /dev/shm | tail -1").output.split()[1] == "1024"
+    second = mounts.box("cat", "/dev/shm/x", name="second", ipc="service:first")
+    second.options["shm_path"] = shared
+    second.options["namespaces"] = {"network": "", "pid": "", "uts": "", "ipc": f"/proc/{launched.pid}/ns/ipc"}
+    assert second.run() == (0, "seen")
+    assert volumes.find_shared_memory(second.layout, second.id) is None

@@ -1,0 +1,87 @@
+"""Read a plain command line without click. Accepts what is certain; leaves everything else to click."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from orchestrator.cli.declare import Choice, Declared, Option
+from orchestrator.cli.registry import COMMANDS
+
+GLOBAL = (
+    Option("-f", "--file", "files", multiple=True),
+    Option("-p", "--project-name"),
+    Option("--profile", "profiles", multiple=True),
+    Option("--env-file", "env_files", multiple=True),
+    Option("--project-directory"),
+    Option("--ansi", kind=Choice("never", "always", "auto")),
+    Option("--progress", kind=Choice("auto", "tty", "plain", "json", "quiet")),
+    Option("--dry-run", flag=True),
+)
+
+
+def run_quickly(arguments: Sequence[str], prepared: Any) -> int | None:
+    """Run a command line of a declared command; its exit code, or None when click has to read it."""
+    options, rest = _read(GLOBAL, arguments, stop_at_word=True) or (None, [])
+    if options is None or not rest or rest[0] not in COMMANDS:
+        return None
+    from importlib import import_module
+
+    command = import_module(f"orchestrator.cli.commands.{COMMANDS[rest[0]][0]}").command
+    if not isinstance(command, Declared):
+        return None
+    read = _read(command.options, rest[1:])
+    if read is None or (read[1] and not command.rest):
+        return None
+    values, words = read
+    if command.rest:
+        values[command.rest] = tuple(words)
+    from orchestrator.cli.diagnostics import set_colour
+    from orchestrator.cli.invocation import make_invocation
+
+    invocation = make_invocation(**options, prepared=prepared)
+    for one in command.options:
+        if one.remember and values.pop(one.parameter):
+            setattr(invocation, one.remember, True)
+    set_colour(options["ansi"])
+    status = command.function(invocation, **values)
+    return status if isinstance(status, int) else 0
+
+
+def _read(
+    options: Sequence[Option], words: Sequence[str], *, stop_at_word: bool = False
+) -> tuple[dict[str, Any], list[str]] | None:
+    """Values by parameter and the words that are no options; None for anything that is not plain."""
+    known = {name: one for one in options for name in (*one.names, *one.negations)}
+    values = {one.parameter: one.initial for one in options}
+    rest: list[str] = []
+    at = 0
+    while at < len(words):
+        word = words[at]
+        at += 1
+        if not word.startswith("-"):
+            rest.append(word)
+            if stop_at_word:
+                return values, [*rest, *words[at:]]
+            continue
+        name, equals, value = word.partition("=")
+        one = known.get(name)
+        if one is None or (one.flag and equals):
+            return None
+        if one.flag:
+            values[one.parameter] = name not in one.negations
+            continue
+        if not equals:
+            # A value that looks like an option may be a mistake: click decides.
+            if at >= len(words) or words[at].startswith("-"):
+                return None
+            value = words[at]
+            at += 1
+        elif not name.startswith("--"):
+            return None
+        try:
+            read = value if one.kind is None else one.kind.read(value)
+        except ValueError:
+            return None
+        values[one.parameter] = (*values[one.parameter], read) if one.multiple else read
+    return values, rest
