@@ -182,7 +182,6 @@ class NativeEngine:
 
         return read_container_logs(
             self.layout,
-            self.store,
             containers,
             tail=tail,
             since=since,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,8 @@ from orchestrator.engines.native import exec as runtime_exec
 from orchestrator.engines.native.cgroups import observe_cgroups
 from orchestrator.engines.native.container import is_alive, load_spec, read_boot_id
 from orchestrator.engines.native.logs import LogSource, read_logs
+from orchestrator.engines.native.monitor import observe_process
+from orchestrator.engines.native.process import open_process
 from orchestrator.engines.native.runtime import load_runtime
 from orchestrator.errors import NotFound
 
@@ -46,7 +49,6 @@ def _find_target(layout: Layout, store: Store, container: Container) -> runtime_
 
 def read_container_logs(
     layout: Layout,
-    store: Store,
     containers: Sequence[Container],
     *,
     tail: int | None,
@@ -57,19 +59,29 @@ def read_container_logs(
 ) -> Iterator[LogLine]:
     """Lines of the containers' log files in the order of time; following ends when all of them have ended."""
 
-    def ended() -> bool:
-        if stopped is not None and stopped():
-            return True
-        boot_id = read_boot_id()
-        rows = [store.container(one.id) for one in containers]
-        return not any(row is not None and is_alive(row, boot_id) for row in rows)
-
     sources = [
-        LogSource(
-            path=str(layout.container_log(one.id)),
-            container=one.name,
-            service=one.service,
-        )
-        for one in containers
+        LogSource(path=str(layout.container_log(one.id)), container=one.name, service=one.service) for one in containers
     ]
-    return read_logs(sources, tail=tail, since=since, until=until, follow=follow, stopped=ended if follow else None)
+    writers = _open_writers(layout, containers) if follow else []
+    try:
+        # What nobody writes to any longer needs no following.
+        follow = bool(writers)
+        yield from read_logs(
+            sources, tail=tail, since=since, until=until, follow=follow, stopped=stopped, writers=writers
+        )
+    finally:
+        for fd in writers:
+            os.close(fd)
+
+
+def _open_writers(layout: Layout, containers: Sequence[Container]) -> list[int]:
+    """Pidfds of the processes that write the containers' logs: their monitors, which end after the last line."""
+    found = []
+    for one in containers:
+        state = observe_process(layout, one.id)
+        if state is None:
+            continue
+        fd = open_process(state.monitor_pid, state.monitor_start_time) or open_process(state.pid, state.start_time)
+        if fd is not None:
+            found.append(fd)
+    return found

@@ -38,23 +38,24 @@ def read_logs(
     until: float | None = None,
     follow: bool = False,
     stopped: Callable[[], bool] | None = None,
+    writers: Sequence[int] = (),
 ) -> Iterator[LogLine]:
     """Yield lines in the order of their times; `tail` counts for each container, `since` and `until` are epoch seconds.
 
-    With `follow` it goes on with what is written later, through rotations, until `stopped()` says so (asked after each
-    change and four times a second) and everything written until then was given. A source without a file yet has no
-    lines.
+    With `follow` it goes on with what is written later, through rotations, until every process of `writers` (pidfds,
+    which stay the caller's) has ended, or `stopped()` says so (asked after each change and once a second), and
+    everything written until then was given. A source without a file yet has no lines.
     """
     first, last = (None if one is None else render_moment(one) for one in (since, until))
     readers = [_Reader(source) for source in sources]
-    watch = _Watch(readers) if follow else None
+    watch = _Watch(readers, writers) if follow else None
     try:
         lists = [reader.read_present(tail, first, last) for reader in readers]
         yield from heapq.merge(*lists, key=lambda line: moment_of(line.time))
         if watch is None:
             return
         while True:
-            finished = stopped is not None and stopped()
+            finished = (stopped is not None and stopped()) or (bool(writers) and not watch.writers)
             fresh = [line for reader in readers for line in reader.read_new()]
             batch = [line for line in fresh if first is None or moment_of(line.time) >= first]
             batch.sort(key=lambda line: moment_of(line.time))
@@ -65,7 +66,7 @@ def read_logs(
             if finished and not batch:
                 return
             if not batch:
-                watch.wait(0.25 if stopped is not None else None)
+                watch.wait(1.0 if stopped is not None else None)
     finally:
         for reader in readers:
             reader.close()
@@ -280,20 +281,27 @@ def _join_parts(parts: dict[str, tuple[str, list[str]]], lines: list[LogLine]) -
 
 
 class _Watch:
-    """Sleeps until one of the logs changes: one inotify watch for each folder that holds one."""
+    """Sleeps until one of the logs changes or one of their writers ends: one inotify watch for each folder."""
 
-    def __init__(self, readers: Sequence[_Reader]) -> None:
+    def __init__(self, readers: Sequence[_Reader], writers: Sequence[int]) -> None:
+        self.writers = set(writers)
         self._inotify = host.Inotify()
+        self._poll = select.poll()
         for folder in {os.path.dirname(reader.source.path) or "." for reader in readers}:
             os.makedirs(folder, exist_ok=True)
             self._inotify.add(folder, host.IN_MODIFY | host.IN_CREATE | host.IN_MOVED_TO)
+        for fd in (self._inotify.fileno(), *self.writers):
+            self._poll.register(fd, select.POLLIN)
 
     def wait(self, timeout: float | None) -> None:
-        poll = select.poll()
-        poll.register(self._inotify.fileno(), select.POLLIN)
-        if poll.poll(None if timeout is None else timeout * 1000):
-            for _event in self._inotify.read():
-                continue
+        for fd, _event in self._poll.poll(None if timeout is None else timeout * 1000):
+            if fd in self.writers:
+                # Readable for ever from now on.
+                self._poll.unregister(fd)
+                self.writers.discard(fd)
+            else:
+                for _change in self._inotify.read():
+                    continue
 
     def close(self) -> None:
         self._inotify.close()
