@@ -2,11 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+from orchestrator.spec.scalars import resolve_scalar
 
 # The reference's JSON shows these with a capital letter, its YAML does not.
 _JSON_NAMES = {"path": "Path", "rate": "Rate", "weight": "Weight"}
+
+_UNSET = ("command", "entrypoint")
+_LONGEST_KEY = 1000
+_CHOMPING = ("-", "", "+")
+_UNPRINTABLE = "\x00-\x1f\x7f-\xa0\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff"
+# A first character that means nothing by itself, then neither ": " nor " #", and no space or colon at the end.
+_PLAIN = re.compile(
+    rf"(?!\.\.\.)[^\s{_UNPRINTABLE}\-?:,\[\]{{}}#&*!|>'\"%@`](?:[^{_UNPRINTABLE}:#]|:(?!\s|$)|(?<! )#)*(?<![\s:])"
+)
+_BLOCK = re.compile(rf"[^\s{_UNPRINTABLE}](?:[^{_UNPRINTABLE}]|\n)*")
+# Words, numbers, times and dates of YAML 1.1, and its two single characters with a meaning.
+_OTHER = re.compile(
+    r"(?i:y|yes|n|no|on|off|true|false|null)|[<]{2}|=|~|[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?"
+    r"|[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}.*|[-+]?[.0-9][0-9_.eE+-]*|[-+]?0[xob][0-9a-fA-F_]+"
+)
+_SPECIAL = re.compile(rf'["\\{_UNPRINTABLE}]')
+_ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 
 
 def render_json(tree: Mapping[str, Any], *, escape: bool = True, indent: int | None = 2) -> str:
@@ -41,44 +62,87 @@ def _rename_devices(value: Any) -> Any:
 
 def render_yaml(tree: Mapping[str, Any], *, escape: bool = True) -> str:
     """Render a canonical tree as YAML, as ``stack config`` prints it: ``command`` and ``entrypoint`` only where set."""
-    import yaml
-
-    text = yaml.dump(
-        _plain(tree),
-        Dumper=_make_dumper(),
-        sort_keys=True,
-        allow_unicode=True,
-        default_flow_style=False,
-        width=1 << 30,
-    )
+    lines: list[str] = []
+    _write_mapping(tree, "", lines, {})
+    text = "\n".join(lines) + "\n" if lines else "{}\n"
     return text.replace("$", "$$") if escape else text
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        unset = ("command", "entrypoint")
-        return {key: _plain(item) for key, item in value.items() if not (item is None and key in unset)}
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    return value
+# A library's emitter takes seconds for the largest files that are accepted; canonical trees need only a part of YAML.
+def _write_mapping(tree: Mapping[str, Any], indent: str, lines: list[str], known: dict[str, str]) -> None:
+    for key in sorted(tree):
+        value = tree[key]
+        if value is None and key in _UNSET:
+            continue
+        name = known.get(key) or known.setdefault(key, _quote(key))
+        if len(name) > _LONGEST_KEY:
+            lines.append(f"{indent}? {name}")
+            name = ""
+        _write_value(value, f"{indent}{name}:", indent, lines, known)
 
 
-def _make_dumper() -> Any:
-    import yaml
+def _write_sequence(items: Sequence[Any], indent: str, lines: list[str], known: dict[str, str]) -> None:
+    for item in items:
+        if isinstance(item, Mapping) and any(not (item[key] is None and key in _UNSET) for key in item):
+            start = len(lines)
+            _write_mapping(item, indent + "  ", lines, known)
+            lines[start] = f"{indent}- {lines[start][len(indent) + 2 :]}"
+        else:
+            _write_value(item, f"{indent}-", indent, lines, known)
 
-    class Dumper(yaml.CSafeDumper):
-        """Writes strings that YAML 1.2 or 1.1 readers would take for something else in quotes."""
 
-        def ignore_aliases(self, data: Any) -> bool:
-            return True
+def _write_value(value: Any, head: str, indent: str, lines: list[str], known: dict[str, str]) -> None:
+    if isinstance(value, str):
+        if "\n" in value and _BLOCK.fullmatch(value):
+            lines.append(f"{head} |{_CHOMPING[value.endswith("\n") + value.endswith("\n\n")]}")
+            body = value[:-1] if value.endswith("\n") else value
+            lines.extend(f"{indent}  {line}" if line else "" for line in body.split("\n"))
+            return
+        text = known.get(value)
+        if text is None:
+            text = known[value] = _quote(value)
+        lines.append(f"{head} {text}")
+    elif isinstance(value, Mapping):
+        if value:
+            lines.append(head)
+            start = len(lines)
+            _write_mapping(value, indent + "  ", lines, known)
+        if not value or len(lines) == start:
+            lines[-1:] = [f"{head} {{}}"] if value else [*lines[-1:], f"{head} {{}}"]
+    elif isinstance(value, list | tuple):
+        if value:
+            lines.append(head)
+            _write_sequence(value, indent + "  ", lines, known)
+        else:
+            lines.append(f"{head} []")
+    else:
+        lines.append(f"{head} {_write_plain(value)}")
 
-    def represent_text(dumper: Any, text: str) -> Any:
-        from orchestrator.spec.scalars import resolve_scalar
 
-        if "\n" in text:
-            return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|")
-        style = '"' if not isinstance(resolve_scalar(text), str) else None
-        return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+def _write_plain(value: Any) -> str:
+    if value is None:
+        return "null"
+    if value is True or value is False:
+        return "true" if value else "false"
+    if isinstance(value, float):
+        if value != value:
+            return ".nan"
+        if value in (math.inf, -math.inf):
+            return ".inf" if value > 0 else "-.inf"
+        return repr(value)
+    return str(value)
 
-    Dumper.add_representer(str, represent_text)
-    return Dumper
+
+def _quote(text: str) -> str:
+    """Return `text` as a scalar of one line: plain where no reader of YAML 1.1 or 1.2 takes it for something else."""
+    if _PLAIN.fullmatch(text) and not _OTHER.fullmatch(text) and isinstance(resolve_scalar(text), str):
+        return text
+    return '"' + _SPECIAL.sub(_escape, text) + '"'
+
+
+def _escape(found: re.Match[str]) -> str:
+    character = found[0]
+    if character in _ESCAPES:
+        return _ESCAPES[character]
+    code = ord(character)
+    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
