@@ -58,7 +58,7 @@ def raise_priority() -> None:
 
 
 def list_cgroups() -> set[Path]:
-    """The top-level groups of this run, Docker and Podman, in every hierarchy: cgroups are not part of these namespaces."""
+    """The top-level groups of this run, Docker and Podman, everywhere: no namespace holds cgroups."""
     names = ("docker", "libpod_parent", "stack-bench")
     return {path for name in names for path in [*CGROUPS.glob(name), *CGROUPS.glob(f"*/{name}")]}
 

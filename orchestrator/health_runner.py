@@ -61,6 +61,12 @@ class HealthRunner:
         streak = health.failing_streak
         return {"status": health.status, "failing_streak": streak, "next_at": health.next_at, "log": log}
 
+    def last_words(self, container_id: str) -> str:
+        """The last line of what the container's last probe said; empty if there was none, or it said nothing."""
+        results = self._results.get(container_id)
+        lines = results[-1].output.strip().splitlines() if results else []
+        return lines[-1] if lines else ""
+
     def stop(self) -> None:
         """End every probe."""
         for task in self._tasks.values():

@@ -295,6 +295,9 @@ class Loop:
 
     async def _report(self, error: StackError, operation: Operation | None) -> Failure:
         failure = await describe_failure(error, operation, self.engine, self.board, self.workers)
+        culprit = getattr(error, "container", None)
+        if culprit is not None and culprit.health == "unhealthy" and (said := self.health.last_words(culprit.id)):
+            failure = failure.replace(hint=f"its health check said: {said}")
         self._emit(failure.to_event(self._clock()))
         return failure
 

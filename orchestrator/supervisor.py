@@ -68,12 +68,13 @@ def await_goal(channel: int, memory: int, engine: str) -> NoReturn:
             messages = list(buffer.feed(data))
         host, *rest = messages
         place = Place(project=host["project"], run=host["run"], state=host["state"])
+        if host["engine"] != engine:
+            prepared = load_engine(host["engine"])
+        prepared.require_access()
         lock = acquire_lock(place)
         if lock is None:
             connection.sendall(encode({"busy": True}))
             os._exit(0)
-        if host["engine"] != engine:
-            prepared = load_engine(host["engine"])
         os.write(memory, encode({**host, "do": "adopt"}))
         os.close(memory)
         # The keeper sees to it; a monitor that was started before it came to that would stay behind.

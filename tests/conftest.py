@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +18,12 @@ _MACHINE_WIDE = ("process ", "mount ", "namespace ", "link ", "nftables table ",
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="write what is rendered now into the golden files")
+
+
+def pytest_configure() -> None:
+    # A shell starts background jobs with SIGINT ignored, children inherit that, and nobody could press Ctrl-C in a test.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 
 @pytest.fixture

@@ -61,6 +61,9 @@ class FakeEngine(FakeResources):
 
     # Observation
 
+    def require_access(self) -> None:
+        """Everybody may."""
+
     def check(self, stack: Stack) -> Sequence[Diagnostic]:
         """Nothing is beyond it."""
         return ()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.source import Path
 from orchestrator.spec.attributes import SERVICE
 from orchestrator.spec.casts import INVALID, suggest_name
-from orchestrator.spec.merge import clear_paths, clone_tree, copy_map, merge_service
+from orchestrator.spec.merge import clear_paths, clone_tree, copy_map, count_values, merge_service
 from orchestrator.spec.positions import Map, Mark
 from orchestrator.spec.schema import shape_service
 from orchestrator.spec.yaml import extract_merge_tags
@@ -81,6 +81,7 @@ class Extender:
             self._report_unknown(name, wanted, base_source, extends, path)
             return service
         base = self._extend(wanted, base_source, chain, [])
+        self._problems.spend(count_values(base), mark, path)
         base = clone_tree(base)
         if base_source is not source:
             holder = Map()

@@ -18,6 +18,10 @@ Lookup = Callable[[str], str | None]
 _NAME = re.compile(r"[_a-zA-Z][_a-zA-Z0-9]*")
 _MAX_DEPTH = 32
 _MAX_LENGTH = 8 * 1024 * 1024
+_MAX_VARIABLES = 1000
+_MAX_SHOWN = 1000
+_LONG = 4096
+_BRACES = re.compile(r"\$\{|\}")
 
 
 class Variable(NamedTuple):
@@ -38,108 +42,120 @@ class TemplateError(Exception):
         self.hint = hint
 
 
-def substitute_variables(template: str, lookup: Lookup, on_unset: Callable[[str], None], depth: int = 0) -> str:
+def substitute_variables(template: str, lookup: Lookup, on_unset: Callable[[str], None]) -> str:
     """Return `template` with every variable replaced.
 
     `lookup` answers None for an unset variable; `on_unset` is told the names that became empty. Raises TemplateError.
     """
-    if depth > _MAX_DEPTH:
-        raise TemplateError("bad-interpolation", f"variables are nested more than {_MAX_DEPTH} deep")
-    start = template.find("$")
-    if start < 0:
+    if "$" not in template:
         return template
-    parts: list[str] = []
-    position = 0
-    while start >= 0:
-        parts.append(template[position:start])
-        following = template[start + 1 : start + 2]
-        if following == "$":
-            parts.append("$")
-            position = start + 2
-        elif following == "{":
-            end = _closing_brace(template, start)
-            parts.append(_expand(template[start + 2 : end], lookup, on_unset, depth))
-            position = end + 1
-        else:
-            found = _NAME.match(template, start + 1)
-            if found is None:
-                raise _invalid(template, start)
-            parts.append(_plain(found[0], lookup, on_unset))
-            position = found.end()
-        start = template.find("$", position)
-    parts.append(template[position:])
-    return "".join(parts)
+    return _Substitution(template, lookup, on_unset).expand(0, len(template), 0)
 
 
-def _closing_brace(template: str, start: int) -> int:
-    depth = 0
-    index = start
-    size = len(template)
-    while index < size:
-        if template.startswith("${", index):
-            depth += 1
-            index += 2
-            continue
-        if template[index] == "}":
-            depth -= 1
-            if depth == 0:
-                return index
-        index += 1
-    raise TemplateError(
-        "bad-interpolation",
-        f"no closing brace for {_shorten(template[start:])}",
-        "close it with }, or write $$ for a $",
-    )
+def _pair_braces(template: str) -> dict[int, int]:
+    """Return the place of the closing brace by the place of its ``${``, all found in one walk: no text is slow."""
+    found: dict[int, int] = {}
+    open_at: list[int] = []
+    for brace in _BRACES.finditer(template):
+        if brace[0] != "}":
+            open_at.append(brace.start())
+        elif open_at:
+            found[open_at.pop()] = brace.start()
+    return found
 
 
-def _expand(inside: str, lookup: Lookup, on_unset: Callable[[str], None], depth: int) -> str:
-    found = _NAME.match(inside)
-    if found is None:
-        raise _invalid("${" + inside + "}", 0)
-    name = found[0]
-    operator, argument = _split_operator(inside, found.end())
-    if not operator:
-        return _plain(name, lookup, on_unset)
-    value = lookup(name)
-    present = value is not None and (value != "" or operator[0] != ":")
-    if operator[-1] == "+":
-        return substitute_variables(argument, lookup, on_unset, depth + 1) if present else ""
-    if present and value is not None:
+class _Substitution:
+    """One template; positions are offsets into it."""
+
+    def __init__(self, template: str, lookup: Lookup, on_unset: Callable[[str], None]) -> None:
+        self._template = template
+        self._lookup = lookup
+        self._on_unset = on_unset
+        self._ends = _pair_braces(template)
+
+    def expand(self, position: int, stop: int, depth: int) -> str:
+        if depth > _MAX_DEPTH:
+            raise TemplateError("bad-interpolation", f"variables are nested more than {_MAX_DEPTH} deep")
+        template = self._template
+        parts: list[str] = []
+        start = template.find("$", position, stop)
+        while start >= 0:
+            parts.append(template[position:start])
+            following = template[start + 1] if start + 1 < stop else ""
+            if following == "$":
+                parts.append("$")
+                position = start + 2
+            elif following == "{":
+                end = _closing_brace(template, start, self._ends)
+                parts.append(self._expand_braces(start, end, depth))
+                position = end + 1
+            else:
+                found = _NAME.match(template, start + 1, stop)
+                if found is None:
+                    raise _invalid(template[start : min(stop, start + 50)])
+                parts.append(self._plain(found[0]))
+                position = found.end()
+            start = template.find("$", position, stop)
+        parts.append(template[position:stop])
+        return "".join(parts)
+
+    def _expand_braces(self, start: int, end: int, depth: int) -> str:
+        name, operator, argument = _split_braces(self._template, start, end)
+        if not operator:
+            return self._plain(name)
+        value = self._lookup(name)
+        present = value is not None and (value != "" or operator[0] != ":")
+        if operator[-1] == "+":
+            return self.expand(argument, end, depth + 1) if present else ""
+        if present and value is not None:
+            return value
+        text = self.expand(argument, end, depth + 1)
+        if operator[-1] == "-":
+            return text
+        state = "is not set" if value is None else "is empty"
+        raise TemplateError(
+            "required-variable",
+            f"the required variable {name} {state}" + (f": {text}" if text else ""),
+            f"set it in the environment or in .env: {name}=...",
+        )
+
+    def _plain(self, name: str) -> str:
+        value = self._lookup(name)
+        if value is None:
+            self._on_unset(name)
+            return ""
         return value
-    text = substitute_variables(argument, lookup, on_unset, depth + 1)
-    if operator[-1] == "-":
-        return text
-    state = "is not set" if value is None else "is empty"
-    raise TemplateError(
-        "required-variable",
-        f"the required variable {name} {state}" + (f": {text}" if text else ""),
-        f"set it in the environment or in .env: {name}=...",
-    )
 
 
-def _split_operator(inside: str, end: int) -> tuple[str, str]:
-    rest = inside[end:]
-    if not rest:
-        return "", ""
-    width = 2 if rest[0] == ":" else 1
-    operator = rest[:width]
+def _closing_brace(template: str, start: int, ends: dict[int, int]) -> int:
+    if start not in ends:
+        raise TemplateError(
+            "bad-interpolation",
+            f"no closing brace for {_shorten(template[start : start + 50])}",
+            "close it with }, or write $$ for a $",
+        )
+    return ends[start]
+
+
+def _split_braces(template: str, start: int, end: int) -> tuple[str, str, int]:
+    """Return name, operator and the offset of the argument of the ``${`` at `start`. Raises TemplateError."""
+    found = _NAME.match(template, start + 2, end)
+    if found is None:
+        raise _invalid(template[start : min(end + 1, start + 50)])
+    after = found.end()
+    if after == end:
+        return found[0], "", end
+    width = 2 if template[after] == ":" else 1
+    operator = template[after : min(after + width, end)]
     if operator[-1] not in "-?+":
-        raise _invalid("${" + inside + "}", 0)
-    return operator, rest[width:]
+        raise _invalid(template[start : min(end + 1, start + 50)])
+    return found[0], operator, after + width
 
 
-def _plain(name: str, lookup: Lookup, on_unset: Callable[[str], None]) -> str:
-    value = lookup(name)
-    if value is None:
-        on_unset(name)
-        return ""
-    return value
-
-
-def _invalid(template: str, start: int) -> TemplateError:
+def _invalid(text: str) -> TemplateError:
     return TemplateError(
         "bad-interpolation",
-        f"{_shorten(template[start:])} is not a variable reference",
+        f"{_shorten(text)} is not a variable reference",
         "write $$ for a dollar sign, or ${NAME} for a variable",
     )
 
@@ -209,6 +225,9 @@ class _Interpolation:
         return value if result is None else result
 
     def _substitute(self, text: str, mark: Mark, path: Path) -> str:
+        if len(text) > _LONG:
+            self._problems.spend(text.count("$") // 4, mark, path)
+
         def warn_unset(name: str) -> None:
             if name not in self._warned:
                 self._warned.add(name)
@@ -235,39 +254,39 @@ class _Interpolation:
 
 
 def extract_variables(template: str) -> list[Variable]:
-    """List the variables that `template` names, those inside defaults and alternates included."""
+    """List the variables that `template` names, those inside defaults and alternates included; at most 1,000."""
     found: list[Variable] = []
+    ends = _pair_braces(template)
     position = template.find("$")
-    while position >= 0:
+    while position >= 0 and len(found) < _MAX_VARIABLES:
         following = template[position + 1 : position + 2]
         if following == "{":
-            try:
-                end = _closing_brace(template, position)
-                _describe(template[position + 2 : end], found)
-            except TemplateError:
-                return found
-            position = template.find("$", end)
-            continue
-        match = _NAME.match(template, position + 1)
-        if match:
-            found.append(Variable(match[0]))
-        position = template.find("$", position + 2)
+            # What stands inside is walked as well: it may name variables in its turn.
+            position = _describe(template, position, ends, found)
+        else:
+            match = _NAME.match(template, position + 1)
+            if match:
+                found.append(Variable(match[0]))
+            position += 1 if match else 2
+        position = template.find("$", position)
     return found
 
 
-def _describe(inside: str, found: list[Variable]) -> None:
-    match = _NAME.match(inside)
-    if match is None:
-        return
-    operator, argument = _split_operator(inside, match.end())
+def _describe(template: str, start: int, ends: dict[int, int], found: list[Variable]) -> int:
+    """Add the variable of the ``${`` at `start`; return where to look on."""
+    try:
+        end = _closing_brace(template, start, ends)
+        name, operator, argument = _split_braces(template, start, end)
+    except TemplateError:
+        return start + 2
     kind = operator[-1:]
+    text = template[argument : min(end, argument + _MAX_SHOWN)]
     found.append(
         Variable(
-            match[0],
+            name,
             required=kind == "?",
-            default=argument if kind == "-" else None,
-            alternate=argument if kind == "+" else None,
+            default=text if kind == "-" else None,
+            alternate=text if kind == "+" else None,
         )
     )
-    if kind in ("-", "+"):
-        found.extend(extract_variables(argument))
+    return argument if kind in ("-", "+") else end

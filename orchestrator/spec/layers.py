@@ -13,7 +13,7 @@ from orchestrator.spec.dotenv import parse_dotenv
 from orchestrator.spec.extends import Extender
 from orchestrator.spec.include import apply_includes
 from orchestrator.spec.interpolate import interpolate_tree
-from orchestrator.spec.merge import clear_paths, merge_layers
+from orchestrator.spec.merge import clear_paths, count_values, merge_layers
 from orchestrator.spec.normalize import apply_defaults, resolve_names
 from orchestrator.spec.paths import absolute_path, resolve_paths
 from orchestrator.spec.positions import Map, Mark, Problems, pack_mark
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from orchestrator.spec.reader import Reader
 
 Environment = Mapping[str, str]
+
+_COST_OF_FILE = 50
+_TEXT_OF_VALUE = 50
+"""What reading a file costs, and how much text costs as much as one value, in terms of Problems.spend."""
 
 
 class LayerLoader:
@@ -53,6 +57,7 @@ class LayerLoader:
         self._cwd = cwd
         self._project_directory = project_directory
         self._documents: dict[str, list[tuple[Any, Mark]]] = {}
+        self._sizes: dict[str, int] = {}
         self._tagged: dict[str, bool] = {}
 
     def load_stack_files(
@@ -125,7 +130,10 @@ class LayerLoader:
     def read_documents(self, file: str, mark: Mark, path: Path) -> list[tuple[Any, Mark]]:
         """Return the parsed documents of `file`; each file is read and parsed once."""
         known = self._documents.get(file)
-        if known is None:
+        if known is not None:
+            # A file that is included again and again is merged again and again.
+            self.problems.spend(self._sizes[file], mark, path)
+        else:
             text = self.read_text(file, mark, path, "the stack file")
             known = []
             if text is not None:
@@ -134,6 +142,8 @@ class LayerLoader:
                 index = self.problems.register_file(self.display_name(file))
                 known = parse_documents(text, index, self.problems)
             self._documents[file] = known
+            self._sizes[file] = _COST_OF_FILE + sum(count_values(tree) for tree, _ in known)
+            self.problems.spend(self._sizes[file], mark, path)
         return known
 
     def is_tagged(self, file: str) -> bool:
@@ -175,4 +185,5 @@ class LayerLoader:
         if text is None:
             return {}
         index = self.problems.register_file(self.display_name(file))
+        self.problems.spend(_COST_OF_FILE + len(text) // _TEXT_OF_VALUE, mark, path)
         return parse_dotenv(text, index, self.problems, lookup, raw=raw)

@@ -53,6 +53,15 @@ def copy_map(tree: Map) -> Map:
     return result
 
 
+def count_values(value: Any) -> int:
+    """Return how many values a tree holds, itself included."""
+    if type(value) is Map:
+        return 1 + sum([count_values(item) for item in value.values()])
+    if type(value) is Seq:
+        return 1 + sum([count_values(item) for item in value])
+    return 1
+
+
 def clone_tree(value: Any) -> Any:
     """Return a deep copy with the same marks."""
     if type(value) is Map:

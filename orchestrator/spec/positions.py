@@ -21,6 +21,7 @@ _LINE_MASK = (1 << (_FILE - _LINE)) - 1
 
 
 MAX_ERRORS = 200
+MAX_VALUES = 200_000
 
 
 class Map(dict[str, Any]):
@@ -68,6 +69,7 @@ class Problems:
         self._broken: set[Path] = set()
         self._errors = 0
         self.keep_templates = False
+        self._left = MAX_VALUES
         self._seen: set[tuple[str, str, Location | None]] = set()
 
     def register_file(self, name: str) -> int:
@@ -99,6 +101,22 @@ class Problems:
             self._errors += 1
             if self._errors == MAX_ERRORS:
                 self.raise_errors()
+
+    def spend(self, count: int, mark: Mark, path: Path = ()) -> None:
+        """Count values that the stack grows by; raises all that was found when they are more than MAX_VALUES.
+
+        Each file is bounded by itself; what includes, extends, env files and ranges multiply is bounded by this.
+        """
+        self._left -= count
+        if self._left < 0:
+            self.report(
+                "too-many-values",
+                f"the stack holds more than {MAX_VALUES:,} values with all that it includes, extends and repeats",
+                mark,
+                path,
+                "split the stack",
+            )
+            self.raise_errors()
 
     def mark_broken(self, path: Path) -> None:
         """Keep later passes quiet about `path`, as if an error had been reported there."""

@@ -20,11 +20,11 @@ _UNPRINTABLE = "\x00-\x1f\x7f-\xa0\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff"
 _PLAIN = re.compile(
     rf"(?!\.\.\.)[^\s{_UNPRINTABLE}\-?:,\[\]{{}}#&*!|>'\"%@`](?:[^{_UNPRINTABLE}:#]|:(?!\s|$)|(?<! )#)*(?<![\s:])"
 )
-_BLOCK = re.compile(rf"[^\s{_UNPRINTABLE}](?:[^{_UNPRINTABLE}]|\n)*")
+_BLOCK = re.compile(rf"[^\s{_UNPRINTABLE}](?:[^{_UNPRINTABLE}]|[\n\t])*")
 # Words, numbers, times and dates of YAML 1.1, and its two single characters with a meaning.
 _OTHER = re.compile(
     r"(?i:y|yes|n|no|on|off|true|false|null)|[<]{2}|=|~|[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?"
-    r"|[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}.*|[-+]?[.0-9][0-9_.eE+-]*|[-+]?0[xob][0-9a-fA-F_]+"
+    r"|[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}.*|[-+]?[0-9][0-9_]*(\.[0-9_]*)?([eE][-+]?[0-9]+)?|[-+]?0[xob][0-9a-fA-F_]+"
 )
 _SPECIAL = re.compile(rf'["\\{_UNPRINTABLE}]')
 _ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
@@ -63,27 +63,35 @@ def _rename_devices(value: Any) -> Any:
 def render_yaml(tree: Mapping[str, Any], *, escape: bool = True) -> str:
     """Render a canonical tree as YAML, as ``stack config`` prints it: ``command`` and ``entrypoint`` only where set."""
     lines: list[str] = []
-    _write_mapping(tree, "", lines, {})
+    _write_mapping(_without_unset(tree), "", lines, {})
     text = "\n".join(lines) + "\n" if lines else "{}\n"
     return text.replace("$", "$$") if escape else text
+
+
+def _without_unset(tree: Mapping[str, Any]) -> Mapping[str, Any]:
+    services = tree.get("services")
+    if not isinstance(services, Mapping):
+        return tree
+    shown = {
+        name: {key: value for key, value in service.items() if value is not None or key not in _UNSET}
+        for name, service in services.items()
+    }
+    return {**tree, "services": shown}
 
 
 # A library's emitter takes seconds for the largest files that are accepted; canonical trees need only a part of YAML.
 def _write_mapping(tree: Mapping[str, Any], indent: str, lines: list[str], known: dict[str, str]) -> None:
     for key in sorted(tree):
-        value = tree[key]
-        if value is None and key in _UNSET:
-            continue
         name = known.get(key) or known.setdefault(key, _quote(key))
         if len(name) > _LONGEST_KEY:
             lines.append(f"{indent}? {name}")
             name = ""
-        _write_value(value, f"{indent}{name}:", indent, lines, known)
+        _write_value(tree[key], f"{indent}{name}:", indent, lines, known)
 
 
 def _write_sequence(items: Sequence[Any], indent: str, lines: list[str], known: dict[str, str]) -> None:
     for item in items:
-        if isinstance(item, Mapping) and any(not (item[key] is None and key in _UNSET) for key in item):
+        if item and isinstance(item, Mapping):
             start = len(lines)
             _write_mapping(item, indent + "  ", lines, known)
             lines[start] = f"{indent}- {lines[start][len(indent) + 2 :]}"
@@ -94,27 +102,18 @@ def _write_sequence(items: Sequence[Any], indent: str, lines: list[str], known: 
 def _write_value(value: Any, head: str, indent: str, lines: list[str], known: dict[str, str]) -> None:
     if isinstance(value, str):
         if "\n" in value and _BLOCK.fullmatch(value):
-            lines.append(f"{head} |{_CHOMPING[value.endswith("\n") + value.endswith("\n\n")]}")
-            body = value[:-1] if value.endswith("\n") else value
-            lines.extend(f"{indent}  {line}" if line else "" for line in body.split("\n"))
-            return
-        text = known.get(value)
-        if text is None:
-            text = known[value] = _quote(value)
-        lines.append(f"{head} {text}")
-    elif isinstance(value, Mapping):
-        if value:
-            lines.append(head)
-            start = len(lines)
-            _write_mapping(value, indent + "  ", lines, known)
-        if not value or len(lines) == start:
-            lines[-1:] = [f"{head} {{}}"] if value else [*lines[-1:], f"{head} {{}}"]
-    elif isinstance(value, list | tuple):
-        if value:
-            lines.append(head)
-            _write_sequence(value, indent + "  ", lines, known)
+            kept = value.endswith("\n") + value.endswith("\n\n")
+            lines.append(f"{head} |{_CHOMPING[kept]}")
+            lines.extend(f"{indent}  {line}" if line else "" for line in value.removesuffix("\n").split("\n"))
         else:
-            lines.append(f"{head} []")
+            lines.append(f"{head} {known.get(value) or known.setdefault(value, _quote(value))}")
+    elif isinstance(value, Mapping | list | tuple):
+        if not value:
+            lines.append(f"{head} {'{}' if isinstance(value, Mapping) else '[]'}")
+            return
+        lines.append(head)
+        write = _write_mapping if isinstance(value, Mapping) else _write_sequence
+        write(value, indent + "  ", lines, known)  # type: ignore[arg-type]
     else:
         lines.append(f"{head} {_write_plain(value)}")
 

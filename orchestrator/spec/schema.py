@@ -229,7 +229,10 @@ def _shape_ports(problems: Problems, row: Row, value: Any, mark: Mark, path: Pat
             result.add(shaped, place)
         elif type(item) is str or (type(item) is int and item >= 0):
             try:
-                for port in parse_ports(str(item)):
+                ports = parse_ports(str(item))
+                if len(ports) > 1:
+                    problems.spend(len(ports), place, here)
+                for port in ports:
                     result.add(plant(port, place), place)
             except PortError as error:
                 problems.report(error.code, str(error), place, here, error.hint)

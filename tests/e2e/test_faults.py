@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
 import random
 import shutil
 import signal
 import sqlite3
 import subprocess
+import tarfile
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -260,6 +262,7 @@ def test_a_full_disk(small_disk: Machine, tmp_path: Path) -> None:
     folder.mkdir()
     project = Project(small_disk, folder)
     project.write(STACKED)
+    write_tar(tmp_path / "image.tar")
     filler = small_disk.folder / "filler"
     fill(filler)
     ran = project.run("up", "-d")
@@ -267,10 +270,13 @@ def test_a_full_disk(small_disk: Machine, tmp_path: Path) -> None:
     assert "No space left" in ran.err or "disk is full" in ran.err
     assert "internal error" not in ran.err
     assert "Traceback" not in ran.err
-    # An image that does not fit says so as well, and leaves the store as it was.
-    ran = project.run("image", "import", "-", "--tag", "busybox:2", stdin="nothing like a tar")
-    assert ran.code != 0
-    assert "Traceback" not in ran.err
+    # An image that does not fit says so as well, and leaves nothing behind.
+    before = project.succeed("image", "ls", "-q")
+    ran = project.run("image", "import", str(tmp_path / "image.tar"), "--tag", "busybox:2")
+    assert ran.code == 1
+    assert "disk-full" in ran.err
+    assert project.succeed("image", "ls", "-q") == before
+    assert not list((small_disk.state / "images/work").iterdir())
     filler.unlink()
     project.succeed("up", "-d")
     assert states(project) == RUNNING
@@ -283,6 +289,13 @@ def test_a_full_disk(small_disk: Machine, tmp_path: Path) -> None:
         assert "Traceback" not in ran.err
     filler.unlink()
     project.succeed("down", "-v", "-t", "0")
+
+
+def write_tar(path: Path) -> None:
+    with tarfile.open(path, "w") as archive:
+        entry = tarfile.TarInfo("random")
+        entry.size = 4 << 20
+        archive.addfile(entry, io.BytesIO(os.urandom(entry.size)))
 
 
 def fill(path: Path) -> None:

@@ -93,7 +93,7 @@ services:
   open: {{{SLEEPER}, ulimits: {{nofile: {{soft: 100, hard: 200}}}}, sysctls: {{net.core.somaxconn: "77"}}}}
 """)
     project.succeed("up", "-d")
-    ran = project.run("exec", "-T", "forks", "sh", "-c", "for i in 1 2 3 4 5 6 7 8 9 10 11 12; do sleep 5 & done")
+    ran = project.run("exec", "-T", "forks", "sh", "-c", "for i in 1 2 3 4 5 6 7 8 9 10 11 12; do sleep 0.5 & done")
     assert "can't fork" in ran.err
     project.wait_until("it is killed", lambda: project.containers()["eats-1"]["State"] == "exited")
     assert project.containers()["eats-1"]["ExitCode"] == 137
@@ -140,7 +140,9 @@ services:
   keeper: {{{SLEEPER}, volumes: ["shared:/data", /own]}}
   reader: {{{SLEEPER}, volumes_from: ["keeper:ro"]}}
   writer: {{{SLEEPER}, volumes_from: [keeper]}}
-  part: {{{SLEEPER}, volumes: [{{type: volume, source: shared, target: /part, volume: {{subpath: below}}}}], profiles: [late]}}
+  part:
+    {{{SLEEPER}, profiles: [late],
+      volumes: [{{type: volume, source: shared, target: /part, volume: {{subpath: below}}}}]}}
   memory: {{{SLEEPER}, volumes: [{{type: tmpfs, target: /fast, tmpfs: {{size: 1m, mode: 0700}}}}]}}
 volumes: {{shared: {{}}}}
 """)
@@ -182,7 +184,6 @@ def test_an_unknown_user_and_other_things_that_cannot_be(project: Project) -> No
         "working_dir": ("/etc/passwd", "working"),
         "network_mode": ("'container:nothing'", "nothing"),
         "volumes": ("['./compose.yaml:/etc']", "/etc"),
-        "extra_hosts": ("['x:999.1.1.1']", "999.1.1.1"),
     }
     for attribute, (value, told) in lines.items():
         project.write(f"services:\n  web:\n    image: busybox\n    command: [sleep, '1']\n    {attribute}: {value}\n")

@@ -468,12 +468,8 @@ def main() -> None:
     number = int(counter.read_text()) + 1 if counter.exists() else 1
     counter.write_text(str(number))
     EARLIER = take_picture()
-    left = [one for one in EARLIER["entry"] if one.startswith(("/var", "/run"))]
-    if number == 3:
-        # What a crash leaves on the disk is for the next commands to clear; it does not count as there before.
-        EARLIER["entry"] -= set(left)
-    elif number == 2:
-        EARLIER["entry"] -= set(left)
+    # What the boot before has left in the engine's folders is for this one to clear.
+    EARLIER["entry"] = {one for one in EARLIER["entry"] if not one.startswith((f"{STATE}/", f"{RUN}/"))}
     failed = 0
     named = [globals()[name] for name in sys.argv[2:]]
     for step in named or BOOTS[number]:

@@ -48,8 +48,16 @@ def _diagnose_privilege() -> Finding:
 def _diagnose_runtime(layout: Layout) -> Finding:
     from orchestrator.engines.native.cgroups import observe_cgroups
     from orchestrator.engines.native.runtime import load_runtime
+    from orchestrator.engines.native.spawn import find_program
     from orchestrator.errors import StackError
 
+    if os.geteuid() != 0:
+        found = [one for one in (find_program("crun"), find_program("runc")) if one]
+        if found:
+            return Finding(name="runtime", state="ok", detail=f"{' and '.join(found)}; whether it works, root can tell")
+        return Finding(
+            name="runtime", state="missing", detail="neither crun nor runc is installed", hint=f"{_INSTALL} crun"
+        )
     try:
         runtime = load_runtime(layout, observe_cgroups())
     except StackError as error:
@@ -58,7 +66,9 @@ def _diagnose_runtime(layout: Layout) -> Finding:
 
 
 def _diagnose_program(name: str, purpose: str, package: str) -> Finding:
-    found = shutil.which(name)
+    from orchestrator.engines.native.spawn import find_program
+
+    found = find_program(name)
     if found is not None:
         return Finding(name=name, state="ok", detail=found)
     return Finding(name=name, state="missing", detail=f"not installed: {purpose}", hint=f"{_INSTALL} {package}")

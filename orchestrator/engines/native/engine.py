@@ -47,6 +47,12 @@ class NativeEngine:
             )
         return self._lifecycle
 
+    def require_access(self) -> None:
+        """Containers take root."""
+        from orchestrator.engines.native.privilege import require_root
+
+        require_root("change containers")
+
     def check(self, stack: Stack) -> Sequence[Diagnostic]:
         """Every attribute that this engine, on this host, cannot honour, at its line."""
         from orchestrator.engines.native.checks import check_service

@@ -99,8 +99,9 @@ class Invocation:
         os.write(self.process, json.dumps(render_process(target, request), separators=(",", ":")).encode())
         os.lseek(self.process, 0, os.SEEK_SET)
         self.log = os.memfd_create("log", os.MFD_CLOEXEC)
-        # Not in the run folder: a path below it may be too long for the socket that an exec with a terminal needs.
-        self.folder = tempfile.mkdtemp(prefix="stack-exec-")
+        # In the run folder, where a killed process's leavings go with the container; only the socket that an exec with
+        # a terminal needs would have too long a path there.
+        self.folder = tempfile.mkdtemp(prefix="exec-", dir=None if request.tty else target.folder)
 
     def __enter__(self) -> Invocation:
         return self

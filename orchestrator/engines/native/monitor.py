@@ -227,11 +227,13 @@ def remove_traces(layout: Layout, container_id: str) -> None:
     """Remove what :func:`launch` and conmon left in the run directory; the folder too, when nothing else is in it."""
     folder = str(layout.container_run(container_id))
     _clear(layout, folder, container_id)
-    for path in (f"{folder}/config.json",):
-        try:
-            os.unlink(path)
-        except FileNotFoundError:
-            continue
+    for name in os.listdir(folder):
+        if name == "config.json":
+            os.unlink(f"{folder}/{name}")
+        elif name.startswith("exec-"):
+            from shutil import rmtree
+
+            rmtree(f"{folder}/{name}", ignore_errors=True)
     try:
         os.rmdir(folder)
     except OSError:

@@ -96,9 +96,9 @@ _PATTERNS: tuple[tuple[str, int, str, str], ...] = (
         "check sysctls; not every setting belongs to a container",
     ),
     (
-        r"(?i)mount(?:ing)? [`'\"]?([^`'\" ]+)[`'\"]? (?:to|at) [`'\"]?([^`'\" :]+)[`'\"]?.*?: ([^:]+)$",
+        r"(?i)mount(?:ing)? [`'\"]?([^`'\" ]+)[`'\"]? (?:to rootfs at|to|at) [`'\"]?/?([^`'\" :]+)[`'\"]?.*?: ([^:]+)$",
         128,
-        "{0} cannot be mounted at {1}: {2}",
+        "{0} cannot be mounted at /{1}: {2}",
         "check that the source exists and that source and target are both files or both directories",
     ),
 )

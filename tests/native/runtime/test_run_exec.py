@@ -172,7 +172,7 @@ def test_on_a_terminal(running: Box) -> None:
     terminal.write_size(slave, 33, 77)
     wait = "trap 'stty size; exit 5' WINCH; echo waiting; while :; do sleep 0.05; done"
     # crun gives the terminal away before it is sized, so the first look may come too early.
-    script = f"until stty size 2> /dev/null; do sleep 0.05; done; read line; echo got $line; {wait}"
+    script = f"until stty size 2>&1 | grep '^[1-9]'; do sleep 0.05; done; read line; echo got $line; {wait}"
     driver = subprocess.Popen(
         drive(running, "sh", "-c", f"test -t 0 && echo terminal; echo $TERM; {script}", tty=True, stdin=True),
         stdin=slave,

@@ -131,6 +131,8 @@ def test_everything_is_removed(one_box: BoxMaker) -> None:
     made.wait()
     made.runtime.forget(made.id, made.cgroup)
     folder = made.layout.container_run(made.id)
+    (folder / "exec-killed").mkdir()
+    (folder / "exec-killed/pid").touch()
     monitor.remove_traces(made.layout, made.id)
     assert [path.name for path in folder.iterdir()] == ["rootfs"]
     assert not Path(f"{monitor.exits_folder(made.layout)}/{made.id}").exists()

@@ -84,6 +84,7 @@ class ImageStore:
             from orchestrator.engines.native.images.failures import InvalidReference
 
             raise InvalidReference(f"{reference!r} has a digest: a tag is a name without one")
+        self.prepare()
         with self._index.change() as index:
             found = index.find(image_id)
             if found is None:
@@ -93,6 +94,7 @@ class ImageStore:
     def untag_image(self, reference: str) -> RemovedImage:
         """Remove one reference; the image itself stays, unnamed if that was its last one."""
         canonical = str(parse_reference(reference))
+        self.prepare()
         with self._index.change() as index:
             if canonical not in index.tags and canonical not in index.digests:
                 raise self._missing(reference)
@@ -109,6 +111,7 @@ class ImageStore:
         `in_use` are identifiers of images that containers use: these are refused, or with `force` lose their names
         only. Raises ImageMissing and ImageInUse. `keep_untagged` removes names only.
         """
+        self.prepare()
         with self._index.change() as index:
             image_id = index.find(name)
             if image_id is None:
@@ -154,6 +157,7 @@ class ImageStore:
     def prune(self, in_use: Collection[str] = (), *, unnamed_only: bool = True) -> RemovedImage:
         """Remove images that no name leads to (or, with `unnamed_only=False`, all) and that no container uses."""
         deleted, untagged = [], []
+        self.prepare()
         with self._index.change() as index:
             named = {*index.tags.values(), *index.digests.values()} if unnamed_only else set()
             for image_id in sorted(index.images - named - set(in_use)):
@@ -211,7 +215,10 @@ class ImageStore:
     # -- entering images (used by pull, import, load and build) ------------------------------------------------------
 
     def prepare(self) -> None:
-        """Make the store's folders if they are not there."""
+        """Make the store's folders if they are not there. Unavailable without root: layers hold other users' files."""
+        from orchestrator.engines.native.privilege import require_root
+
+        require_root("change images")
         self.root.mkdir(mode=0o711, parents=True, exist_ok=True)
         self._work.mkdir(mode=0o700, exist_ok=True)
         self.layers.prepare()
@@ -325,6 +332,7 @@ class ImageStore:
         """
         from orchestrator.engines.native.images.pull import pull_image
 
+        self.prepare()
         return pull_image(self, self.load_settings(), reference, platform, progress, cancel)
 
     def push(
