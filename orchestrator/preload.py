@@ -32,6 +32,8 @@ ENGINE = {
         "orchestrator.engines.native.networks",
         "orchestrator.engines.native.publishing",
         "orchestrator.engines.native.starting",
+        "orchestrator.engines.native.rootfs",
+        "orchestrator.engines.native.volume_data",
         "orchestrator.engines.native.volumes",
     ),
 }

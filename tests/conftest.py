@@ -21,7 +21,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure() -> None:
-    # A shell starts background jobs with SIGINT ignored, children inherit that, and nobody could press Ctrl-C in a test.
+    # A shell starts background jobs with SIGINT ignored; children inherit that, and no test could press Ctrl-C.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 

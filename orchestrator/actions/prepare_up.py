@@ -6,9 +6,10 @@ import os
 import time
 from typing import TYPE_CHECKING
 
+from orchestrator.actions.container_names import check_container_names
 from orchestrator.actions.file_digests import read_file_digests
 from orchestrator.actions.goals import UpOptions, edit_up
-from orchestrator.actions.names import select_services
+from orchestrator.actions.names import resolve_dependencies, select_services
 from orchestrator.actions.project import recall_goal
 
 if TYPE_CHECKING:
@@ -17,12 +18,16 @@ if TYPE_CHECKING:
 
 
 def prepare_up(project: Project, options: UpOptions) -> Goal:
-    """Make the goal of an ``up``. Raises NoSuchService, UsageError."""
+    """Make the goal of an ``up``. Raises NoSuchService, UsageError, and ModelError for container names that clash."""
     stack = project.stack
     assert stack is not None
     select_services(options.services, stack.services, disabled=stack.disabled)
     if options.scale:
         select_services(tuple(options.scale), stack.services, disabled=stack.disabled)
+    chosen = options.services or tuple(stack.services)
+    if options.dependencies:
+        chosen = resolve_dependencies(stack, chosen)
+    check_container_names(stack, chosen, options.scale)
     options = options.replace(
         file_digests=read_file_digests(stack),
         remove_orphans=options.remove_orphans or os.environ.get("COMPOSE_REMOVE_ORPHANS", "").lower() in ("1", "true"),

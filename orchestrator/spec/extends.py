@@ -109,6 +109,7 @@ class Extender:
         if not file:
             return source, wanted
         place = extends.marks["file"][1]
+        file = self._loader.substitute_path(file, place, self._environment)
         target = self._loader.locate_file(file, source.directory)
         if target == source.file:
             return source, wanted

@@ -47,7 +47,8 @@ def _include_one(
 ) -> None:
     files: list[tuple[str, Mark, Path]] = []
     paths = entry["path"]
-    for name, mark in zip(paths, paths.marks, strict=True):
+    for written, mark in zip(paths, paths.marks, strict=True):
+        name = loader.substitute_path(written, mark, environment)
         if any(one in name for one in _REMOTE_MARKS):
             loader.problems.report(
                 "unsupported-include", f"{name} is not a local file", mark, path, "fetch it, and include the local path"
@@ -65,6 +66,8 @@ def _include_one(
         loader.problems.report("too-many-files", f"more than {_MAX_FILES} files are included", mark, path)
         return
     own = entry.get("project_directory")
+    if own:
+        own = loader.substitute_path(own, entry.marks["project_directory"][1], environment)
     project = loader.locate_file(own, directory) if own else posixpath.dirname(first)
     variables = _read_variables(loader, entry, path, directory, project, environment)
     tree = loader.load_stack_files(files, project, variables, included)
@@ -85,7 +88,7 @@ def _read_variables(
     if entry.get("env_file"):
         listed = entry["env_file"]
         for name, mark in zip(listed, listed.marks, strict=True):
-            names.append((loader.locate_file(name, directory), mark))
+            names.append((loader.locate_file(loader.substitute_path(name, mark, environment), directory), mark))
     elif loader.reader.find_kind(posixpath.join(project, ".env")) == "file":
         names.append((posixpath.join(project, ".env"), 0))
     found: dict[str, str] = {}

@@ -7,11 +7,12 @@ Values are substituted, keys never. An unset variable becomes empty with a warni
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from orchestrator.source import Path
 from orchestrator.spec.positions import Map, Mark, Problems, Seq
+from orchestrator.spec.yaml import Override
 
 Lookup = Callable[[str], str | None]
 
@@ -290,3 +291,27 @@ def _describe(template: str, start: int, ends: dict[int, int], found: list[Varia
         )
     )
     return argument if kind in ("-", "+") else end
+
+
+def collect_variables(trees: Iterable[Any]) -> list[Variable]:
+    """List the variables that the texts of `trees` name, one each, sorted; the first default or alternate counts."""
+    found: dict[str, Variable] = {}
+    seen: set[int] = set()
+    waiting = list(trees)[::-1]
+    while waiting:
+        value = waiting.pop()
+        if type(value) is str:
+            for one in extract_variables(value) if "$" in value else ():
+                known = found.get(one.name, one)
+                found[one.name] = Variable(
+                    one.name,
+                    required=known.required or one.required,
+                    default=one.default if known.default is None else known.default,
+                    alternate=one.alternate if known.alternate is None else known.alternate,
+                )
+        elif isinstance(value, Map | Seq) and id(value) not in seen:
+            seen.add(id(value))
+            waiting.extend([*(value.values() if isinstance(value, Map) else value)][::-1])
+        elif isinstance(value, Override):
+            waiting.append(value.value)
+    return [found[name] for name in sorted(found)]

@@ -146,6 +146,17 @@ class LayerLoader:
             self.problems.spend(self._sizes[file], mark, path)
         return known
 
+    def list_trees(self) -> list[Any]:
+        """Return the trees of all documents that were read, as they were written."""
+        return [tree for documents in self._documents.values() for tree, _ in documents]
+
+    def substitute_path(self, text: str, mark: Mark, environment: Environment) -> str:
+        """Return the path `text` with its variables substituted also when interpolation is off: files must be found."""
+        if self.interpolate or "$" not in text:
+            return text
+        found: str = interpolate_tree(text, mark, environment.get, self.problems, self.variables)
+        return found
+
     def is_tagged(self, file: str) -> bool:
         """Tell whether a file that was read may hold ``!reset`` or ``!override``."""
         return self._tagged.get(file, False)

@@ -13,6 +13,7 @@ from orchestrator.record import Record
 from orchestrator.source import Path
 from orchestrator.spec.bind import bind_stack, collect_values
 from orchestrator.spec.finish import finish_tree
+from orchestrator.spec.interpolate import Variable, collect_variables
 from orchestrator.spec.layers import LayerLoader
 from orchestrator.spec.normalize import normalize_stack, prune_resources, resolve_env_files, split_profiles
 from orchestrator.spec.paths import absolute_path
@@ -90,6 +91,26 @@ def _load(options: LoadOptions, environ: Mapping[str, str], reader: Reader) -> L
     tree = loader.load_stack_files([(file, 0, ()) for file in setup.files], setup.directory, environment)
     stack = _complete(loader, setup, tree, name, environment)
     return Loaded(stack=stack, warnings=problems.warnings, environment=environment)
+
+
+def load_variables(options: LoadOptions, environ: Mapping[str, str], reader: Reader) -> list[Variable]:
+    """Return the variables that the stack files of `options` name, included and extended files too, sorted by name.
+
+    Raises what load_stack raises for files that are wrong whatever the variables hold.
+    """
+    problems = Problems()
+    setup = _Setup(options.replace(interpolate=False), environ, reader, problems)
+    loader = LayerLoader(
+        reader,
+        problems,
+        home=environ.get("HOME", ""),
+        cwd=options.cwd,
+        project_directory=setup.directory,
+        interpolate=False,
+    )
+    loader.load_stack_files([(file, 0, ()) for file in setup.files], setup.directory, setup.environment)
+    problems.raise_errors()
+    return collect_variables(loader.list_trees())
 
 
 def _complete(loader: LayerLoader, setup: _Setup, tree: Map, name: str, environment: Mapping[str, str]) -> Stack:

@@ -20,9 +20,8 @@ _FREE_NETWORK_MODES = ("none", "host", "bridge", "default")
 
 def check_stack(tree: Map, active: Map, disabled: Map, problems: Problems) -> None:
     """Check every active service of a normalised tree against the others and against the resources."""
-    containers: dict[str, str] = {}
     for name, service in active.items():
-        _Check(tree, active, disabled, problems, name, service).check(containers)
+        _Check(tree, active, disabled, problems, name, service).check()
     check_cycles(active, problems)
 
 
@@ -107,14 +106,14 @@ class _Check:
         self.service = service
         self.path: Path = ("services", name)
 
-    def check(self, containers: dict[str, str]) -> None:
+    def check(self) -> None:
         self._check_image()
         self._check_references()
         self._check_dependencies()
         self._check_networks()
         self._check_mounts()
         self._check_ports()
-        self._check_scale(containers)
+        self._check_scale()
         self._check_limits()
         self._check_words()
         self._check_probe()
@@ -254,7 +253,7 @@ class _Check:
             except PortError as error:
                 self._report(error.code, str(error), "ports", index, hint=error.hint)
 
-    def _check_scale(self, containers: dict[str, str]) -> None:
+    def _check_scale(self) -> None:
         service = self.service
         replicas = (service.get("deploy") or {}).get("replicas")
         scale = service.get("scale")
@@ -278,14 +277,6 @@ class _Check:
             )
         if not _CONTAINER_NAME.search(own):
             self._report("bad-name", f"{own!r} is no container name", "container_name")
-        if own in containers:
-            self.problems.warn(
-                "duplicate-name",
-                f"{containers[own]} has the container name {own} already: only one of them can run",
-                self._mark("container_name"),
-                (*self.path, "container_name"),
-            )
-        containers.setdefault(own, self.name)
 
     def _check_limits(self) -> None:
         resources = (self.service.get("deploy") or {}).get("resources") or {}

@@ -27,7 +27,12 @@ from orchestrator.engines.native.runtime import Runtime, load_runtime
 from orchestrator.engines.native.seccomp import Filter, load_filter
 from orchestrator.engines.native.spawn import find_program
 from orchestrator.engines.native.users import resolve_identity
-from orchestrator.engines.native.volumes import MountRequest, prepare_mounts, render_file_mount
+from orchestrator.engines.native.volumes import (
+    MountRequest,
+    find_shared_memory,
+    prepare_mounts,
+    render_file_mount,
+)
 from orchestrator.errors import Conflict, Diagnostic, EngineError, NotFound, Unavailable
 
 if TYPE_CHECKING:
@@ -298,11 +303,9 @@ class Starter:
     ) -> dict[str, Any]:
         service, facts = spec.service, self.facts
         shared = [one for one in (service.pid, service.ipc, service.uts) if one]
-        peers = {
-            mode: int(self.find_peer(spec, mode)["pid"])
-            for mode in shared
-            if mode.startswith(("service:", "container:"))
-        }
+        found = {mode: self.find_peer(spec, mode) for mode in shared if mode.startswith(("service:", "container:"))}
+        peers = {mode: int(peer["pid"]) for mode, peer in found.items()}
+        ipc = found.get(service.ipc or "")
         return render_bundle(
             BundleSpec(
                 service=service,
@@ -325,6 +328,7 @@ class Starter:
                 host_devices=list_host_devices() if service.privileged else (),
                 block_devices=resolve_block_devices(service),
                 init_path=_require_init(spec) if service.init else None,
+                shm_path=find_shared_memory(self._layout, ipc["id"]) if ipc is not None else None,
             )
         )
 
