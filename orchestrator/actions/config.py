@@ -11,7 +11,7 @@ from orchestrator.errors import Diagnostic, FileMissing, StackError
 
 if TYPE_CHECKING:
     from orchestrator.actions.project import ProjectOptions
-    from orchestrator.model import Service, Stack
+    from orchestrator.model import Stack
     from orchestrator.spec.interpolate import Variable
     from orchestrator.spec.positions import Map
 
@@ -167,9 +167,7 @@ def _resolve_digests(wanted: Sequence[_Wanted]) -> tuple[dict[_Wanted, str], dic
 def keep_images(tree: Mapping[str, Any]) -> dict[str, Any]:
     """Return a tree with nothing but the images of services: an override file that pins them."""
     services = tree["services"]
-    return {
-        "services": {name: {"image": services[name]["image"]} for name in services if services[name].get("image")}
-    }
+    return {"services": {name: {"image": services[name]["image"]} for name in services if services[name].get("image")}}
 
 
 def read_schema() -> str:
@@ -182,11 +180,3 @@ def read_schema() -> str:
         except FileNotFoundError:
             continue
     raise FileMissing("this installation of stack lacks its schema", hint="install it again")
-
-
-def describe_images(services: Mapping[str, Service]) -> dict[str, str]:
-    """Return what each service runs, in a few words: its image, or that it is built or provided."""
-    words = {}
-    for name, service in services.items():
-        words[name] = service.image or ("built" if service.build is not None else "provided")
-    return words

@@ -1,4 +1,7 @@
-"""Diagnostics on the screen: place, message, excerpt with a caret, hint. And the last of all: internal error."""
+"""Diagnostics on the screen: place, message, excerpt with a caret, hint; or one JSON object or annotation per line.
+
+And the last of all: internal error.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,26 @@ from collections.abc import Iterable, Sequence
 
 from orchestrator.errors import Diagnostic, StackError
 
+FORMS = ("text", "json", "github")
+"""How diagnostics can be written: for people, for editors and scripts, as annotations of a GitHub workflow."""
+
+_TAB = 4
+_GUTTER = 8
+
 _ansi = "auto"
+_form = ""
 
 
 def set_colour(ansi: str | None) -> None:
     """Remember ``--ansi`` for messages that are written outside any command."""
     global _ansi
     _ansi = ansi or os.environ.get("COMPOSE_ANSI") or "auto"
+
+
+def set_form(form: str | None) -> None:
+    """Choose how diagnostics are written from now on; None leaves it to STACK_DIAGNOSTICS."""
+    global _form
+    _form = form or ""
 
 
 def uses_colour(stream: object, ansi: str | None = None) -> bool:
@@ -33,16 +49,61 @@ def report_error(error: StackError) -> None:
         return
     found = error.diagnostics or (Diagnostic(error.code, error.message, hint=error.hint),)
     report_diagnostics(found)
-    if error.diagnostics and error.hint:
+    if error.diagnostics and error.hint and _current_form() == "text":
         print(f"  hint: {error.hint}", file=sys.stderr)
 
 
+def _current_form() -> str:
+    # Also right for mistakes in the command line, which are told before any option of it counts.
+    form = _form or os.environ.get("STACK_DIAGNOSTICS", "")
+    return form if form in FORMS else "text"
+
+
 def report_diagnostics(found: Iterable[Diagnostic]) -> None:
-    """Write diagnostics to stderr; on a terminal with the line that each is about."""
+    """Write diagnostics to stderr; as text on a terminal with the line that each is about."""
     sys.stdout.flush()
+    form = _current_form()
     colour, excerpt = uses_colour(sys.stderr), _is_terminal(sys.stderr)
     for one in found:
-        print(render_diagnostic(one, colour=colour, excerpt=excerpt), file=sys.stderr)
+        if form == "json":
+            line = render_diagnostic_json(one)
+        elif form == "github":
+            line = render_annotation(one, os.environ.get("GITHUB_WORKSPACE", ""))
+        else:
+            line = render_diagnostic(one, colour=colour, excerpt=excerpt)
+        print(line, file=sys.stderr)
+
+
+def render_diagnostic_json(one: Diagnostic) -> str:
+    """Render one diagnostic as a JSON object on one line; what is not known is left out."""
+    import json
+
+    known: dict[str, object] = {"severity": one.severity, "code": one.code, "message": one.message}
+    if one.location:
+        known.update(file=one.location.file, line=one.location.line, column=one.location.column)
+    known.update({key: value for key, value in (("path", one.path), ("hint", one.hint)) if value})
+    return json.dumps(known, ensure_ascii=False)
+
+
+def render_annotation(one: Diagnostic, workspace: str = "") -> str:
+    """Render one diagnostic as a workflow command of GitHub Actions; files are named relative to `workspace`."""
+    properties = []
+    if one.location:
+        file = one.location.file
+        if workspace:
+            file = os.path.relpath(file, workspace)
+        properties += [f"file={_escape_property(file)}", f"line={one.location.line}", f"col={one.location.column}"]
+    properties.append(f"title={_escape_property(one.code)}")
+    text = "\n".join(part for part in (one.message, one.path, f"hint: {one.hint}" if one.hint else "") if part)
+    return f"::{one.severity} {','.join(properties)}::{_escape_data(text)}"
+
+
+def _escape_data(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _escape_property(text: str) -> str:
+    return _escape_data(text).replace(":", "%3A").replace(",", "%2C")
 
 
 def render_diagnostic(one: Diagnostic, *, colour: bool = False, excerpt: bool = False) -> str:
@@ -96,15 +157,41 @@ def _write_crash_log(text: str) -> str:
 
 def _render_excerpt(file: str, line: int, column: int) -> str:
     try:
-        with open(file, encoding="utf-8", errors="replace") as text:
+        with open(file, encoding="utf-8-sig", errors="replace") as text:
             content = next((one for number, one in enumerate(text, 1) if number == line), None)
-    except OSError:
+    except (OSError, ValueError):
         return ""
     if content is None:
         return ""
-    content = content.rstrip("\n").replace("\t", " ")
+    before, after = _printable(content[: column - 1]), _printable(content[column - 1 :].rstrip("\r\n"))
+    room = max(_find_width() - _GUTTER - 1, 20)
+    if len(before) + min(len(after), room // 2) > room:
+        before = "…" + before[len(before) - room // 2 + 1 :]
+    if len(before) + len(after) > room:
+        after = after[: room - len(before) - 1] + "…"
     gutter = f"{line:>5} | "
-    return f"{gutter}{content}\n{' ' * (len(gutter) - 2)}| {' ' * (column - 1)}^"
+    return f"{gutter}{before}{after}\n{' ' * (len(gutter) - 2)}| {' ' * _measure(before)}^"
+
+
+def _printable(text: str) -> str:
+    """Nothing that a file holds may move the cursor or change the colours of a terminal."""
+    return "".join(one if one.isprintable() else " " * _TAB if one == "\t" else "·" for one in text)
+
+
+def _measure(text: str) -> int:
+    """Return how many columns of a terminal `text` takes."""
+    if text.isascii():
+        return len(text)
+    from unicodedata import combining, east_asian_width
+
+    return sum(0 if combining(one) else 2 if east_asian_width(one) in "WF" else 1 for one in text)
+
+
+def _find_width() -> int:
+    try:
+        return os.get_terminal_size(2).columns or 80
+    except OSError:
+        return 80
 
 
 def _is_terminal(stream: object) -> bool:

@@ -6,7 +6,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.cli.diagnostics import report_diagnostics, uses_colour
+from orchestrator.cli.diagnostics import FORMS, report_diagnostics, set_form, uses_colour
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -93,6 +93,7 @@ def make_invocation(
     """Put the global options together with the environment's. UsageError for a variable that makes no sense."""
     from orchestrator.actions.project import ProjectOptions
 
+    set_form(_from_environment(None, "STACK_DIAGNOSTICS", FORMS))
     return Invocation(
         project=ProjectOptions(
             files=tuple(files),

@@ -3,122 +3,141 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
-import click
-
-from orchestrator.actions.names import select_services
-from orchestrator.actions.project import load_project
-from orchestrator.cli.diagnostics import report_diagnostics
+from orchestrator.cli.declare import Choice, Option, declare
+from orchestrator.cli.diagnostics import FORMS, report_diagnostics, set_form
 from orchestrator.cli.invocation import Invocation
-from orchestrator.cli.options import services_argument, stack_command
-from orchestrator.errors import StackError
-from orchestrator.model import Stack
+from orchestrator.errors import UsageError
+
+_LISTS = ("services", "volumes", "networks", "images", "models", "profiles")
+_PARTS = ("schema", *(f"list_{kind}" for kind in _LISTS), "hashes", "variables", "environment")
 
 
-@stack_command("config")
-@services_argument
-@click.option("--format", "form", type=click.Choice(["yaml", "json"]), default="yaml", help="yaml or json.")
-@click.option("-q", "--quiet", is_flag=True, help="Only check.")
-@click.option("-o", "--output", metavar="FILE", help="Write to a file.")
-@click.option("--services", "show", flag_value="services", help="Only the names of services.")
-@click.option("--volumes", "show", flag_value="volumes", help="Only the names of volumes.")
-@click.option("--networks", "show", flag_value="networks", help="Only the names of networks.")
-@click.option("--images", "show", flag_value="images", help="Only the images.")
-@click.option("--profiles", "show", flag_value="profiles", help="Only the names of profiles.")
-@click.option(
-    "--environment", "show", flag_value="environment", help="Only the variables that can be used in the file."
+@declare(
+    "config",
+    Option("--format", "form", kind=Choice("yaml", "json"), help="yaml (default) or json."),
+    Option("-q", "--quiet", flag=True, help="Only check."),
+    Option("-o", "--output", metavar="FILE", help="Write to a file."),
+    Option("--services", "list_services", flag=True, help="Only the names of services."),
+    Option("--volumes", "list_volumes", flag=True, help="Only the names of volumes."),
+    Option("--networks", "list_networks", flag=True, help="Only the names of networks."),
+    Option("--images", "list_images", flag=True, help="Only the images."),
+    Option("--models", "list_models", flag=True, help="Only the models."),
+    Option("--profiles", "list_profiles", flag=True, help="Only the names of profiles."),
+    Option("--variables", flag=True, help="Only the variables that the files name, with their defaults."),
+    Option("--environment", flag=True, help="Only the variables that can be used in the files, with their values."),
+    Option("--hash", "hashes", metavar="SERVICES", help="Only digests of services: `*`, or names with commas."),
+    Option("--no-interpolate", flag=True, help="Leave variables as they are."),
+    Option("--no-normalize", flag=True, help="Do not fill in what follows from the rest."),
+    Option("--no-path-resolution", flag=True, help="Leave paths relative."),
+    Option("--no-env-resolution", flag=True, help="Leave env_file as it is."),
+    Option("--no-consistency", flag=True, help="Do not check whether the parts fit together."),
+    Option("--resolve-image-digests", flag=True, help="Pin images to their digests."),
+    Option("--lock-image-digests", flag=True, help="Only the pinned images, as an override file."),
+    Option("--diagnostics", kind=Choice(*FORMS), help="How errors and warnings are written: text, json or github."),
+    Option("--schema", flag=True, help="Print the JSON Schema of stack files, for editors."),
 )
-@click.option("--hash", "hashes", metavar="SERVICES", help="Only digests of services: `*`, or names with commas.")
-@click.option("--no-interpolate", is_flag=True, help="Leave variables as they are.")
-@click.option("--no-normalize", is_flag=True, help="Do not fill in what follows from the rest.")
-@click.option("--no-path-resolution", is_flag=True, help="Leave paths relative.")
-@click.option("--no-env-resolution", is_flag=True, help="Leave env_file as it is.")
-@click.option("--no-consistency", is_flag=True, help="Do not check whether the parts fit together.")
-@click.pass_obj
-def command(
-    invocation: Invocation,
-    services: tuple[str, ...],
-    form: str,
-    quiet: bool,
-    output: str | None,
-    show: str | None,
-    hashes: str | None,
-    no_interpolate: bool,
-    no_normalize: bool,
-    no_path_resolution: bool,
-    no_env_resolution: bool,
-    no_consistency: bool,
-) -> None:
+def command(invocation: Invocation, services: tuple[str, ...], output: str | None, **asked: Any) -> None:
     """Show the stack file as it is understood: merged, interpolated, in its canonical form."""
-    options = invocation.project
-    if show == "profiles":
-        # A profile that is off keeps its services out of the model, and with them its name.
-        options = options.replace(profiles=("*",))
-    project = load_project(
-        options,
-        services,
-        interpolate=not no_interpolate,
-        normalize=not no_normalize,
-        resolve_paths=not no_path_resolution,
-        resolve_env=not no_env_resolution,
-        consistency=not no_consistency,
-    )
-    report_diagnostics(project.warnings)
-    stack = project.stack
-    assert stack is not None
-    if services:
-        select_services(services, stack.services, disabled=stack.disabled)
-    if quiet:
+    if asked["diagnostics"]:
+        set_form(asked["diagnostics"])
+    parts = [part for part in _PARTS if asked[part]]
+    if len(parts) > 1:
+        words = [f"--{part.removeprefix('list_').replace('hashes', 'hash')}" for part in parts]
+        raise UsageError(f"{' and '.join(words)} exclude each other", hint="ask for one at a time")
+    text = _render(invocation, services, parts[0] if parts else "", asked)
+    if asked["quiet"]:
         return
-    if hashes is not None:
-        text = _list_hashes(stack, hashes)
-    elif show == "environment":
-        text = "".join(f"{name}={value}\n" for name, value in sorted(project.environment.items()))
-    elif show:
-        text = "".join(f"{name}\n" for name in _list_names(stack, show))
-    else:
-        text = _render(stack, services, form, escape=not no_interpolate)
     if output is None:
         sys.stdout.write(text)
-        return
+    else:
+        _write_file(output, text)
+
+
+def _render(invocation: Invocation, services: tuple[str, ...], part: str, asked: dict[str, Any]) -> str:
+    """All of the text, before any of it is written: what is wrong leaves no half of a model behind."""
+    from orchestrator.actions import config
+
+    if part == "schema":
+        return config.read_schema()
+    if part == "variables":
+        return _render_variables(config.list_variables(invocation.project), asked["form"])
+    from orchestrator.actions.container_names import find_shared_names
+    from orchestrator.actions.project import load_project
+
+    options = invocation.project
+    if part == "list_profiles":
+        # A profile that is off keeps its services out of the model, and with them its name.
+        options = options.replace(profiles=("*",))
+    # The digest of a service is that of the whole model: what is left out of the model does not change it.
+    passes = {} if part == "hashes" else asked
+    project = load_project(
+        options,
+        (*services, *_name_services(asked["hashes"])),
+        interpolate=not passes.get("no_interpolate"),
+        normalize=not passes.get("no_normalize"),
+        resolve_paths=not passes.get("no_path_resolution"),
+        resolve_env=not passes.get("no_env_resolution"),
+        consistency=not passes.get("no_consistency"),
+    )
+    stack = project.stack
+    assert stack is not None
+    report_diagnostics([*project.warnings, *find_shared_names(stack, severity="warning")])
+    tree = config.restrict_tree(stack, services)
+    if part == "hashes":
+        return "".join(f"{name} {digest}\n" for name, digest in config.list_hashes(stack, asked["hashes"]))
+    if part == "environment":
+        return "".join(f"{name}={value}\n" for name, value in sorted(project.environment.items()))
+    if part:
+        return "".join(f"{name}\n" for name in config.list_names(tree, part.removeprefix("list_")))
+    if asked["resolve_image_digests"] or asked["lock_image_digests"]:
+        tree = config.pin_images(tree, stack)
+    return _render_tree(config.keep_images(tree) if asked["lock_image_digests"] else tree, asked)
+
+
+def _name_services(hashes: str | None) -> tuple[str, ...]:
+    return tuple(word.strip() for word in (hashes or "").split(",") if word.strip() not in ("", "*"))
+
+
+def _render_tree(tree: Any, asked: dict[str, Any]) -> str:
+    from orchestrator.spec.render import render_json, render_yaml
+
+    escape = not asked["no_interpolate"]
+    return render_json(tree, escape=escape) + "\n" if asked["form"] == "json" else render_yaml(tree, escape=escape)
+
+
+def _render_variables(variables: Any, form: str | None) -> str:
+    if form is None:
+        from orchestrator.cli.table import render_table
+
+        rows = [
+            (one.name, "true" if one.required else "false", one.default or "", one.alternate or "") for one in variables
+        ]
+        return render_table(("NAME", "REQUIRED", "DEFAULT VALUE", "ALTERNATE VALUE"), rows)
+    from orchestrator.spec.render import render_json, render_yaml
+
+    tree = {
+        one.name: {
+            "name": one.name,
+            "required": one.required,
+            "defaultvalue": one.default or "",
+            "presencevalue": one.alternate or "",
+        }
+        for one in variables
+    }
+    if form == "yaml":
+        return render_yaml(tree, escape=False)
+    names = {"name": "Name", "required": "Required", "defaultvalue": "DefaultValue", "presencevalue": "PresenceValue"}
+    renamed = {name: {names[key]: value for key, value in one.items()} for name, one in tree.items()}
+    return render_json(renamed, escape=False) + "\n"
+
+
+def _write_file(output: str, text: str) -> None:
+    from orchestrator.errors import StackError
+
     try:
         with open(output, "w", encoding="utf-8") as file:
             file.write(text)
     except OSError as error:
         raise StackError(f"cannot write {output}: {error.strerror}") from error
-
-
-def _list_names(stack: Stack, show: str) -> list[str]:
-    if show == "images":
-        return sorted({one.image or f"{stack.name}-{one.name}" for one in stack.services.values()})
-    if show == "profiles":
-        return sorted({name for one in stack.services.values() for name in one.profiles})
-    names: dict[str, list[str]] = {
-        "services": sorted(stack.services),
-        "volumes": sorted(stack.volumes),
-        "networks": sorted(stack.networks),
-    }
-    return names[show]
-
-
-def _list_hashes(stack: Stack, asked: str) -> str:
-    from orchestrator.actions.file_digests import read_file_digests
-    from orchestrator.digest import config_hash
-
-    wanted = () if asked == "*" else tuple(word for word in asked.split(",") if word)
-    names = select_services(wanted, stack.services, disabled=stack.disabled)
-    files = read_file_digests(stack)
-    return "".join(f"{name} {config_hash(stack.services[name], stack, files)}\n" for name in names)
-
-
-def _render(stack: Stack, services: tuple[str, ...], form: str, *, escape: bool) -> str:
-    from orchestrator.actions.names import resolve_dependencies
-    from orchestrator.spec.render import render_json, render_yaml
-
-    tree = dict(stack.tree)
-    if services:
-        kept = resolve_dependencies(stack, services)
-        tree["services"] = {name: value for name, value in tree["services"].items() if name in kept}
-    if form == "json":
-        return render_json(tree, escape=escape) + "\n"
-    return render_yaml(tree, escape=escape)

@@ -32,7 +32,7 @@ _HEADER = {
     Option("--status", "statuses", multiple=True, metavar="STATUS", help="Only containers with this status."),
     Option("--filter", "filters", multiple=True, metavar="status=STATUS", help="Only containers that match."),
     Option("--no-trunc", flag=True, help="Do not shorten."),
-    Option("--orphans/--no-orphans", flag=True, default=True, help="Containers of services that the file no longer has."),
+    Option("--orphans/--no-orphans", flag=True, default=True, help="Containers of services that the file lacks."),
     FORMAT,
 )
 def command(
