@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -91,6 +92,7 @@ def main() -> None:
     )
     tools, versions = set_up_tools(names, work / "busybox.tar", work)
     compared, scale = Measurements(), None
+    load = [os.getloadavg()[0]]
     wanted = set(filter(None, arguments.only.split(",")))
     scenarios = tuple(item for item in COMPARED if not wanted or item.name in wanted)
     sizes = plan_scale([int(size) for size in arguments.scale.split(",") if size])
@@ -101,12 +103,13 @@ def main() -> None:
         if sizes:
             chosen = [tools[name] for name in arguments.scale_tools.split(",") if name in tools]
             scale = run_scenarios(chosen, sizes, arguments.rounds, work, {item.name for item in sizes})
-    except (MeasurementStopped, subprocess.TimeoutExpired) as error:
+    except MeasurementStopped as error:
         raise SystemExit(f"error: {error}\n  the work folder is kept: {work}") from None
     finally:
         close_tools(tools)
         remove_cgroups(cgroups)
-    report = build_report(compared, scale, sizes, versions)
+    load.append(os.getloadavg()[0])
+    report = build_report(compared, scale, sizes, versions, load)
     arguments.output.mkdir(parents=True, exist_ok=True)
     (arguments.output / "results.json").write_text(json.dumps(report, indent=2) + "\n")
     (arguments.output / "results.md").write_text(render_markdown(report))

@@ -31,7 +31,6 @@ def enter_isolation() -> None:
 
 def prepare_namespaces() -> None:
     """Loopback up, and a /sys that shows this network namespace (Docker looks for its bridges there)."""
-    raise_priority()
     steps = (
         ["ip", "link", "set", "lo", "up"],
         ["mount", "--rbind", "/sys/fs/cgroup", "/mnt"],
@@ -43,31 +42,14 @@ def prepare_namespaces() -> None:
         subprocess.run(step, check=True)
 
 
-def raise_priority() -> None:
-    """Puts this run into a control group with the greatest weight: whatever else the machine does shall not decide.
-
-    All tools and their daemons inherit it. A priority (nice) would not do: it counts within one session only.
-    """
-    for group, weight, value in (("cpu/stack-bench", "cpu.shares", "262144"), ("stack-bench", "cpu.weight", "10000")):
-        folder = CGROUPS / group
-        with contextlib.suppress(OSError):
-            if (folder.parent / "cgroup.procs").exists():
-                folder.mkdir(exist_ok=True)
-                (folder / weight).write_text(value)
-                (folder / "cgroup.procs").write_text(str(os.getpid()))
-
-
 def list_cgroups() -> set[Path]:
-    """The top-level groups of this run, Docker and Podman, everywhere: no namespace holds cgroups."""
-    names = ("docker", "libpod_parent", "stack-bench")
+    """The top-level groups of Docker and Podman, everywhere: no namespace holds cgroups."""
+    names = ("docker", "libpod_parent")
     return {path for name in names for path in [*CGROUPS.glob(name), *CGROUPS.glob(f"*/{name}")]}
 
 
 def remove_cgroups(before: set[Path]) -> None:
-    """Removes the empty groups that this run's tools left behind, and its own."""
-    for top in (CGROUPS / "cpu", CGROUPS):
-        with contextlib.suppress(OSError):
-            (top / "cgroup.procs").write_text(str(os.getpid()))
+    """Removes the empty groups that this run's tools left behind."""
     for top in list_cgroups() - before:
         for folder, _, _ in os.walk(top, topdown=False):
             with contextlib.suppress(OSError):

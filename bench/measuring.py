@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import select
 import subprocess
 import sys
 import time
@@ -39,6 +41,25 @@ class Measurements:
         self.samples.setdefault(scenario, {}).setdefault(measure, {}).setdefault(tool, {})[number] = value
 
 
+def wait_for_end(process: subprocess.Popen[bytes]) -> None:
+    """Returns the moment that `process` ends.
+
+    Raises:
+        MeasurementStopped: it hangs; it has been killed.
+    """
+    # Not Popen.wait(timeout): that looks every 50 ms, which is as long as some commands take.
+    handle = os.pidfd_open(process.pid)
+    try:
+        ended, _, _ = select.select([handle], [], [], COMMAND_SECONDS)
+    finally:
+        os.close(handle)
+    if not ended:
+        process.kill()
+        process.wait()
+        raise MeasurementStopped(f"{process.args!r} did not end within {COMMAND_SECONDS} s")
+    process.wait()
+
+
 def run_command(tool: Tool, folder: Path, *arguments: str) -> float:
     """The milliseconds of one call.
 
@@ -49,19 +70,19 @@ def run_command(tool: Tool, folder: Path, *arguments: str) -> float:
     log = folder / "output"
     with log.open("wb") as output:
         start = time.perf_counter()
-        done = subprocess.run(
+        process = subprocess.Popen(
             [*tool.command, *arguments],
             cwd=folder,
             env=tool.environment,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            timeout=COMMAND_SECONDS,
         )
+        wait_for_end(process)
         elapsed = (time.perf_counter() - start) * 1000
-    if done.returncode:
+    if process.returncode:
         tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
-        raise RuntimeError(f"{tool.name}: {' '.join(arguments)} ended with {done.returncode}:\n{tail}")
+        raise RuntimeError(f"{tool.name}: {' '.join(arguments)} ended with {process.returncode}:\n{tail}")
     return elapsed
 
 

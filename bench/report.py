@@ -57,12 +57,17 @@ def summarise_row(row: Row, found: Measurements) -> dict[str, Any] | None:
 
 
 def build_report(
-    found: Measurements, scale: Measurements | None, scenarios: tuple[Scenario, ...], versions: dict[str, str]
+    found: Measurements,
+    scale: Measurements | None,
+    scenarios: tuple[Scenario, ...],
+    versions: dict[str, str],
+    load: list[float],
 ) -> dict[str, Any]:
     """Everything, as it is written to the JSON file."""
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": collect_machine(),
+        "load": load,
         "versions": versions,
         "rows": [summary for row in ROWS if (summary := summarise_row(row, found))],
         "memory_parts": found.memory_parts,
@@ -105,7 +110,8 @@ def render_markdown(report: dict[str, Any]) -> str:
         "# Benchmark",
         "",
         f"{report['date']}; {machine['cpus']} CPUs ({machine['cpu']}), {machine['memory_bytes'] / 2**30:.0f} GiB, "
-        f"{machine['system']}, kernel {machine['kernel']}, cgroups {machine['cgroups']}",
+        f"{machine['system']}, kernel {machine['kernel']}, cgroups {machine['cgroups']}; "
+        f"load average {report['load'][0]:.1f} before, {report['load'][1]:.1f} after",
         "",
         *(f"- {tool}: {version}" for tool, version in report["versions"].items()),
         "",

@@ -23,8 +23,7 @@ def leave_control_group(pid: int) -> bool:
         # systemd tracks by the unified hierarchy, by its named one where that is all there is, or by both.
         if path == "/" or not (number == "0" or controllers == "name=systemd"):
             continue
-        places = [_ROOT, f"{_ROOT}/unified"] if number == "0" else [f"{_ROOT}/systemd"]
-        clean &= any(_join(f"{place}/cgroup.procs", pid) for place in places)
+        clean &= _join(f"{_find_root(number)}/cgroup.procs", pid)
     return clean
 
 
@@ -47,6 +46,12 @@ def _list_groups(pid: int) -> list[tuple[str, str, str]]:
     except OSError:
         return []
     return found
+
+
+def _find_root(number: str) -> str:
+    if number != "0":
+        return f"{_ROOT}/systemd"
+    return _ROOT if os.path.exists(f"{_ROOT}/cgroup.controllers") else f"{_ROOT}/unified"
 
 
 def _join(procs: str, pid: int) -> bool:

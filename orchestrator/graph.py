@@ -1,9 +1,13 @@
-"""The dependency graph of services: order, cycles, reach. Plain dictionaries, because it stands on the road of `up`."""
+"""The dependency graph of services: order, cycles, reach. Plain dictionaries, because it stands on the road of `up`.
+
+What only explains a stack (:func:`find_critical_path`) uses networkx, imported there and then.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from heapq import heapify, heappop, heappush
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import Diagnostic, ModelError
@@ -125,3 +129,95 @@ def describe_cycle(cycle: tuple[str, ...], sources: SourceMap | None = None) -> 
         path=f"services.{first}.depends_on.{second}",
         hint="take one of these dependencies away",
     )
+
+
+Edge = tuple[str, str]
+"""A service and one that it needs."""
+
+
+def list_edges(services: Mapping[str, Service]) -> dict[Edge, Dependency]:
+    """Return every dependency among `services`, sorted; what is not among them is left out."""
+    return {
+        (name, wanted): dependency
+        for name in sorted(services)
+        for wanted, dependency in resolve_dependencies(services[name]).items()
+        if wanted in services
+    }
+
+
+def find_implied(edges: Mapping[Edge, Dependency]) -> set[Edge]:
+    """Return the edges of an acyclic graph that say nothing new: others lead there, and wait for no less.
+
+    ``web`` needs ``db`` healthy is implied by ``web`` needs ``api``, which needs ``db`` healthy, but not by an ``api``
+    that needs ``db`` started. Optional dependencies imply nothing and are never implied.
+    """
+    firm = {edge: dependency for edge, dependency in edges.items() if dependency.required}
+    needs: dict[str, list[str]] = {}
+    for name, wanted in firm:
+        needs.setdefault(name, []).append(wanted)
+        needs.setdefault(wanted, [])
+    # Sets of names as bits of one number: networkx.transitive_reduction takes seconds where this takes milliseconds.
+    reach: dict[str, int] = {}
+    bit: dict[str, int] = {}
+    for name in Graph(needs).order():
+        bit[name] = 1 << len(bit)
+        reach[name] = 0
+        for wanted in needs[name]:
+            reach[name] |= bit[wanted] | reach[wanted]
+    waiting: dict[tuple[str, str], int] = {}
+    for (name, wanted), dependency in firm.items():
+        key = (wanted, dependency.condition)
+        waiting[key] = waiting.get(key, 0) | bit[name]
+    implied = set()
+    for (name, wanted), dependency in firm.items():
+        if dependency.condition == "service_started":
+            new = not any(reach[other] & bit[wanted] for other in needs[name])
+        else:
+            new = not reach[name] & waiting[wanted, dependency.condition]
+        if not new:
+            implied.add((name, wanted))
+    return implied
+
+
+def find_critical_path(
+    edges: Mapping[Edge, Dependency], services: Mapping[str, Service]
+) -> tuple[tuple[str, ...], float]:
+    """Return the chain that keeps an acyclic stack waiting longest, first started first, and its least seconds.
+
+    Waiting for a healthy service takes until its first health check at least; where nothing takes time, the longest
+    chain counts. Empty without edges.
+    """
+    if not edges:
+        return (), 0.0
+    import networkx as nx
+
+    graph = nx.DiGraph()
+    for (name, wanted), dependency in edges.items():
+        graph.add_edge(wanted, name, seconds=_least_wait(services[wanted], dependency))
+    for _, _, data in graph.edges(data=True):
+        # A step without a known duration still is a step.
+        data["weight"] = data["seconds"] + 1e-6
+    path = nx.dag_longest_path(graph, weight="weight")
+    seconds = sum(graph.edges[one, other]["seconds"] for one, other in pairwise(path))
+    return tuple(path), float(seconds)
+
+
+def _least_wait(service: Service, dependency: Dependency) -> float:
+    probe = service.healthcheck
+    if dependency.condition != "service_healthy" or probe is None:
+        return 0.0
+    interval = 30.0 if probe.interval is None else probe.interval
+    if probe.start_period:
+        return min(interval, 5.0 if probe.start_interval is None else probe.start_interval)
+    return interval
+
+
+def find_waves(names: Iterable[str], edges: Iterable[Edge]) -> dict[str, int]:
+    """Return for each name how many others have to start one after another before it: 0 needs nothing."""
+    needs: dict[str, list[str]] = {name: [] for name in names}
+    for name, wanted in edges:
+        needs[name].append(wanted)
+    waves: dict[str, int] = {}
+    for name in Graph(needs).order():
+        waves[name] = max((waves[wanted] + 1 for wanted in needs[name]), default=0)
+    return waves

@@ -76,7 +76,7 @@ def list_names(tree: Mapping[str, Any], kind: str) -> list[str]:
 
 
 def list_hashes(stack: Stack, asked: str) -> list[tuple[str, str]]:
-    """Return names and configuration digests of services: of all for ``*``, else of the names with commas in `asked`."""
+    """Return names and configuration digests of services: all for ``*``, else the names with commas in `asked`."""
     from orchestrator.actions.file_digests import read_file_digests
     from orchestrator.digest import config_hash
 

@@ -11,8 +11,15 @@ from orchestrator.model import Stack
 def find_shared_names(stack: Stack, services: Iterable[str] = (), *, severity: Severity = "error") -> list[Diagnostic]:
     """Return a diagnostic for each of `services` (all without any) whose container name another has before it."""
     holders: dict[str, str] = {}
-    found = []
-    for name in sorted(services or stack.services):
+    found: list[Diagnostic] = []
+    if not any(service.container_name for service in stack.services.values()):
+        return found
+
+    def find_line(name: str) -> tuple[int, str]:
+        location = stack.sources.locate(("services", name))
+        return (location.line if location else 0, name)
+
+    for name in sorted(services or stack.services, key=find_line):
         own = stack.services[name].container_name
         if not own:
             continue

@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "plan": ("plan", "Show what `up` would do, and why"),
     "why": ("why", "Show what holds a service back"),
     "config": ("config", "Show the stack file as it is understood"),
+    "graph": ("graph", "Show what needs what, as a tree or a picture"),
     "ls": ("ls", "List the projects on this machine"),
     "image": ("image", "Import, load, list, pull and remove images"),
     "doctor": ("doctor", "Show what this machine has and lacks"),

@@ -10,6 +10,7 @@ from orchestrator.source import Path
 from orchestrator.spec.attributes import SERVICE
 from orchestrator.spec.casts import INVALID, suggest_name
 from orchestrator.spec.merge import clear_paths, clone_tree, copy_map, count_values, merge_service
+from orchestrator.spec.paths import is_remote
 from orchestrator.spec.positions import Map, Mark
 from orchestrator.spec.schema import shape_service
 from orchestrator.spec.yaml import extract_merge_tags
@@ -110,6 +111,10 @@ class Extender:
             return source, wanted
         place = extends.marks["file"][1]
         file = self._loader.substitute_path(file, place, self._environment)
+        if is_remote(file):
+            hint = "fetch it, and extend the local path"
+            self._problems.report("unsupported-extends", f"{file} is not a local file", place, (*path, "file"), hint)
+            return None, wanted
         target = self._loader.locate_file(file, source.directory)
         if target == source.file:
             return source, wanted

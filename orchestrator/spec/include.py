@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.source import Path
-from orchestrator.spec.positions import Map, Mark
+from orchestrator.spec.paths import is_remote
+from orchestrator.spec.positions import Map, Mark, Seq
 
 if TYPE_CHECKING:
     from orchestrator.spec.layers import LayerLoader
 
 _RESOURCES = ("services", "networks", "volumes", "secrets", "configs", "models")
-_REMOTE_MARKS = ("://", "git@", "oci:")
 _MAX_FILES = 200
 
 
@@ -29,11 +29,23 @@ def apply_includes(
     entries = layer.pop("include")
     marks = entries.marks
     for index, entry in enumerate(entries):
+        if type(entry) is str:
+            # A template that was left alone, and so was its short syntax.
+            entry = _expand_short(entry, marks[index])
         if type(entry) is not Map or not entry.get("path"):
             if type(entry) is Map and not loader.problems.is_broken(("include", index)):
                 loader.problems.report("missing-attribute", "path is missing", marks[index], ("include", index, "path"))
             continue
         _include_one(loader, layer, entry, ("include", index), directory, environment, included)
+
+
+def _expand_short(text: str, mark: Mark) -> Map:
+    """Return the long form of an ``include`` that is a path alone."""
+    paths = Seq()
+    paths.add(text, mark)
+    entry = Map()
+    entry.put("path", paths, (mark, mark))
+    return entry
 
 
 def _include_one(
@@ -49,7 +61,7 @@ def _include_one(
     paths = entry["path"]
     for written, mark in zip(paths, paths.marks, strict=True):
         name = loader.substitute_path(written, mark, environment)
-        if any(one in name for one in _REMOTE_MARKS):
+        if is_remote(name):
             loader.problems.report(
                 "unsupported-include", f"{name} is not a local file", mark, path, "fetch it, and include the local path"
             )

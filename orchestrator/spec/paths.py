@@ -78,3 +78,8 @@ def absolute_path(path: str, directory: str, home: str = "") -> str:
     if path.startswith(("/", "\\\\")) or path[1:3] in (":\\", ":/"):
         return path
     return clean_path(posixpath.join(directory, path))
+
+
+def is_remote(path: str) -> bool:
+    """Tell whether what ``include`` or ``extends`` names is a Git or OCI reference or a URL, not a path."""
+    return "://" in path or "git@" in path or path.startswith("oci:")

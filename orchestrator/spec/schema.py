@@ -106,7 +106,7 @@ def _shape_object(problems: Problems, row: Row, value: Any, mark: Mark, path: Pa
             result[key] = shaped
             marks[key] = place
     for name in row.required:
-        if name not in value:
+        if name not in value and not problems.is_broken((*path, name)):
             problems.report("missing-attribute", f"{name} is missing", mark, (*path, name))
     return result
 

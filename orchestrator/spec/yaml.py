@@ -7,6 +7,7 @@ no text can exhaust time or memory.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from orchestrator.source import Path
@@ -18,6 +19,7 @@ MAX_LINE = 1024 * 1024
 MAX_NODES = 100_000
 MAX_DEPTH = 64
 
+_UNREADABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _STANDARD = "tag:yaml.org,2002:"
 
 
@@ -61,11 +63,24 @@ def parse_documents(text: str, file: int, problems: Problems) -> list[tuple[Any,
     except _Refused:
         pass
     except yaml.YAMLError as error:
-        _report_syntax(error, file, problems)
+        _report_syntax(error, text, file, problems)
     return documents
 
 
-def _report_syntax(error: Exception, file: int, problems: Problems) -> None:
+def _report_syntax(error: Exception, text: str, file: int, problems: Problems) -> None:
+    unreadable = _UNREADABLE.search(text)
+    if unreadable is not None and not hasattr(error, "problem_mark"):
+        at = unreadable.start()
+        line, column = text.count("\n", 0, at) + 1, at - text.rfind("\n", 0, at)
+        message = f"the control character U+{ord(text[at]):04X} cannot stand in a YAML file"
+        problems.report(
+            "yaml-syntax",
+            message,
+            pack_mark(file, line, column),
+            (),
+            'write it as an escape between double quotes, as in "\\x1b"',
+        )
+        return
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     place = pack_mark(file, mark.line + 1, mark.column + 1) if mark else pack_mark(file, 1, 1)
     reason = str(getattr(error, "problem", None) or getattr(error, "reason", None) or "not a YAML document")

@@ -87,9 +87,13 @@ def test_hidden_operations_show_only_their_failure() -> None:
     assert out.getvalue() == " Image busybox  Error  no\n"
 
 
-def test_the_live_display_gives_the_terminal_back(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_live_display_gives_the_terminal_back(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     from orchestrator.cli.live import LiveScreen
 
+    # Whatever this test itself runs on: a dumb terminal has no cursor to give back.
+    monkeypatch.setenv("TERM", "xterm")
     with pytest.raises(KeyboardInterrupt), LiveScreen("up", colour=False) as screen:
         for one in EVENTS:
             screen(one)

@@ -11,7 +11,6 @@ import sqlite3
 import subprocess
 import tarfile
 import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +18,7 @@ import pytest
 
 from .conftest import Machine, Project, open_folders
 from .leaks import await_no_leaks, list_processes
+from .pages import await_page
 
 STACKED = """
 services:
@@ -64,9 +64,8 @@ def kill_all(pids: list[int]) -> None:
             continue
 
 
-def read_page(project: Project) -> bytes:
-    with urllib.request.urlopen(f"http://{project.succeed('port', 'a', '80').strip()}/", timeout=5) as page:
-        return bytes(page.read())
+def read_page(project: Project) -> str:
+    return await_page(f"http://{project.succeed('port', 'a', '80').strip()}/")
 
 
 def test_names_and_ports_come_back_with_another_supervisor(project: Project) -> None:
@@ -79,7 +78,7 @@ def test_names_and_ports_come_back_with_another_supervisor(project: Project) -> 
     project.succeed("up", "-d")
     assert (project.pid("a-1"), project.pid("b-1"), project.succeed("port", "a", "80")) == before
     project.succeed("exec", "-T", "b", "ping", "-c1", "-W2", "a")
-    assert read_page(project) == b"hi\n"
+    assert read_page(project) == "hi\n"
 
 
 def test_a_container_ends_while_nobody_supervises(project: Project) -> None:
@@ -94,7 +93,7 @@ def test_a_container_ends_while_nobody_supervises(project: Project) -> None:
     project.succeed("up", "-d")
     assert states(project) == RUNNING
     assert project.pid("a-1") != first
-    assert read_page(project) == b"hi\n"
+    assert read_page(project) == "hi\n"
 
 
 def test_a_monitor_dies(project: Project) -> None:
@@ -110,7 +109,7 @@ def test_a_monitor_dies(project: Project) -> None:
     project.wait_until("b has ended", lambda: states(project)["b-1"] == "exited")
     assert project.containers()["b-1"]["ExitCode"] == 255
     assert len(processes(project, "conmon")) == 1
-    assert read_page(project) == b"hi\n"
+    assert read_page(project) == "hi\n"
 
 
 VICTIMS = ("command", "group", "supervisor", "supervisor and keeper", "all but containers", "everything", "down")
@@ -202,7 +201,7 @@ def test_a_reboot(project: Project) -> None:
     assert states(project) == RUNNING
     assert project.succeed("exec", "-T", "a", "cat", "/v/note") == "kept\n"
     project.succeed("exec", "-T", "b", "test", "-e", "/made")
-    assert read_page(project) == b"hi\n"
+    assert read_page(project) == "hi\n"
     # And down after a reboot has nothing to stop, but much to remove.
     lose_power(project.machine)
     project.succeed("down", "-v")

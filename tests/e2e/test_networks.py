@@ -5,13 +5,13 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 
 from .conftest import Machine, Project, open_folders
+from .pages import await_page, fetch_page
 
 SLEEPER = "image: busybox, init: true, command: [sleep, '1000']"
 SERVER = (
@@ -20,13 +20,11 @@ SERVER = (
 )
 
 
+PATIENT_WGET = "until wget -qO- http://127.0.0.1/ 2>/dev/null; do sleep 0.1; done"
+
+
 def ping(project: Project, source: str, target: str) -> bool:
     return project.run("exec", "-T", source, "ping", "-c1", "-W2", target).code == 0
-
-
-def fetch(url: str) -> str:
-    with urllib.request.urlopen(url, timeout=5) as page:
-        return str(page.read().decode())
 
 
 def free_port(kind: int = socket.SOCK_STREAM) -> int:
@@ -138,7 +136,7 @@ networks: {{six: {{enable_ipv6: true, ipam: {{config: [{{subnet: "fd12:3456:789a
     project.succeed("exec", "-T", "two", "ping", "-6", "-c1", "-W2", "one")
     project.succeed("exec", "-T", "two", "ping", "-4", "-c1", "-W2", "one")
     port = project.succeed("port", "one", "80").rpartition(":")[2].strip()
-    assert fetch(f"http://[::1]:{port}/") == fetch(f"http://127.0.0.1:{port}/")
+    assert await_page(f"http://[::1]:{port}/") == await_page(f"http://127.0.0.1:{port}/")
 
 
 def test_borrowed_and_missing_namespaces(project: Project) -> None:
@@ -154,7 +152,7 @@ services:
     )
     project.succeed("up", "-d")
     # One network for both; names too.
-    assert project.succeed("exec", "-T", "side", "wget", "-qO-", "http://127.0.0.1/") == "lender\n"
+    assert project.succeed("exec", "-T", "side", "sh", "-c", PATIENT_WGET) == "lender\n"
     assert ping(project, "side", "other")
     links = project.succeed("exec", "-T", "bare", "ls", "/sys/class/net").split()
     assert links == ["lo"]
@@ -163,7 +161,7 @@ services:
     # When the lender is made anew the borrower follows it.
     project.succeed("up", "-d", "--force-recreate", "-t", "0", "main")
     project.succeed("up", "-d", "-t", "0")
-    assert project.succeed("exec", "-T", "side", "wget", "-qO-", "http://127.0.0.1/") == "lender\n"
+    assert project.succeed("exec", "-T", "side", "sh", "-c", PATIENT_WGET) == "lender\n"
 
 
 def test_every_kind_of_port(project: Project) -> None:
@@ -178,10 +176,10 @@ services:
     project.succeed("up", "-d")
     for port in (fixed, first):
         for host in ("127.0.0.1", "[::1]", outside_address()):
-            assert fetch(f"http://{host}:{port}/") == "web\n", (host, port)
-    assert fetch(f"http://127.0.0.1:{local}/") == "web\n"
+            assert await_page(f"http://{host}:{port}/") == "web\n", (host, port)
+    assert await_page(f"http://127.0.0.1:{local}/") == "web\n"
     with pytest.raises(OSError):
-        fetch(f"http://{outside_address()}:{local}/")
+        fetch_page(f"http://{outside_address()}:{local}/")
     # From a container, by the host's address: hairpin, to itself too.
     for source in ("client", "web"):
         url = f"http://{outside_address()}:{fixed}/"
@@ -195,7 +193,7 @@ services:
     # What is stopped is closed: another program can have the port.
     project.succeed("stop", "-t", "0", "web")
     with pytest.raises(OSError):
-        fetch(f"http://127.0.0.1:{fixed}/")
+        fetch_page(f"http://127.0.0.1:{fixed}/")
     with socket.socket() as other:
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         other.bind(("0.0.0.0", fixed))
@@ -204,7 +202,7 @@ services:
         assert ran.code == 1
         assert str(fixed) in ran.err
     project.succeed("start", "web")
-    assert fetch(f"http://127.0.0.1:{fixed}/") == "web\n"
+    assert await_page(f"http://127.0.0.1:{fixed}/") == "web\n"
 
 
 @contextmanager
@@ -243,7 +241,7 @@ services:
   web: {{{SERVER}, scale: 3, ports: ["127.0.0.1:41600-41602:80"]}}
 """)
     project.succeed("up", "-d")
-    pages = {fetch(f"http://127.0.0.1:{port}/") for port in (41600, 41601, 41602)}
+    pages = {await_page(f"http://127.0.0.1:{port}/") for port in (41600, 41601, 41602)}
     assert len(pages) == 3
     ran = project.run("up", "-d", "--scale", "web=4")
     assert ran.code == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from orchestrator.spec.positions import Problems
 from orchestrator.spec.render import render_json, render_yaml
 from orchestrator.spec.transport import dump_stack, load_dumped_stack
 from orchestrator.spec.words import split_words
+from orchestrator.spec.yaml import parse_documents
 
 ROOT = Path(__file__).parents[2]
 SEEDS = [path.read_text() for path in sorted(ROOT.glob("tests/golden/diagnostics/*/compose.yaml"))]
@@ -202,3 +204,49 @@ def test_absurd_files_are_refused(text, code):
     with pytest.raises(StackError) as caught:
         load(text)
     assert code in {one.code for one in caught.value.diagnostics}
+
+
+TREES = st.dictionaries(
+    st.text(max_size=6),
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
+    ),
+    max_size=3,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(TREES)
+def test_any_tree_is_printed_as_yaml_that_everybody_reads_alike(tree):
+    yaml = pytest.importorskip("yaml")
+    text = render_yaml(tree, escape=False)
+    problems = Problems()
+    ours = parse_documents(text, problems.register_file("x"), problems)
+    assert not problems.found
+    assert to_plain(ours[0][0]) == tree
+    if "e" not in "".join(re.findall(r"[0-9]e[+-]?[0-9]", text)):
+        assert yaml.safe_load(text) == tree
+
+
+def to_plain(value):
+    if isinstance(value, dict):
+        return {key: to_plain(item) for key, item in value.items()}
+    return [to_plain(item) for item in value] if isinstance(value, list) else value
+
+
+HUGE = [
+    "services:\n" + "".join(f"  s{i}: {{image: a, ports: ['1-60000:1-60000']}}\n" for i in range(50)),
+    "x-p: &p ['1-60000:1-60000']\nservices:\n" + "".join(f"  s{i}: {{image: a, ports: *p}}\n" for i in range(50)),
+    "services:\n  b: {image: a, environment: {" + ",".join(f"A{i}: b" for i in range(1000)) + "}}\n"
+    + "".join(f"  s{i}: {{extends: b}}\n" for i in range(5000)),
+    "services:\n a:\n  image: a\n  environment:\n"
+    + ("   - A=" + "${A:-" * 30 + "${B}" * 200_000 + "}" * 30 + "\n") * 6,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", HUGE, ids=["ports", "ports-behind-an-anchor", "extends", "variables"])
+def test_what_multiplies_is_bounded_over_the_whole_stack(text):
+    with pytest.raises(StackError) as caught:
+        load(text)
+    assert "too-many-values" in {one.code for one in caught.value.diagnostics}

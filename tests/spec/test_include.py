@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.errors import FileMissing
+from orchestrator.errors import FileMissing, StackError
 
 
 def test_an_included_stack_has_its_own_directory_and_variables(load):
@@ -77,3 +77,36 @@ def test_the_same_definition_twice_is_no_conflict(load):
 def test_a_missing_file_is_a_missing_file(load):
     with pytest.raises(FileMissing, match=r"gone\.yaml"):
         load("include: [gone.yaml]\nservices: {web: {image: w}}")
+
+
+def test_files_that_include_each_other_over_and_over_are_bounded(load):
+    more = {
+        f"/app/f{i}.yaml": f"include: [f{i + 1}.yaml, ./f{i + 1}.yaml]\nservices: {{s{i}: {{image: a}}}}\n"
+        for i in range(25)
+    }
+    more["/app/f25.yaml"] = "services: {end: {image: a}}\n"
+    with pytest.raises(StackError) as caught:
+        load("include: [f0.yaml]\n", more)
+    assert [one.code for one in caught.value.diagnostics] == ["too-many-values"]
+
+
+def test_what_is_not_a_local_file_is_refused_at_its_line(refuse):
+    assert refuse(
+        """
+        include:
+          - https://example.com/a.yaml
+          - oci:registry/stack:1
+        services:
+          web: {extends: {file: "git@host:x.git", service: web}}
+        """
+    ) == [
+        "3:5 unsupported-include include[0]",
+        "4:5 unsupported-include include[1]",
+        "6:25 unsupported-extends services.web.extends.file",
+    ]
+
+
+def test_files_are_found_also_when_variables_are_left_alone(load):
+    more = {"/app/sub/a.yaml": "services: {a: {image: '$TAG'}}\n", "/app/sub/.env": "TAG=2\n"}
+    stack = load("include: ['${DIR:-sub}/a.yaml']\n", more, interpolate=False).stack
+    assert stack.tree["services"]["a"]["image"] == "$TAG"

@@ -83,7 +83,8 @@ def _render(invocation: Invocation, services: tuple[str, ...], part: str, asked:
     )
     stack = project.stack
     assert stack is not None
-    report_diagnostics([*project.warnings, *find_shared_names(stack, severity="warning")])
+    shared = [] if asked["no_consistency"] else find_shared_names(stack, severity="warning")
+    report_diagnostics([*project.warnings, *shared])
     tree = config.restrict_tree(stack, services)
     if part == "hashes":
         return "".join(f"{name} {digest}\n" for name, digest in config.list_hashes(stack, asked["hashes"]))
@@ -112,7 +113,8 @@ def _render_variables(variables: Any, form: str | None) -> str:
         from orchestrator.cli.table import render_table
 
         rows = [
-            (one.name, "true" if one.required else "false", one.default or "", one.alternate or "") for one in variables
+            (one.name, "true" if one.required else "false", _on_one_line(one.default), _on_one_line(one.alternate))
+            for one in variables
         ]
         return render_table(("NAME", "REQUIRED", "DEFAULT VALUE", "ALTERNATE VALUE"), rows)
     from orchestrator.spec.render import render_json, render_yaml
@@ -131,6 +133,10 @@ def _render_variables(variables: Any, form: str | None) -> str:
     names = {"name": "Name", "required": "Required", "defaultvalue": "DefaultValue", "presencevalue": "PresenceValue"}
     renamed = {name: {names[key]: value for key, value in one.items()} for name, one in tree.items()}
     return render_json(renamed, escape=False) + "\n"
+
+
+def _on_one_line(text: str | None) -> str:
+    return (text or "").replace("\n", "\\n")
 
 
 def _write_file(output: str, text: str) -> None:

@@ -33,7 +33,7 @@ def _load_library() -> ctypes.CDLL:
                 f"{_LIBRARY} is not installed: networks and published ports need it",
                 resource=_LIBRARY,
                 operation="load",
-                hint="apt-get install nftables (Debian, Ubuntu), dnf install nftables (Fedora)",
+                hint="apt-get install libnftables1 (Debian, Ubuntu), dnf install nftables (Fedora)",
             ) from error
         library.nft_ctx_new.restype = ctypes.c_void_p
         library.nft_ctx_new.argtypes = [ctypes.c_uint32]

@@ -203,7 +203,11 @@ def _probe(runtime: Runtime, layout: Layout) -> str | None:
         "ociVersion": "1.0.2",
         "root": {"path": "rootfs"},
         "process": {"cwd": "/", "args": ["/no-such-program"], "env": ["PATH=/"], "user": {"uid": 0, "gid": 0}},
-        "mounts": [{"destination": "/proc", "type": "proc", "source": "proc"}],
+        # Its own /dev: the run directory is often mounted nodev, and runc opens /dev/null.
+        "mounts": [
+            {"destination": "/proc", "type": "proc", "source": "proc"},
+            {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "mode=755"]},
+        ],
         "linux": {
             "cgroupsPath": group,
             "namespaces": [{"type": kind} for kind in ("mount", "pid", "ipc", "uts")],

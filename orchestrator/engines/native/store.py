@@ -102,6 +102,8 @@ class Store:
             if not self._path.parent.exists():
                 self._path.parent.mkdir(parents=True, exist_ok=True)
                 self._path.parent.chmod(0o711)
+            # It remembers secrets. SQLite gives the files beside it the mode that it has when they are made.
+            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
             connection = sqlite3.connect(
                 self._path, timeout=_BUSY_TIMEOUT, isolation_level=None, check_same_thread=False, cached_statements=256
             )
@@ -140,7 +142,6 @@ class Store:
                 connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
         connection.execute("COMMIT")
-        self._path.chmod(0o600)
 
     def close(self) -> None:
         """Close the connection; the next call opens it again."""
