@@ -9,120 +9,18 @@ from __future__ import annotations
 
 from typing import Any
 
+from orchestrator.spec.rows import (
+    Row,
+    rows_of_device_request,
+    rows_of_external,
+    rows_of_file_mount,
+    rows_of_hook,
+    rows_of_rollout,
+    rows_of_throttle,
+    rows_of_ulimits,
+)
+
 CONDITIONS = ("service_started", "service_healthy", "service_completed_successfully")
-
-
-class Row:
-    """What is known of one attribute.
-
-    `kind` names its shape (see ``schema.SHAPES``). `short` names the short syntax of an object. `allowed` are the only
-    texts accepted. `unique` says when two items of a list are the same: by ``key`` (text before ``=``), ``target``,
-    ``port``, ``path``, or ``refuse`` for a list that must not repeat itself. `merge` is a rule other than the default
-    (mappings by key, lists one after the other, scalars replaced). `resolve` is the kind of path that a value is.
-    `keep` keeps a zero value in the final model. `null` tells what a null becomes: ``refuse``, ``drop``, ``keep`` or
-    ``empty``.
-    """
-
-    __slots__ = (
-        "allowed", "fields", "item", "keep", "kind", "maximum", "merge", "minimum", "null", "path", "required",
-        "resolve", "short", "unique",
-    )  # fmt: skip
-
-    def __init__(
-        self,
-        path: str,
-        kind: str,
-        *,
-        short: str = "",
-        allowed: tuple[str, ...] = (),
-        unique: str = "",
-        merge: str = "",
-        resolve: str = "",
-        keep: bool = False,
-        null: str = "refuse",
-        required: tuple[str, ...] = (),
-        minimum: int | None = None,
-        maximum: int | None = None,
-    ) -> None:
-        self.path = path
-        self.kind = kind
-        self.short = short
-        self.allowed = allowed
-        self.unique = unique
-        self.merge = merge
-        self.resolve = resolve
-        self.keep = keep
-        self.null = null
-        self.required = required
-        self.minimum = minimum
-        self.maximum = maximum
-        self.fields: dict[str, Row] = {}
-        self.item: Row | None = None
-
-
-def _hook(path: str) -> tuple[Row, ...]:
-    return (
-        Row(f"{path}.command", "command"),
-        Row(f"{path}.user", "string"),
-        Row(f"{path}.privileged", "boolean"),
-        Row(f"{path}.working_dir", "string"),
-        Row(f"{path}.environment", "pairs", null="keep"),
-    )
-
-
-def _file_mount(path: str) -> tuple[Row, ...]:
-    return (
-        Row(f"{path}.source", "string"),
-        Row(f"{path}.target", "string"),
-        Row(f"{path}.uid", "string"),
-        Row(f"{path}.gid", "string"),
-        Row(f"{path}.mode", "integer", keep=True),
-    )
-
-
-def _ulimits(path: str) -> tuple[Row, ...]:
-    return (
-        Row(f"{path}", "names"),
-        Row(f"{path}.*", "ulimit", merge="ulimit", keep=True),
-        Row(f"{path}.*.soft", "integer", minimum=-1),
-        Row(f"{path}.*.hard", "integer", minimum=-1),
-    )
-
-
-def _device_request(path: str, required: tuple[str, ...]) -> tuple[Row, ...]:
-    return (
-        Row(f"{path}[]", "object", required=required),
-        Row(f"{path}[].capabilities", "strings", unique="refuse"),
-        Row(f"{path}[].count", "count", keep=True),
-        Row(f"{path}[].device_ids", "strings", unique="refuse"),
-        Row(f"{path}[].driver", "string"),
-        Row(f"{path}[].options", "pairs", null="empty"),
-    )
-
-
-def _throttle(path: str) -> tuple[Row, ...]:
-    return (
-        Row(path, "list"),
-        Row(f"{path}[]", "object"),
-        Row(f"{path}[].path", "string"),
-        Row(f"{path}[].rate", "size"),
-    )
-
-
-def _rollout(path: str) -> tuple[Row, ...]:
-    return (
-        Row(path, "object"),
-        Row(f"{path}.parallelism", "integer", keep=True, minimum=0),
-        Row(f"{path}.delay", "duration"),
-        Row(f"{path}.failure_action", "string"),
-        Row(f"{path}.monitor", "duration"),
-        Row(f"{path}.max_failure_ratio", "number"),
-        Row(f"{path}.order", "string", allowed=("start-first", "stop-first")),
-    )
-
-
-def _external(path: str) -> tuple[Row, ...]:
-    return Row(f"{path}.external", "external"), Row(f"{path}.external.name", "string")
 
 
 _S = "services.*"
@@ -157,10 +55,10 @@ _SERVICE = (
     Row(f"{_S}.blkio_config.weight_device[]", "object"),
     Row(f"{_S}.blkio_config.weight_device[].path", "string"),
     Row(f"{_S}.blkio_config.weight_device[].weight", "integer", minimum=0, maximum=1000),
-    *_throttle(f"{_S}.blkio_config.device_read_bps"),
-    *_throttle(f"{_S}.blkio_config.device_read_iops"),
-    *_throttle(f"{_S}.blkio_config.device_write_bps"),
-    *_throttle(f"{_S}.blkio_config.device_write_iops"),
+    *rows_of_throttle(f"{_S}.blkio_config.device_read_bps"),
+    *rows_of_throttle(f"{_S}.blkio_config.device_read_iops"),
+    *rows_of_throttle(f"{_S}.blkio_config.device_write_bps"),
+    *rows_of_throttle(f"{_S}.blkio_config.device_write_iops"),
     Row(f"{_S}.cap_add", "strings", unique="key"),
     Row(f"{_S}.cap_drop", "strings", unique="key"),
     Row(f"{_S}.cgroup", "string", allowed=("host", "private")),
@@ -168,7 +66,7 @@ _SERVICE = (
     Row(f"{_S}.command", "command", merge="replace", null="keep"),
     Row(f"{_S}.configs", "list", unique="target"),
     Row(f"{_S}.configs[]", "object", short="config"),
-    *_file_mount(f"{_S}.configs[]"),
+    *rows_of_file_mount(f"{_S}.configs[]"),
     Row(f"{_S}.container_name", "string"),
     Row(f"{_S}.cpu_count", "integer", minimum=0),
     Row(f"{_S}.cpu_percent", "number", minimum=0, maximum=100),
@@ -212,7 +110,7 @@ _SERVICE = (
     Row(f"{_S}.external_links", "strings", unique="refuse"),
     Row(f"{_S}.extra_hosts", "hosts", unique="value"),
     Row(f"{_S}.gpus", "gpus"),
-    *_device_request(f"{_S}.gpus", ()),
+    *rows_of_device_request(f"{_S}.gpus", ()),
     Row(f"{_S}.group_add", "texts", unique="refuse"),
     Row(f"{_S}.healthcheck", "object"),
     Row(f"{_S}.healthcheck.disable", "boolean"),
@@ -270,14 +168,14 @@ _SERVICE = (
     Row(f"{_S}.ports[].target", "integer", minimum=0, maximum=65535),
     Row(f"{_S}.post_start", "list"),
     Row(f"{_S}.post_start[]", "object", required=("command",)),
-    *_hook(f"{_S}.post_start[]"),
+    *rows_of_hook(f"{_S}.post_start[]"),
     Row(f"{_S}.pre_start", "list"),
     Row(f"{_S}.pre_start[]", "object", required=("command",)),
-    *_hook(f"{_S}.pre_start[]"),
+    *rows_of_hook(f"{_S}.pre_start[]"),
     Row(f"{_S}.pre_start[].image", "string"),
     Row(f"{_S}.pre_stop", "list"),
     Row(f"{_S}.pre_stop[]", "object", required=("command",)),
-    *_hook(f"{_S}.pre_stop[]"),
+    *rows_of_hook(f"{_S}.pre_stop[]"),
     Row(f"{_S}.privileged", "boolean"),
     Row(f"{_S}.profiles", "strings", unique="key"),
     Row(f"{_S}.provider", "object", required=("type",)),
@@ -291,7 +189,7 @@ _SERVICE = (
     Row(f"{_S}.scale", "integer", keep=True, minimum=0),
     Row(f"{_S}.secrets", "list", unique="target"),
     Row(f"{_S}.secrets[]", "object", short="secret"),
-    *_file_mount(f"{_S}.secrets[]"),
+    *rows_of_file_mount(f"{_S}.secrets[]"),
     Row(f"{_S}.security_opt", "strings", unique="refuse"),
     Row(f"{_S}.shm_size", "size"),
     Row(f"{_S}.stdin_open", "boolean"),
@@ -301,7 +199,7 @@ _SERVICE = (
     Row(f"{_S}.sysctls", "pairs", null="empty"),
     Row(f"{_S}.tmpfs", "string_or_strings", unique="key"),
     Row(f"{_S}.tty", "boolean"),
-    *_ulimits(f"{_S}.ulimits"),
+    *rows_of_ulimits(f"{_S}.ulimits"),
     Row(f"{_S}.use_api_socket", "true_boolean"),
     Row(f"{_S}.user", "string"),
     Row(f"{_S}.userns_mode", "string"),
@@ -335,12 +233,12 @@ _BUILD = (
     Row(f"{_B}.sbom", "scalar"),
     Row(f"{_B}.secrets", "list"),
     Row(f"{_B}.secrets[]", "object", short="config"),
-    *_file_mount(f"{_B}.secrets[]"),
+    *rows_of_file_mount(f"{_B}.secrets[]"),
     Row(f"{_B}.shm_size", "size"),
     Row(f"{_B}.ssh", "ssh", unique="key", resolve="key"),
     Row(f"{_B}.tags", "strings", unique="key"),
     Row(f"{_B}.target", "string"),
-    *_ulimits(f"{_B}.ulimits"),
+    *rows_of_ulimits(f"{_B}.ulimits"),
 )
 
 _DEPLOY = (
@@ -364,7 +262,7 @@ _DEPLOY = (
     Row(f"{_D}.resources.reservations.cpus", "number", minimum=0),
     Row(f"{_D}.resources.reservations.memory", "size_text"),
     Row(f"{_D}.resources.reservations.devices", "list"),
-    *_device_request(f"{_D}.resources.reservations.devices", ("capabilities",)),
+    *rows_of_device_request(f"{_D}.resources.reservations.devices", ("capabilities",)),
     Row(f"{_D}.resources.reservations.generic_resources", "list"),
     Row(f"{_D}.resources.reservations.generic_resources[]", "object"),
     Row(f"{_D}.resources.reservations.generic_resources[].discrete_resource_spec", "object"),
@@ -375,8 +273,8 @@ _DEPLOY = (
     Row(f"{_D}.restart_policy.delay", "duration", keep=True),
     Row(f"{_D}.restart_policy.max_attempts", "integer", keep=True, minimum=0),
     Row(f"{_D}.restart_policy.window", "duration", keep=True),
-    *_rollout(f"{_D}.rollback_config"),
-    *_rollout(f"{_D}.update_config"),
+    *rows_of_rollout(f"{_D}.rollback_config"),
+    *rows_of_rollout(f"{_D}.update_config"),
 )
 
 _DEVELOP = (
@@ -389,7 +287,7 @@ _DEVELOP = (
         allowed=("rebuild", "sync", "restart", "sync+restart", "sync+exec"),
     ),
     Row(f"{_S}.develop.watch[].exec", "object", required=("command",)),
-    *_hook(f"{_S}.develop.watch[].exec"),
+    *rows_of_hook(f"{_S}.develop.watch[].exec"),
     Row(f"{_S}.develop.watch[].ignore", "string_or_strings", unique="refuse"),
     Row(f"{_S}.develop.watch[].include", "string_or_strings", unique="refuse"),
     Row(f"{_S}.develop.watch[].initial_sync", "true_boolean"),
@@ -427,7 +325,7 @@ _RESOURCES = (
     Row("networks.*.driver_opts", "texts_by_name"),
     Row("networks.*.enable_ipv4", "boolean", keep=True),
     Row("networks.*.enable_ipv6", "boolean", keep=True),
-    *_external("networks.*"),
+    *rows_of_external("networks.*"),
     Row("networks.*.internal", "boolean"),
     Row("networks.*.ipam", "object"),
     Row("networks.*.ipam.config", "list", merge="pools"),
@@ -443,14 +341,14 @@ _RESOURCES = (
     Row("volumes.*", "object", null="keep"),
     Row("volumes.*.driver", "string"),
     Row("volumes.*.driver_opts", "texts_by_name"),
-    *_external("volumes.*"),
+    *rows_of_external("volumes.*"),
     Row("volumes.*.labels", "pairs", null="empty"),
     Row("volumes.*.name", "string"),
     Row("secrets.*", "object"),
     Row("secrets.*.driver", "string"),
     Row("secrets.*.driver_opts", "texts_by_name"),
     Row("secrets.*.environment", "string"),
-    *_external("secrets.*"),
+    *rows_of_external("secrets.*"),
     Row("secrets.*.file", "string", resolve="file"),
     Row("secrets.*.labels", "pairs", null="empty"),
     Row("secrets.*.name", "string"),
@@ -458,7 +356,7 @@ _RESOURCES = (
     Row("configs.*", "object"),
     Row("configs.*.content", "string"),
     Row("configs.*.environment", "string"),
-    *_external("configs.*"),
+    *rows_of_external("configs.*"),
     Row("configs.*.file", "string", resolve="file"),
     Row("configs.*.labels", "pairs", null="empty"),
     Row("configs.*.name", "string"),

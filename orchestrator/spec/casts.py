@@ -13,7 +13,7 @@ from orchestrator.spec.words import split_words
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from orchestrator.spec.attributes import Row
+    from orchestrator.spec.rows import Row
 
 
 class Invalid:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from orchestrator.spec.attributes import ROOT, Row
+from orchestrator.spec.attributes import ROOT
 from orchestrator.spec.positions import Map, Seq
+from orchestrator.spec.rows import Row
 
 _ZERO_TEXTS = {"size": ("0",), "size_text": ("0",), "duration": ("0s",)}
 _SECTIONS = ("networks", "volumes", "secrets", "configs", "models")

@@ -10,8 +10,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from orchestrator.source import Path
-from orchestrator.spec.attributes import ROOT, Row
+from orchestrator.spec.attributes import ROOT
 from orchestrator.spec.positions import Map, Mark, Problems, Seq
+from orchestrator.spec.rows import Row
 from orchestrator.spec.schema import unify_items
 
 

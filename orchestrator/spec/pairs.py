@@ -10,7 +10,7 @@ from orchestrator.spec.positions import Map, Mark, Problems, Seq
 from orchestrator.spec.scalars import render_scalar
 
 if TYPE_CHECKING:
-    from orchestrator.spec.attributes import Row
+    from orchestrator.spec.rows import Row
 
 
 def shape_pairs(problems: Problems, row: Row, value: Any, mark: Mark, path: Path) -> Any:

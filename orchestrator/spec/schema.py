@@ -12,11 +12,12 @@ from typing import Any
 
 from orchestrator.source import Path
 from orchestrator.spec import casts, pairs
-from orchestrator.spec.attributes import ROOT, Row
+from orchestrator.spec.attributes import ROOT
 from orchestrator.spec.casts import INVALID, find_nearest, refuse_type
 from orchestrator.spec.mounts import MountError, parse_device, parse_volume
 from orchestrator.spec.ports import PortError, parse_ports
 from orchestrator.spec.positions import Map, Mark, Problems, Seq
+from orchestrator.spec.rows import Row
 
 _NAME = re.compile(r"[a-zA-Z0-9._-]+")
 _ULIMIT_NAME = re.compile(r"[a-z]+")

@@ -239,6 +239,7 @@ def test_diagnostics_as_json_and_as_annotations(
         "::prots is not an attribute of a service%0Aservices.web.prots%0Ahint: did you mean ports?"
     )
     monkeypatch.setenv("STACK_DIAGNOSTICS", "xml")
+    set_form(None)
     assert stack("config").err == "error[usage]: STACK_DIAGNOSTICS=xml is not one of text, json, github\n"
 
 
@@ -251,7 +252,7 @@ def test_an_excerpt_fits_the_terminal_and_cannot_control_it(folder: Path) -> Non
     (folder / "x.yaml").write_text(f"a: 1\n\tb: '\x1b[31m日本' # {'y' * 300} {'z' * 300}\n")
     lines = render_diagnostic(Diagnostic("c", "m", Location("x.yaml", 2, 12)), excerpt=True).split("\n")
     assert lines[1].startswith("    2 |     b: '·[31m日本' # yyy")
-    assert lines[2] == "      |              ^"
+    assert lines[2] == "      | " + " " * 15 + "^"
     assert len(lines[1]) <= 80
     lines = render_diagnostic(Diagnostic("c", "m", Location("x.yaml", 2, 318)), excerpt=True).split("\n")
     assert lines[1][lines[2].index("^")] == "z"

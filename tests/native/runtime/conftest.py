@@ -46,7 +46,7 @@ def layout() -> Iterator[Layout]:
     folder = Path(tempfile.mkdtemp(prefix="stack-"))
     made = Layout(folder / "state", folder / "run")
     yield made
-    for mount in reversed(host.list_mounts(str(folder))):
+    for mount in reversed(list_mounts(str(folder))):
         host.unmount(mount.target)
     shutil.rmtree(folder)
     cgroups.remove_empty_parent(made.tag)
