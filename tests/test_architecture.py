@@ -16,19 +16,8 @@ LAYERS = (
     {"errors", "source", "record"},
     {"model", "state", "codec"},
     {
-        "spec",
-        "graph",
-        "graph_layout",
-        "graph_render",
-        "graph_svg",
-        "digest",
-        "goal",
-        "superseding",
-        "plan",
-        "events",
-        "reconcile",
-        "restart",
-        "health",
+        *("spec", "graph", "graph_layout", "graph_render", "graph_svg", "digest", "goal", "superseding", "plan"),
+        *("events", "reconcile", "restart", "health"),
     },
     {"engines"},
     {
@@ -41,23 +30,8 @@ LAYERS = (
 """Each layer imports from itself and from those before it."""
 
 PURE = {
-    *(
-        "errors",
-        "source",
-        "record",
-        "model",
-        "state",
-        "codec",
-        "graph",
-        "graph_layout",
-        "graph_render",
-        "graph_svg",
-        "digest",
-        "goal",
-        "superseding",
-        "plan",
-    ),
-    *("events", "reconcile", "restart", "health", "spec"),
+    *("errors", "source", "record", "model", "state", "codec", "graph", "graph_layout", "graph_render", "graph_svg"),
+    *("digest", "goal", "superseding", "plan", "events", "reconcile", "restart", "health", "spec"),
 }
 DOORS = {"spec.reader": "what the loader is given to read files with"}
 """Modules of the pure core that are an edge by themselves, each with the reason."""

@@ -15,6 +15,7 @@ from boxes import BUSYBOX, Box, BoxMaker, make_rootfs
 from orchestrator.engines.native import cgroups, host
 from orchestrator.engines.native.facts import HostFacts, observe_host
 from orchestrator.engines.native.layout import Layout
+from orchestrator.engines.native.mountinfo import list_mounts
 from orchestrator.engines.native.runtime import Runtime, load_runtime
 from orchestrator.model import Service
 
