@@ -371,8 +371,8 @@ class Supervisor:
         observed = await self.loop.workers.run("work", lambda: self._engine.observe(self.place.project))
         stops = [
             self.loop.workers.run("stop", lambda key=one.id: self._engine.stop_container(key, hold=False))  # type: ignore[misc]
+            # Also what has just ended by itself: nobody else will write its exit code down.
             for one in observed.containers
-            if one.alive
         ]
         for outcome in await asyncio.gather(*stops, return_exceptions=True):
             if isinstance(outcome, BaseException):

@@ -69,6 +69,7 @@ def run_attached(invocation: Invocation, goal: Goal, options: AttachOptions) -> 
     if options.exit_code_from:
         select_services([options.exit_code_from], stack.services)
     engine = invocation.engine()
+    engine.require_access(starting=True)
     check_stack(engine, goal)
     view = LogView(colour=options.colour, prefix=options.prefix, timestamps=options.timestamps)
     names = _expected_names(goal, shown)

@@ -43,7 +43,9 @@ def converge_with_progress(
     if check:
         from orchestrator.actions.plan import check_stack
 
-        check_stack(invocation.engine(), goal)
+        opened = invocation.engine()
+        opened.require_access(starting=True)
+        check_stack(opened, goal)
     with invocation.screen(title) as screen:
         outcome = converge_goal(
             goal, leave_out(screen, hide), prepared=invocation.prepared, timeout=timeout, engine=engine

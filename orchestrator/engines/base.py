@@ -89,8 +89,11 @@ class Engine(Protocol):
     on_warning: Callable[[Diagnostic], None]
     """Where operations tell of limits they had to bend (an rlimit above the hard limit ...)."""
 
-    def require_access(self) -> None:
-        """Raise Unavailable, with what to do, when this process may change nothing here. Looking may still work."""
+    def require_access(self, *, starting: bool = False) -> None:
+        """Raise Unavailable, with what to do, when this process may change nothing here. Looking may still work.
+
+        With `starting` also when something is missing that every container takes to start.
+        """
 
     def check(self, stack: Stack) -> Sequence[Diagnostic]:
         """Every attribute of the stack that this engine cannot honour, at its line. Pure and quick."""

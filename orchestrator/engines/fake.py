@@ -61,7 +61,7 @@ class FakeEngine(FakeResources):
 
     # Observation
 
-    def require_access(self) -> None:
+    def require_access(self, *, starting: bool = False) -> None:
         """Everybody may."""
 
     def check(self, stack: Stack) -> Sequence[Diagnostic]:

@@ -86,10 +86,10 @@ def test_after_a_stop_nothing_is_restarted(project: Project) -> None:
 def test_up_is_killed_at_a_random_moment(project: Project, seed: int) -> None:
     project.write("""
 services:
-  a: {image: busybox, init: true, command: [sleep, "1000"], ports: ["127.0.0.1::80"], volumes: ["v:/v"]}
+  a: {image: busybox, init: true, command: [sleep, "1000"], ports: ["127.0.0.1::80"], volumes: ["data:/v"]}
   b: {image: busybox, init: true, command: [sleep, "1000"], depends_on: [a]}
   c: {image: busybox, init: true, command: [sleep, "1000"], depends_on: [b]}
-volumes: {v: {}}
+volumes: {data: {}}
 """)
     chance = random.Random(seed)
     victim = project.popen("up", "-d")

@@ -7,6 +7,7 @@ import socket
 import urllib.request
 
 from .conftest import Project
+from .pages import await_page
 
 TWO = """
 services:
@@ -188,8 +189,7 @@ services:
 """)
     project.succeed("up", "-d")
     for host in ("127.0.0.1", "[::1]"):
-        with urllib.request.urlopen(f"http://{host}:{port}/", timeout=5) as page:
-            assert page.read() == b"hi\n"
+        assert await_page(f"http://{host}:{port}/") == "hi\n"
 
 
 def test_the_name_alone_is_enough(project: Project) -> None:

@@ -97,7 +97,7 @@ class DiskEngine:
         if tell:
             self.notify(Change(container_id=one.id, kind="exited", exit_code=exit_code, finished_at=ended.finished_at))
 
-    def require_access(self) -> None:
+    def require_access(self, *, starting: bool = False) -> None:
         """Everybody may."""
 
     def check(self, stack: Stack) -> Sequence[Any]:

@@ -122,8 +122,9 @@ def pid_of(project: str, service: str) -> int:
 
 
 def supervisor_of(project: str, service: str) -> int:
-    """The process that hosts a project."""
-    return int(json.loads(stack("why", "--format", "json", service, at=project))["pid"])
+    """The process that hosts a project; 0 while there is none."""
+    status = json.loads(stack("why", "--format", "json", service, at=project))
+    return int(status["pid"]) if status else 0
 
 
 def cgroup_of(pid: int) -> Path:
@@ -159,11 +160,12 @@ def take_picture() -> dict[str, set[str]]:
             continue
         if command and int(entry.name) != os.getpid():
             processes.add(f"{entry.name} {command.replace(bytes(1), b' ').decode(errors='replace')}")
+    mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
     folders = [STATE / "containers", STATE / "projects", STATE / "volumes", RUN / "containers", RUN / "projects"]
     folders += [RUN / "netns", RUN / "exits", RUN / "crun", RUN / "runc", Path("/")]
     return {
         "process": {one for one in processes if "systemd" not in one and "agetty" not in one},
-        "mount": {line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()},
+        "mount": {place for place in mounts if place.startswith((f"{STATE}/", f"{RUN}/", "/sys", "/proc", "/var"))},
         "link": set(os.listdir("/sys/class/net")),
         "nftables": set(run("nft", "list", "ruleset").splitlines()),
         "cgroup": {str(one) for one in CGROUPS.rglob("stack*") if one.is_dir() and one.name != "stack-test.service"},
@@ -351,6 +353,18 @@ def stack_is_left_running() -> None:
     stack("exec", "-T", "db", "sh", "-c", "echo precious > /data/note; sync", at="keep")
 
 
+def everything_is_told_to_end() -> None:
+    """What a machine that goes down does to a container and its monitor: SIGTERM to both at once."""
+    write_project("told", KEEP.replace("8090", "8093").replace("restart: always", "restart: 'no'"))
+    stack("up", "-d", "--wait", at="told")
+    for one in sorted(list_processes("conmon") | {pid_of("told", "db")}):
+        os.kill(one, 15)
+    wait_until("db ends", lambda: containers("told")["db"]["State"] == "exited")
+    code = containers("told")["db"]["ExitCode"]
+    check(code == 143, f"its exit code was lost: {code}")
+    stack("down", "-v", "-t", "0", at="told")
+
+
 # Second and third boot
 
 
@@ -448,7 +462,7 @@ BOOTS: dict[int, tuple[Callable[[], None], ...]] = {
     1: (
         shows_what_it_is, doctor_finds_everything, busybox_is_imported, quickstart_runs, limits_are_set,
         limits_are_enforced, privileged_and_devices, pause_freezes, survives_its_session, supervisor_may_be_killed,
-        stack_is_left_running,
+        everything_is_told_to_end, stack_is_left_running,
     ),
     2: (ps_tells_the_truth, up_starts_clean, down_leaves_nothing, stack_is_left_running),
     3: (

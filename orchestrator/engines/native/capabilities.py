@@ -64,6 +64,17 @@ def _check_service(stack: Stack, service: Service) -> Iterator[Diagnostic]:
     for index, mount in enumerate(service.volumes):
         if mount.type in ("npipe", "cluster"):
             yield _diagnose(stack, (*base, "volumes", index), f"mounts of type {mount.type} {_NOT_YET}")
+        if not mount.target.startswith("/"):
+            drive = len(mount.target) > 2 and mount.target[0].isalpha() and mount.target[1:3] == ":/"
+            yield _diagnose(
+                stack,
+                (*base, "volumes", index),
+                f"the mount target {mount.target} is not an absolute path",
+                hint="a name of one letter is read as a Windows drive: use a longer one" if drive else "",
+            )
+    for name, address in service.extra_hosts:
+        if address != "host-gateway" and not _is_address(address):
+            yield _diagnose(stack, (*base, "extra_hosts"), f"{name}={address}: {address} is not an IP address")
     for index, port in enumerate(service.ports):
         if port.protocol not in ("tcp", "udp"):
             yield _diagnose(stack, (*base, "ports", index), f"publishing {port.protocol} ports {_NOT_YET}")
@@ -111,6 +122,17 @@ def _check_files(stack: Stack) -> Iterator[Diagnostic]:
             if sources[key].external:
                 hint = "use file, environment or content"
                 yield _diagnose(stack, (kind, key), f"external {kind} {_NOT_YET.replace('is', 'are')}", hint=hint)
+
+
+def _is_address(text: str) -> bool:
+    import socket
+
+    bare = text.strip("[]")
+    try:
+        socket.inet_pton(socket.AF_INET6 if ":" in bare else socket.AF_INET, bare)
+    except OSError:
+        return False
+    return True
 
 
 def _has(config: Mapping[str, Any], path: Path) -> bool:

@@ -47,11 +47,15 @@ class NativeEngine:
             )
         return self._lifecycle
 
-    def require_access(self) -> None:
-        """Containers take root."""
+    def require_access(self, *, starting: bool = False) -> None:
+        """Containers take root, and some programs to start."""
         from orchestrator.engines.native.privilege import require_root
 
         require_root("change containers")
+        if starting:
+            from orchestrator.engines.native.programs import require_programs
+
+            require_programs()
 
     def check(self, stack: Stack) -> Sequence[Diagnostic]:
         """Every attribute that this engine, on this host, cannot honour, at its line."""

@@ -14,6 +14,7 @@ import pytest
 
 from orchestrator.engines.native import host, seccomp
 from orchestrator.engines.native.bundle import DEFAULT_CAPABILITIES
+from orchestrator.engines.native.mountinfo import list_mounts
 from orchestrator.engines.native.seccomp_profile import flatten_profile, render_default_profile
 from orchestrator.engines.native.spawn import find_program, run, spawn, wait
 from orchestrator.errors import EngineError
@@ -24,7 +25,7 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 @pytest.fixture
 def tree(tmp_path: Path) -> Iterator[Path]:
     yield tmp_path
-    for mount in reversed(host.list_mounts(str(tmp_path))):
+    for mount in reversed(list_mounts(str(tmp_path))):
         host.unmount(mount.target)
 
 
@@ -57,7 +58,7 @@ def test_an_overlay_of_many_layers(tree: Path, way: str) -> None:
     assert Path(merged, "which").read_text() == "0"
     Path(merged, "made").touch()
     assert Path(upper, "made").exists()
-    assert [one.kind for one in host.list_mounts(merged)] == ["overlay"]
+    assert [one.kind for one in list_mounts(merged)] == ["overlay"]
     assert host.unmount(merged)
     assert not host.unmount(merged)
     assert os.listdir(merged) == []
@@ -80,7 +81,7 @@ def test_a_busy_mount_goes_lazily(tree: Path) -> None:
     host.mount("tmpfs", str(tree), "tmpfs")
     with (tree / "open").open("w"):
         assert host.unmount(str(tree))
-    assert host.list_mounts(str(tree)) == []
+    assert list_mounts(str(tree)) == []
 
 
 @as_root
@@ -95,8 +96,8 @@ def test_names_in_mountinfo(tree: Path) -> None:
     odd = tree / "with blank\\and\ttab"
     odd.mkdir()
     host.mount("tmpfs", str(odd), "tmpfs")
-    assert [one.target for one in host.list_mounts(str(tree))] == [str(odd)]
-    assert host.list_mounts(str(tree / "with")) == []
+    assert [one.target for one in list_mounts(str(tree))] == [str(odd)]
+    assert list_mounts(str(tree / "with")) == []
 
 
 def test_paths_in_a_root(tmp_path: Path) -> None:
