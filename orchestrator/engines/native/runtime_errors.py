@@ -45,6 +45,12 @@ _PATTERNS: tuple[tuple[str, int, str, str], ...] = (
         "{0}: not found in the image",
         "check command and entrypoint against the programs of the image",
     ),
+    (
+        r"error while loading shared libraries: ([^:]+):",
+        128,
+        "the OCI runtime cannot be loaded: {0} is missing",
+        "apt-get install --reinstall brings it back, with the name of the package that `stack doctor` shows as missing",
+    ),
     (r"open executable: No such file", 127, "the command is not in the image", "check command and entrypoint"),
     (
         r"(?i)exec format error",
@@ -60,6 +66,12 @@ _PATTERNS: tuple[tuple[str, int, str, str], ...] = (
     ),
     (
         r"(?:open|stat|exec)[^:]*[`'\"](/[^`'\"]*)[`'\"]: Permission denied",
+        126,
+        "{0}: not executable",
+        "set its executable bit in the image, or run it through its interpreter",
+    ),
+    (
+        r"the path [`'\"]([^`'\"]+)[`'\"] exists but it is not executable",
         126,
         "{0}: not executable",
         "set its executable bit in the image, or run it through its interpreter",
