@@ -179,30 +179,36 @@ class Board:
 
     async def wait_all(self, conditions: Mapping[str, Condition], *, strict: bool = False) -> None:
         """Return when all conditions (by service) hold at one moment. ConditionFailed once one of them cannot."""
-        result: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         def holds(service: str, condition: Condition) -> bool:
             probed = self.probed(service)
             return judge_condition(condition, service, self.of_service(service), probed=probed, strict=strict)
 
+        # Every one is judged: a failure counts even if another condition does not hold yet.
+        await self.wait_until(conditions, lambda: False not in {holds(*one) for one in conditions.items()})
+
+    async def wait_until(self, services: Iterable[str], judge: Callable[[], bool]) -> None:
+        """Return when `judge` says so; it is asked on every change of a container of `services`, and may raise
+        ConditionFailed."""
+        result: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
         def check() -> None:
             if result.done():
                 return
             try:
-                # Every one is judged: a failure counts even if another condition does not hold yet.
-                verdicts = [holds(service, condition) for service, condition in conditions.items()]
-                if all(verdicts):
+                if judge():
                     result.set_result(None)
             except ConditionFailed as failure:
                 result.set_exception(failure)
 
-        for service in conditions:
+        about = tuple(services)
+        for service in about:
             self._checks.setdefault(service, set()).add(check)
         try:
             check()
             await result
         finally:
-            for service in conditions:
+            for service in about:
                 self._checks[service].discard(check)
 
     def _store(self, container: Container) -> None:

@@ -20,6 +20,24 @@ absent: no container; untouched: whatever it is now."""
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
+class BuildOptions(Record):
+    """What a command says about every build that it asks for, and what of its environment builds may see.
+
+    `args` are ``--build-arg`` (they win over the file's), `proxies` the predefined proxy arguments that the client is
+    configured with (they lose against both). `no_cache` and `pull` add to what the file says; `ssh` replaces it, as
+    ``default`` or ``ID[=PATH,...]``. `environment` holds SSH_AUTH_SOCK and SOURCE_DATE_EPOCH of the one who asked:
+    whoever builds may have another one. `every_platform` builds all of ``platforms``, not just the one that runs here.
+    """
+
+    args: Mapping[str, str] = _NOTHING
+    proxies: Mapping[str, str] = _NOTHING
+    no_cache: bool = False
+    pull: bool = False
+    ssh: tuple[str, ...] = ()
+    environment: Mapping[str, str] = _NOTHING
+    every_platform: bool = False
+
+
 class Goal(Record):
     """What is wanted of one project.
 
@@ -28,6 +46,8 @@ class Goal(Record):
     it is a one-shot that completed), one that ended after it is left to its restart policy.
     `recreate_before` / `restart_before` / `renew_volumes_before`: containers of the service created (started) before
     that time are recreated (restarted), whatever they are.
+    `build_before` / `refresh_before`: images of the service that were built (fetched) before that time are built again
+    (fetched again, where the pull policy says so); without an entry an image that is there is left alone.
     `down`: remove everything of the project: containers, networks and, with `remove_volumes`, named volumes; `images`
     then says which images go too.
     """
@@ -39,6 +59,10 @@ class Goal(Record):
     recreate_before: Mapping[str, float] = _NOTHING
     restart_before: Mapping[str, float] = _NOTHING
     renew_volumes_before: Mapping[str, float] = _NOTHING
+    build_before: Mapping[str, float] = _NOTHING
+    refresh_before: Mapping[str, float] = _NOTHING
+    build: Literal["policy", "never"] = "policy"
+    build_options: BuildOptions = BuildOptions()
     recreate: Literal["diverged", "never"] = "diverged"
     remove_orphans: bool = False
     stop_timeout: float | None = None
@@ -51,6 +75,14 @@ class Goal(Record):
     file_digests: Mapping[str, str] = _NOTHING
     """A digest of what each secret's or config's file holds, by absolute path, where the command read it."""
     abort_on_exit: Literal["", "any", "failure"] = ""
+    prepare: tuple[str, ...] = ()
+    """Services whose image, networks and volumes shall be there, although no container is asked for (``run``)."""
+    oneoffs: tuple[str, ...] = ()
+    """Ids of one-off containers that exist and shall be started, once, after what their services depend on."""
+    rollback: bool = False
+    """Whether a failure leads back to the last goal that was reached (``up --rollback``)."""
+    rolling_back: bool = False
+    """This is the way back: ``rollback_config`` counts."""
 
     def replicas(self, service: str) -> int:
         """How many replicas of `service` are wanted when it runs."""

@@ -28,6 +28,7 @@ from orchestrator.reconcile import reconcile
 from orchestrator.reconcile.images import image_reference
 from orchestrator.record import Record
 from orchestrator.restarting import Restarter
+from orchestrator.rollback import plan_rollback
 from orchestrator.spec.bind import bind_service
 from orchestrator.superseding import merge_goals
 from orchestrator.tending import Tender
@@ -35,7 +36,7 @@ from orchestrator.workers import Workers
 
 if TYPE_CHECKING:
     from orchestrator.engines.base import Change, Engine
-    from orchestrator.state import ImageFacts, ObservedState
+    from orchestrator.state import Container, ImageFacts, ObservedState
 
 PASSES = 4
 """How often one goal is planned before the loop admits that the plans do not lead there."""
@@ -83,21 +84,29 @@ class Loop:
         self._leaving = False
         self._tasks: set[asyncio.Task[Any]] = set()
         self._last: Settled | None = None
+        self._good: Goal | None = None
+        self._ran: dict[str, str] = {}
+        self._gave_up: Settled | None = None
         self.workers = Workers()
         self.board = Board()
         self.board.probed = lambda service: self._find_check(service) is not None
         self.health = HealthRunner(engine, self.board, self.workers, emit, clock, self._find_check)
         self.restarter = Restarter(engine, self.board, self.workers, emit, clock, self._find_policy, self._check_idle)
-        self.tender = Tender(self.board, self.restarter, emit, clock, self._observe, self._after_exits)
+        self.tender = Tender(
+            self.board, self.restarter, emit, clock, self._observe, self._after_exits, self._remove_ended
+        )
 
     def submit(self, goal: Goal) -> None:
         """Edit the goal: what runs of the old plan comes to its end, what is pending is dropped."""
         if self.goal is not None and not self._reached:
             goal = merge_goals(self.goal, goal)
+        self._gave_up = None
         self._take(goal)
         self._fresh, self._reached = True, False
         if self._execution is not None:
             self._execution.drop_pending("the goal was changed")
+        if self._performer is not None:
+            self._performer.builders.call_off(goal)
         if self._waiting is not None:
             self._waiting.cancel()
         if goal.stop_timeout == 0 and self._performer is not None:
@@ -108,6 +117,7 @@ class Loop:
     def adopt(self, goal: Goal) -> None:
         """Take over a goal that was reached before: supervise, and change nothing."""
         self._take(goal)
+        self._good = goal
         self._wake.set()
 
     def stop(self) -> None:
@@ -115,6 +125,8 @@ class Loop:
         self._leaving = True
         if self._execution is not None:
             self._execution.drop_pending("the supervisor is stepping down")
+        if self._performer is not None:
+            self._performer.builders.call_off(None)
         if self._waiting is not None:
             self._waiting.cancel()
         self._wake.set()
@@ -176,11 +188,41 @@ class Loop:
             self._settle(settled)
 
     def _settle(self, settled: Settled) -> None:
+        if not settled.converged and self._turn_back(settled):
+            return
+        if self._gave_up is not None:
+            # The way back has ended; what the command asked for has failed all the same.
+            settled, self._gave_up = self._gave_up.replace(failures=self._gave_up.failures + settled.failures), None
+        elif settled.converged:
+            self._good = self.goal
         self._last = settled
         self._reached = True
         if settled.converged:
             self._emit(Event(time=self._clock(), kind="converged", subject=self.project))
         self._on_settled(settled)
+
+    def _turn_back(self, settled: Settled) -> bool:
+        """Begin the way back to the last goal that was reached, where the goal or a service asks for that."""
+        assert self.goal is not None
+        back = plan_rollback(self.goal, self._good, settled.failures, self._ran, self._clock())
+        if back is None:
+            return False
+        names = ", ".join(sorted(back.wants))
+        self._emit(
+            Event(
+                time=self._clock(),
+                kind="warning",
+                subject=self.project,
+                action="rollback",
+                message=f"the update failed: going back to what {names} ran before",
+            )
+        )
+        self._gave_up = settled
+        self._take(back)
+        self._on_edit(back)
+        self._fresh = True
+        self._wake.set()
+        return True
 
     async def _watch(self) -> Callable[[], None]:
         hear = asyncio.get_running_loop().call_soon_threadsafe
@@ -218,6 +260,8 @@ class Loop:
             since = self.board.now()
             observed = await self._observe(goal)
             self.tender.absorb(observed, since)
+            if not before and not goal.rolling_back:
+                self._ran = {one.service: one.image_id for one in observed.containers if one.alive and not one.oneoff}
             self.health.refresh()
             plan = reconcile(goal, observed, now=self._clock())
             if not before:
@@ -249,7 +293,16 @@ class Loop:
                 )
 
     async def _execute(self, goal: Goal, plan: Plan) -> tuple[PlanOutcome, tuple[Failure, ...]]:
-        performer = Performer(self.engine, goal.stack, self.board, self.workers, self._emit, self._clock, self._images)
+        performer = Performer(
+            self.engine,
+            goal.stack,
+            self.board,
+            self.workers,
+            self._emit,
+            self._clock,
+            self._images,
+            goal.build_options,
+        )
         reports: list[asyncio.Task[Failure]] = []
 
         async def perform(operation: Operation, progress: Progress) -> None:
@@ -313,6 +366,14 @@ class Loop:
             if culprits:
                 self._abort(goal, culprits[0])
         self._check_idle()
+
+    async def _remove_ended(self, one: Container) -> None:
+        try:
+            await self.workers.run("work", lambda: self.engine.remove_container(one.id, volumes=True))
+        except EngineError as error:
+            await self._report(error, None)
+        else:
+            self.board.drop(one.id)
 
     def _abort(self, goal: Goal, exit_code: int) -> None:
         self._emit(

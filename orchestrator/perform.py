@@ -7,10 +7,13 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.building import Builders
 from orchestrator.conditions import Board, ConditionFailed
-from orchestrator.errors import NotFound
+from orchestrator.engines.base import ExecRequest
+from orchestrator.errors import EngineError, NotFound
 from orchestrator.events import Event, Sink
 from orchestrator.executor import Progress
+from orchestrator.goal import BuildOptions
 from orchestrator.plan import (
     BuildImage,
     CreateContainer,
@@ -24,21 +27,34 @@ from orchestrator.plan import (
     RemoveVolume,
     RenameContainer,
     RestartContainer,
+    RunHooks,
+    Settle,
     StartContainer,
     StopContainer,
     WaitFor,
 )
-from orchestrator.reconcile.images import image_reference
+from orchestrator.settling import Settling
 from orchestrator.state import Container
 from orchestrator.workers import Workers
 
 if TYPE_CHECKING:
-    from orchestrator.engines.base import Engine, ImageProgress
-    from orchestrator.model import Stack
+    from orchestrator.engines.base import Engine, ExecResult, ImageProgress
+    from orchestrator.model import Hook, Stack
     from orchestrator.state import ImageFacts
+
+_NO_OPTIONS = BuildOptions()
 
 PROGRESS_EVERY = 0.1
 """Seconds between two progress events of one operation."""
+
+HOOK_SECONDS = 7 * 86400.0
+"""A hook may take as long as it likes; what waits for it says so. This is only a number that poll() takes."""
+
+
+class HookFailed(EngineError):
+    """A lifecycle hook ended with another exit code than 0."""
+
+    code = "hook-failed"
 
 
 class Performer:
@@ -53,6 +69,7 @@ class Performer:
         emit: Sink,
         clock: Callable[[], float],
         images: dict[str, ImageFacts],
+        build_options: BuildOptions = _NO_OPTIONS,
     ) -> None:
         self._engine = engine
         self._stack = stack
@@ -61,6 +78,8 @@ class Performer:
         self._emit = emit
         self._clock = clock
         self._images = images
+        self._settling = Settling(board)
+        self.builders = Builders(engine, stack, build_options, workers)
         self.stopping: set[str] = set()
         """Ids of containers whose grace period runs now."""
 
@@ -86,9 +105,8 @@ class Performer:
 
         return tell
 
-    async def _build(self, one: BuildImage, _progress: Progress) -> None:
-        call = lambda: self._engine.build_image(self._stack, one.service)  # noqa: E731
-        self._images[image_reference(self._stack, one.service)] = await self._workers.run("load", call)
+    async def _build(self, one: BuildImage, progress: Progress) -> None:
+        self._images[one.subject] = await self.builders.perform(one, progress, self._emit, self._clock)
 
     async def _create_network(self, one: CreateNetwork, _progress: Progress) -> None:
         await self._workers.run("work", lambda: self._engine.create_network(self._stack.name, one.network))
@@ -186,6 +204,45 @@ class Performer:
         if now is not None:
             self._board.put(now.replace(name=one.new_name, number=one.number))
 
+    async def _run_hooks(self, one: RunHooks, _progress: Progress) -> None:
+        container = self._board.get(one.container_id) if one.container_id else self._board.find(one.container_name)
+        if container is None:
+            return
+        for index, hook in enumerate(one.hooks):
+            result = await self._run_hook(container, hook)
+            for line in result.output.splitlines():
+                self._emit(
+                    Event(
+                        time=self._clock(),
+                        kind="message",
+                        subject=container.name,
+                        action="hook",
+                        service=one.service,
+                        message=line,
+                        details={"when": one.when, "index": index},
+                    )
+                )
+            if result.exit_code != 0:
+                if one.when == "post_start":
+                    await self._end(container.id, None, hold=True)
+                raise HookFailed(
+                    f"{one.service} hook exited with status {result.exit_code}",
+                    resource=container.name,
+                    operation=f"{one.when}[{index}]",
+                    hint=f"{one.when}[{index}] of {one.service}: {' '.join(hook.command)}",
+                )
+
+    async def _run_hook(self, container: Container, hook: Hook) -> ExecResult:
+        request = ExecRequest(
+            command=hook.command,
+            user=hook.user,
+            working_dir=hook.working_dir,
+            environment={name: value or "" for name, value in hook.environment.items()},
+            privileged=hook.privileged,
+        )
+        call = lambda: self._engine.exec_captured(container, request, timeout=HOOK_SECONDS)  # noqa: E731
+        return await self._workers.run("stop", call)
+
     async def _wait(self, one: WaitFor, _progress: Progress) -> None:
         try:
             async with asyncio.timeout(one.timeout):
@@ -198,6 +255,12 @@ class Performer:
         except ConditionFailed as failure:
             self._accept(one, failure)
 
+    async def _settle(self, one: Settle, _progress: Progress) -> None:
+        try:
+            await self._settling.wait(one)
+        except ConditionFailed as failure:
+            self._accept(one, failure)
+
     def _accept(self, one: WaitFor, failure: ConditionFailed) -> None:
         if one.required:
             raise failure
@@ -207,7 +270,9 @@ class Performer:
                 kind="warning",
                 subject=one.subject,
                 service=one.service,
-                message=f"{failure.message}; it is not required, going on without it",
+                message=f"{failure.message}; going on"
+                if isinstance(one, Settle)
+                else f"{failure.message}; it is not required, going on without it",
             )
         )
 
@@ -225,6 +290,8 @@ _PERFORM: dict[type[Operation], Callable[[Performer, Any, Progress], Any]] = {
     RestartContainer: Performer._restart,
     KillContainer: Performer._kill,
     RemoveContainer: Performer._remove,
+    RunHooks: Performer._run_hooks,
     RenameContainer: Performer._rename,
     WaitFor: Performer._wait,
+    Settle: Performer._settle,
 }

@@ -8,9 +8,10 @@ person's words why it is there.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Literal
 
 from orchestrator.errors import Diagnostic
-from orchestrator.model import Condition, Network, Service, Volume
+from orchestrator.model import Condition, Hook, Network, Service, Volume
 from orchestrator.record import Record
 
 
@@ -37,9 +38,10 @@ class PullImage(Operation):
 
 
 class BuildImage(Operation):
-    """Build the service's image."""
+    """Build the service's image. With `pull_first` only if no registry gives it."""
 
     service: Service
+    pull_first: bool = False
 
 
 class CreateNetwork(Operation):
@@ -71,7 +73,8 @@ class CreateContainer(Operation):
 
     `replaces` is the id of the container whose name, and whose anonymous volumes if `inherit_volumes`, it takes over.
     In the same step the replaced one, if it has that name, becomes ``{first 12 of its id}_{name}``; it may still run.
-    `config_hash` is what the reconciler compares next time.
+    `config_hash` is what the reconciler compares next time. `called`: whoever makes it will be attached before its
+    first instruction. `auto_remove`: it goes, with its anonymous volumes, when it has ended.
     """
 
     service: Service
@@ -81,6 +84,8 @@ class CreateContainer(Operation):
     replaces: str | None = None
     inherit_volumes: bool = True
     oneoff: bool = False
+    called: bool = False
+    auto_remove: bool = False
 
 
 class StartContainer(Operation):
@@ -128,6 +133,20 @@ class RemoveContainer(Operation):
     volumes: bool = False
 
 
+class RunHooks(Operation):
+    """Run a container's lifecycle hooks one after another; the first that fails ends it.
+
+    The container is found by `container_id`, or by name if it does not exist yet. `when` is the attribute that the
+    hooks stand under. After a failed ``post_start`` hook the container is stopped, as the specification has it.
+    """
+
+    container_name: str
+    service: str
+    when: Literal["post_start", "pre_stop"]
+    hooks: tuple[Hook, ...]
+    container_id: str = ""
+
+
 class RenameContainer(Operation):
     """Give a container another name, and the number that goes with it."""
 
@@ -147,6 +166,20 @@ class WaitFor(Operation):
     condition: Condition
     required: bool = True
     timeout: float | None = None
+
+
+class Settle(WaitFor):
+    """Wait until replaced containers (by name) run, or are healthy; see that they go on for `monitor` seconds; then
+    let `delay` seconds pass before the next ones are replaced (``deploy.update_config``).
+
+    `tolerated` is how many of the service's containers may fail in the whole update. With `required` False a failure
+    is only told.
+    """
+
+    containers: tuple[str, ...]
+    monitor: float = 0.0
+    delay: float = 0.0
+    tolerated: int = 0
 
 
 class Plan(Record):

@@ -57,9 +57,12 @@ class Attachment:
             and event.verb in ("start container", "restart container")
         ) or (event.kind == "container" and event.action == "restart"):
             self.follow(event.subject)
-        elif event.kind == "container" and event.action == "die":
+        elif event.kind == "container" and event.action == "die" and not event.details.get("oneoff"):
             code = event.details.get("exit_code")
             self._tell_ending(event.subject, f"{self._short(event.subject)} exited with code {code}")
+        elif event.kind == "message" and event.action == "hook":
+            line = LogLine(container=event.subject, service=event.service, stream="stdout", time="", text=event.message)
+            self._write(f"{self._short(event.subject)} ->", line)
         elif event.kind == "container" and event.action in ("give-up", "restart-failed") and event.message:
             self._remark(f"{self._short(event.subject)}: {event.message}")
 
@@ -91,7 +94,7 @@ class Attachment:
 
     def _run(self, name: str) -> None:
         container = self._find(name)
-        if container is not None:
+        if container is not None and not container.oneoff:
             shown = short_name(container)
             try:
                 lines = self._engine.read_logs(

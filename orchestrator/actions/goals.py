@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from orchestrator.actions.names import resolve_dependencies, resolve_restarted_dependents
 from orchestrator.errors import UsageError
-from orchestrator.goal import Goal, Want
+from orchestrator.goal import BuildOptions, Goal, Want
 from orchestrator.model import Stack
 from orchestrator.record import Record
 from orchestrator.state import ObservedState
@@ -39,6 +39,9 @@ class UpOptions(Record):
     wait: bool = False
     file_digests: Mapping[str, str] = _NOTHING
     abort_on_exit: Literal["", "any", "failure"] = ""
+    rollback: bool = False
+    build: Literal["policy", "always", "never"] = "policy"
+    build_options: BuildOptions = BuildOptions()
 
 
 def edit_up(stack: Stack, previous: Goal | None, options: UpOptions, now: float) -> Goal:
@@ -61,6 +64,10 @@ def edit_up(stack: Stack, previous: Goal | None, options: UpOptions, now: float)
         scale={**kept, **options.scale},
         recreate_before=dict.fromkeys(recreated, now),
         renew_volumes_before=dict.fromkeys(wanted, now) if options.renew_anon_volumes else {},
+        build_before={name: now for name in wanted if options.build == "always" and stack.services[name].build},
+        refresh_before=dict.fromkeys(wanted, now),
+        build="never" if options.build == "never" else "policy",
+        build_options=options.build_options.replace(pull=options.build_options.pull or options.pull == "always"),
         recreate="never" if options.no_recreate else "diverged",
         remove_orphans=options.remove_orphans,
         stop_timeout=options.timeout,
@@ -68,6 +75,7 @@ def edit_up(stack: Stack, previous: Goal | None, options: UpOptions, now: float)
         wait_for=wanted if options.wait else (),
         file_digests=options.file_digests,
         abort_on_exit=options.abort_on_exit,
+        rollback=options.rollback,
     )
 
 
@@ -168,7 +176,13 @@ def edit_interrupted(goal: Goal, observed: ObservedState, now: float) -> Goal:
         if alive:
             scale[name] = alive
     return Goal(
-        stack=goal.stack, wants=wants, issued_at=now, scale=scale, recreate="never", file_digests=goal.file_digests
+        stack=goal.stack,
+        wants=wants,
+        issued_at=now,
+        scale=scale,
+        recreate="never",
+        build="never",
+        file_digests=goal.file_digests,
     )
 
 

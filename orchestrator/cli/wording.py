@@ -21,6 +21,8 @@ _WORDS: dict[str, tuple[str, str, str]] = {
     "pull image": ("Image", "Pulling", "Pulled"),
     "build image": ("Image", "Building", "Built"),
     "remove image": ("Image", "Removing", "Removed"),
+    "run hooks": ("Hook", "Running", "Done"),
+    "settle": ("Service", "Settling", "Settled"),
     "wait for": ("Service", "Waiting", "Ready"),
 }
 
@@ -49,7 +51,7 @@ def describe_operation(event: Event) -> Wording | None:
     if event.verb == "wait for":
         # The operation's id says what is waited for: "wait db healthy".
         done = next((word for mark, word in _CONDITIONS.items() if mark in event.action.split()), done)
-    place = f"{kind} {event.subject}"
+    place = f"{kind} {event.action if event.verb == 'run hooks' else event.subject}"
     if event.phase == "failed":
         return Wording(place, "Error", "error", event.message)
     if event.phase == "cancelled":

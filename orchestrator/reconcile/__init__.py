@@ -27,7 +27,7 @@ def reconcile(goal: Goal, observed: ObservedState, now: float) -> Plan:
     volume, an image that may not be pulled), ModelError when the goal contradicts itself. Either carries every
     diagnostic, and nothing has been done.
     """
-    from orchestrator.reconcile import endings, images, networks, orphans, services, volumes
+    from orchestrator.reconcile import endings, images, networks, oneoffs, orphans, services, volumes
 
     draft = Draft(goal, observed, now)
     if goal.down:
@@ -43,5 +43,6 @@ def reconcile(goal: Goal, observed: ObservedState, now: float) -> Plan:
     networks.plan_networks(draft)
     volumes.plan_volumes(draft)
     endings.plan_endings(draft)
-    services.plan_services(draft)
+    waits = services.plan_services(draft)
+    oneoffs.plan_oneoffs(draft, waits)
     return draft.finish()

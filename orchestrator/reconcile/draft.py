@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from orchestrator.errors import Diagnostic, ModelError, NotFound
 from orchestrator.graph import Graph
 from orchestrator.plan import Plan
+from orchestrator.reconcile.images import list_builders
 
 if TYPE_CHECKING:
     from orchestrator.goal import Goal, Want
@@ -85,6 +86,8 @@ class Draft:
         """What becomes of the containers, by service; orphans and one-off containers included."""
         self.restart_moments: dict[str, float] = {}
         """The moment before which the service's containers must not have been started: asked for, or inherited."""
+        self.builders: dict[str, Service] = {} if goal.build == "never" else list_builders(goal.stack)
+        """The services that build, by the image that each makes."""
         self.remade_networks: dict[str, str] = {}
         """Networks that are removed and created again, by engine name, each with the cause."""
         self._operations: dict[str, Operation] = {}
@@ -96,11 +99,11 @@ class Draft:
         return self.goal.wants.get(service, "untouched")
 
     def present_services(self) -> list[Service]:
-        """The services that shall have containers, by name."""
+        """The services that shall have containers, one-off containers among them, by name."""
         return [
             service
             for name, service in sorted(self.stack.services.items())
-            if self.want(name) in ("running", "created") and self.goal.replicas(name) > 0
+            if name in self.goal.prepare or (self.want(name) in ("running", "created") and self.goal.replicas(name) > 0)
         ]
 
     def all_replicas(self) -> list[Replica]:

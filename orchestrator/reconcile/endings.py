@@ -9,6 +9,7 @@ from orchestrator.errors import ModelError
 from orchestrator.graph import Graph
 from orchestrator.plan import RemoveContainer, StopContainer
 from orchestrator.reconcile.draft import Replica
+from orchestrator.reconcile.hooks import plan_pre_stop
 
 if TYPE_CHECKING:
     from orchestrator.reconcile.draft import Draft
@@ -49,7 +50,7 @@ def _plan_ending(draft: Draft, one: Replica, before: Iterable[str]) -> None:
                 id=f"stop {one.label}",
                 subject=container.name,
                 cause=one.cause,
-                needs=tuple(before),
+                needs=plan_pre_stop(draft, one, before),
                 container_id=container.id,
                 service=one.service,
                 timeout=draft.goal.stop_timeout,

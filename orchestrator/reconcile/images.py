@@ -19,12 +19,32 @@ def image_reference(stack: Stack, service: Service) -> str:
     return service.image or f"{stack.name}-{service.name}"
 
 
+def find_builder(stack: Stack, service: Service) -> Service | None:
+    """The service whose build makes the image of `service`: itself, or the first that builds an image of that name."""
+    return list_builders(stack).get(image_reference(stack, service))
+
+
+def list_builders(stack: Stack) -> dict[str, Service]:
+    """The services that build, by the image that each makes; of several for one image the first by name."""
+    builders: dict[str, Service] = {}
+    for name in sorted(stack.services):
+        service = stack.services[name]
+        if service.build is not None:
+            builders.setdefault(image_reference(stack, service), service)
+    return builders
+
+
 def image_operation(draft: Draft, service: Service) -> str:
     """The id of the operation that provides the service's image, if the plan has one."""
-    if service.build is not None:
-        return f"build {service.name}"
+    builder = _find_builder(draft, service)
+    if builder is not None:
+        return f"build {builder.name}"
     reference = image_reference(draft.stack, service)
     return f"pull {reference}" + (f" for {service.platform}" if service.platform else "")
+
+
+def _find_builder(draft: Draft, service: Service) -> Service | None:
+    return draft.builders.get(image_reference(draft.stack, service)) if draft.builders else None
 
 
 def plan_images(draft: Draft) -> None:
@@ -39,18 +59,23 @@ def plan_images(draft: Draft) -> None:
 def _plan_image(draft: Draft, operation_id: str, services: list[Service]) -> None:
     reference = image_reference(draft.stack, services[0])
     facts = draft.observed.images.get(reference)
-    creating = [one for one in services if any(r.action in ("create", "recreate") for r in draft.replicas[one.name])]
-    if not services[0].build and facts is None and creating:
+    builder = _find_builder(draft, services[0])
+    creating = [
+        one
+        for one in services
+        if one.name in draft.goal.prepare or any(r.action in ("create", "recreate") for r in draft.replicas[one.name])
+    ]
+    if facts is None and builder is None:
         for service in creating:
-            if _policy(draft, service) == "never":
-                _refuse_missing(draft, service, reference)
+            _refuse_missing(draft, service, reference)
+    causes: list[str] = []
+    pull_first = True
     for service in services:
-        cause = _why_fetch(draft, service, reference, facts, creating=service in creating)
-        if not cause:
-            continue
-        if service.build is not None:
-            draft.add(BuildImage(id=operation_id, subject=reference, cause=cause, service=service))
-        else:
+        cause = _why_fetch(draft, service, reference, facts, builder, creating=service in creating)
+        if cause and builder is not None:
+            causes.append(cause)
+            pull_first = pull_first and _may_pull(draft, service, reference)
+        elif cause:
             draft.add(
                 PullImage(
                     id=operation_id,
@@ -61,6 +86,81 @@ def _plan_image(draft: Draft, operation_id: str, services: list[Service]) -> Non
                     service=service.name,
                 )
             )
+    if builder is not None and causes:
+        _warn_of_others(draft, builder, reference)
+        _plan_build(draft, builder, causes[0], pull_first=pull_first)
+
+
+def _plan_build(draft: Draft, builder: Service, cause: str, *, pull_first: bool = False) -> str:
+    """Write down a build, and before it what it is built from."""
+    reference = image_reference(draft.stack, builder)
+    operation_id = f"build {builder.name}"
+    if operation_id in draft:
+        return operation_id
+    sources = _list_sources(draft, builder)
+    needs = {f"build {one.name}" for one in sources}
+    draft.add(
+        BuildImage(
+            id=operation_id,
+            subject=reference,
+            cause=cause,
+            needs=tuple(sorted(needs - {operation_id})),
+            service=builder,
+            pull_first=pull_first,
+        )
+    )
+    for one in sources:
+        _plan_build(draft, one, f"the image of {builder.name} is built from it")
+    return operation_id
+
+
+def _list_sources(draft: Draft, builder: Service) -> list[Service]:
+    """The services whose images the build takes files from, as the ones that build them. Refuses what cannot be."""
+    found: list[Service] = []
+    for name, source in build_contexts(builder).items():
+        path = ("services", builder.name, "build", "additional_contexts", name)
+        service = draft.stack.services.get(source)
+        maker = _find_builder(draft, service) if service is not None else None
+        if service is None:
+            off = " (a profile keeps it off)" if source in draft.stack.disabled else ""
+            draft.refuse("no-such-service", f"there is no service {source} to build from{off}", path)
+        elif maker is None:
+            draft.refuse(
+                "not-built",
+                f"{builder.name} is to be built from service {source}, which has no build",
+                path,
+                hint=f"write docker-image://{service.image}",
+            )
+        elif _reaches(draft, maker, builder):
+            draft.refuse("build-cycle", f"{builder.name} and {source} are built from each other", path)
+        else:
+            found.append(maker)
+    return found
+
+
+def _reaches(draft: Draft, start: Service, end: Service) -> bool:
+    """Whether the image of `start` is built from that of `end`, directly or not."""
+    waiting, seen = [start], {start.name}
+    while waiting:
+        one = waiting.pop()
+        if one.name == end.name:
+            return True
+        for name in build_contexts(one).values():
+            service = draft.stack.services.get(name)
+            maker = _find_builder(draft, service) if service is not None else None
+            if maker is not None and maker.name not in seen:
+                seen.add(maker.name)
+                waiting.append(maker)
+    return False
+
+
+def build_contexts(service: Service) -> dict[str, str]:
+    """Names of additional contexts that are images of services (``service:NAME``), each with its service; sorted."""
+    contexts = service.build.config.get("additional_contexts") if service.build is not None else None
+    found = {str(name): str(value) for name, value in (contexts or {}).items()}
+    return {
+        name: value.removeprefix("service:") for name, value in sorted(found.items()) if value.startswith("service:")
+    }
 
 
 def _policy(draft: Draft, service: Service) -> str:
@@ -68,28 +168,54 @@ def _policy(draft: Draft, service: Service) -> str:
     return "missing" if wished == "if_not_present" else wished
 
 
-def _why_fetch(draft: Draft, service: Service, reference: str, facts: ImageFacts | None, *, creating: bool) -> str:
+def _may_pull(draft: Draft, service: Service, reference: str) -> bool:
+    """Whether a registry is asked before an image is built: it has a name of its own, and nobody asked for a build."""
+    asked = service.name in draft.goal.build_before or _policy(draft, service) in ("never", "build")
+    return service.image == reference and not asked
+
+
+def _why_fetch(
+    draft: Draft,
+    service: Service,
+    reference: str,
+    facts: ImageFacts | None,
+    builder: Service | None,
+    *,
+    creating: bool,
+) -> str:
     """Say why the image has to be pulled or built now; empty if it does not."""
-    policy = _policy(draft, service)
     if facts is None:
         return f"image {reference} is not here yet" if creating else ""
-    if service.build is not None and policy != "build":
+    if builder is None and service.image is None:
         return ""
-    if policy in ("always", "build"):
-        period = 0.0
-    elif policy in ("daily", "weekly") or policy.startswith("every_"):
-        period = _parse_period(policy)
+    if builder is not None and facts.built_at < draft.goal.build_before.get(service.name, 0.0):
+        return "a build was asked for"
+    wish = draft.goal.refresh_before.get(service.name)
+    period = _find_period(_policy(draft, service), service)
+    if wish is None or period is None:
+        return ""
+    # "Always" means once per command: the moment of the last pull makes the wish idempotent.
+    if _policy(draft, service) == "build":
+        due = builder is not None and facts.built_at < wish
     else:
-        return ""
-    # "Always" means once per command: the moment of the last pull makes the wish idempotent. Where an engine does not
-    # know that moment, containers about to be created are the only sign that the wish is still open.
-    due = facts.pulled_at + period < draft.goal.issued_at if facts.pulled_at else creating
-    return f"pull policy of {service.name} is {policy}" if due else ""
+        due = (max(facts.pulled_at, facts.built_at) if builder is not None else facts.pulled_at) + period < wish
+    return f"pull policy of {service.name} is {_policy(draft, service)}" if due else ""
 
 
-def _parse_period(policy: str) -> float:
-    """Seconds of ``daily``, ``weekly`` and ``every_1w2d12h``; text that is no duration counts as always due."""
-    text = {"daily": "1d", "weekly": "1w"}.get(policy, policy.removeprefix("every_"))
+def _find_period(policy: str, service: Service) -> float | None:
+    """Seconds for which an image that is here is good enough; None for as long as it is here."""
+    if policy in ("always", "build"):
+        return 0.0
+    if policy == "refresh":
+        return _parse_period(str(service.config.get("pull_refresh_after") or ""))
+    if policy in ("daily", "weekly") or policy.startswith("every_"):
+        return _parse_period(policy)
+    return None
+
+
+def _parse_period(text: str) -> float:
+    """Seconds of ``daily``, ``weekly``, ``every_1w2d12h`` and ``36h``; text that is no duration counts as always due."""
+    text = {"daily": "1d", "weekly": "1w"}.get(text, text.removeprefix("every_"))
     total, number = 0, ""
     for letter in text:
         if letter.isdigit():
@@ -100,11 +226,33 @@ def _parse_period(policy: str) -> float:
     return float(total)
 
 
+def _warn_of_others(draft: Draft, builder: Service, reference: str) -> None:
+    """One image cannot be two builds: tell of those that are not made."""
+    for name in sorted(draft.stack.services):
+        other = draft.stack.services[name]
+        if name == builder.name or other.build is None or builder.build is None:
+            continue
+        if image_reference(draft.stack, other) == reference and other.build.config != builder.build.config:
+            draft.warn(
+                "image-built-twice",
+                f"{builder.name} and {name} build different things into image {reference}: that of {builder.name} is "
+                "taken for both",
+                ("services", name, "build"),
+                hint="give each an image name of its own",
+            )
+
+
 def _refuse_missing(draft: Draft, service: Service, reference: str) -> None:
-    asked = "--pull never" if draft.goal.pull == "never" else "pull_policy: never"
+    if service.image is None and draft.goal.build == "never":
+        asked, way = "--no-build forbids to build it", f"build it with: stack build {service.name}"
+    elif _policy(draft, service) == "never":
+        asked = f"{'--pull never' if draft.goal.pull == 'never' else 'pull_policy: never'} forbids to fetch it"
+        way = f"fetch it with: stack pull {service.name}"
+    else:
+        return
     draft.refuse(
         "image-missing",
-        f"image {reference} of service {service.name} is not here, and {asked} forbids to fetch it",
-        ("services", service.name, "image"),
-        hint=f"fetch it with: stack pull {service.name}",
+        f"image {reference} of service {service.name} is not here, and {asked}",
+        ("services", service.name, "image" if service.image else "build"),
+        hint=way,
     )

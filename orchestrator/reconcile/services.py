@@ -14,9 +14,11 @@ from orchestrator.plan import (
     StopContainer,
 )
 from orchestrator.reconcile.divergence import restart_moment
+from orchestrator.reconcile.hooks import plan_post_start, plan_pre_stop
 from orchestrator.reconcile.images import image_operation
 from orchestrator.reconcile.networks import attached_networks, create_network_operation, service_networks
 from orchestrator.reconcile.replicas import decide_replicas, wanted_hash
+from orchestrator.reconcile.rolling import Rolling
 from orchestrator.reconcile.volumes import create_volume_operation, service_volumes
 from orchestrator.reconcile.waits import Waits
 
@@ -37,8 +39,8 @@ def decide_services(draft: Draft) -> None:
     _decide_stop_first(draft)
 
 
-def plan_services(draft: Draft) -> None:
-    """Write down creations, starts, restarts and recreations, and what they wait for."""
+def plan_services(draft: Draft) -> Waits:
+    """Write down creations, starts, restarts and recreations, and what they wait for; return those waits."""
     waits = Waits(draft)
     claims = _claims_given_up(draft)
     held = {one.container.name: one for one in draft.all_replicas() if one.container is not None}
@@ -47,13 +49,16 @@ def plan_services(draft: Draft) -> None:
     for name in order:
         service = draft.stack.services[name]
         gates = waits.gates(service)
+        rolling = Rolling(draft, service)
         for one in draft.replicas[name]:
             if one.action in ("create", "recreate"):
-                _plan_creation(draft, service, one, gates, renames[one], claims)
+                _plan_creation(draft, service, one, gates + rolling.gates(one), renames[one], claims, rolling)
             elif one.action == "start":
                 _plan_start(draft, service, one, gates + _prerequisites(draft, service), claims)
             elif one.action == "restart":
-                _plan_restart(draft, one, gates)
+                _plan_restart(draft, service, one, gates)
+    return waits
+        rolling.finish()
 
 
 def _prerequisites(draft: Draft, service: Service) -> tuple[str, ...]:
@@ -73,14 +78,15 @@ def _plan_creation(
     gates: tuple[str, ...],
     renames: tuple[str, ...],
     claims: dict[Claim, str],
+    rolling: Rolling,
 ) -> None:
     old = one.container
     create_id, stop_id, remove_id = f"create {one.label}", f"stop {one.label}", f"remove {one.label}"
-    create_needs = {*_prerequisites(draft, service), *renames}
+    create_needs = {*_prerequisites(draft, service), *renames, *rolling.gates(one)}
     stops = old is not None and old.alive
     if stops and one.stop_first:
         create_needs.add(stop_id)
-        _plan_stop(draft, one, ())
+        _plan_stop(draft, one, rolling.gates(one))
     draft.add(
         CreateContainer(
             id=create_id,
@@ -96,8 +102,14 @@ def _plan_creation(
         )
     )
     start_needs = {create_id, *gates}
+    starts_first = draft.want(service.name) == "running" and rolling.starts_first(one)
+    if starts_first and _keeps_claims(draft, service, one):
+        starts_first = False
     if old is not None:
-        if stops and not one.stop_first:
+        if starts_first:
+            _plan_start(draft, service, one, tuple(start_needs), claims)
+            _plan_stop(draft, one, (rolling.settle_replica(one),))
+        elif stops and not one.stop_first:
             # The old one serves until all that the new one waits for is there.
             _plan_stop(draft, one, (create_id, *gates))
         draft.add(
@@ -112,8 +124,23 @@ def _plan_creation(
             )
         )
         start_needs.add(remove_id)
-    if draft.want(service.name) == "running":
+    if draft.want(service.name) == "running" and not starts_first:
         _plan_start(draft, service, one, tuple(start_needs), claims)
+
+
+def _keeps_claims(draft: Draft, service: Service, one: Replica) -> bool:
+    """True if old and new container cannot run beside one another; says so where the file asks for that."""
+    shared = sorted(_claims(draft, service) & _claims_of(one))
+    if shared:
+        kind, protocol, number = shared[0]
+        what = f"port {number}/{protocol}" if kind == "port" else f"address {number}"
+        draft.warn(
+            "start-first-impossible",
+            f"the containers of {service.name} cannot be started before the old ones are stopped: both need {what}",
+            ("services", service.name, "deploy", "update_config", "order"),
+            hint="let the engine choose the port or address, or use stop-first",
+        )
+    return bool(shared)
 
 
 def _plan_stop(draft: Draft, one: Replica, needs: tuple[str, ...]) -> None:
@@ -123,7 +150,7 @@ def _plan_stop(draft: Draft, one: Replica, needs: tuple[str, ...]) -> None:
             id=f"stop {one.label}",
             subject=one.container.name,
             cause=one.cause,
-            needs=tuple(sorted(needs)),
+            needs=plan_pre_stop(draft, one, needs),
             container_id=one.container.id,
             service=one.service,
             timeout=draft.goal.stop_timeout,
@@ -138,7 +165,7 @@ def _plan_start(draft: Draft, service: Service, one: Replica, needs: tuple[str, 
         # A second container of this number is what an interrupted recreation left; one replica never runs twice.
         if other.ends and other.alive and other.number == one.number:
             freed.add(f"stop {other.label}")
-    draft.add(
+    started = draft.add(
         StartContainer(
             id=f"start {one.label}",
             subject=one.name,
@@ -149,22 +176,24 @@ def _plan_start(draft: Draft, service: Service, one: Replica, needs: tuple[str, 
             number=one.number,
         )
     )
+    plan_post_start(draft, service, one, started)
 
 
-def _plan_restart(draft: Draft, one: Replica, gates: tuple[str, ...]) -> None:
+def _plan_restart(draft: Draft, service: Service, one: Replica, gates: tuple[str, ...]) -> None:
     assert one.container is not None
-    draft.add(
+    started = draft.add(
         RestartContainer(
             id=f"restart {one.label}",
             subject=one.container.name,
             cause=one.cause,
-            needs=tuple(sorted(gates)),
+            needs=plan_pre_stop(draft, one, gates),
             container_id=one.container.id,
             container_name=one.name,
             service=one.service,
             timeout=draft.goal.stop_timeout,
         )
     )
+    plan_post_start(draft, service, one, started)
 
 
 def _free_name(draft: Draft, one: Replica, held: dict[str, Replica]) -> tuple[str, ...]:
@@ -220,13 +249,19 @@ def _claims_given_up(draft: Draft) -> dict[Claim, str]:
     for one in draft.all_replicas():
         if one.container is None or not one.alive or not (one.ends or one.action == "recreate"):
             continue
-        for binding in one.container.bindings:
-            freed[("port", binding.protocol, str(binding.host_port))] = f"stop {one.label}"
-        for endpoint in one.container.endpoints:
-            for address in (endpoint.ipv4, endpoint.ipv6):
-                if address:
-                    freed[("address", endpoint.network, address)] = f"stop {one.label}"
+        for claim in _claims_of(one):
+            freed[claim] = f"stop {one.label}"
     return freed
+
+
+def _claims_of(one: Replica) -> set[Claim]:
+    """What a running container holds."""
+    if one.container is None:
+        return set()
+    held = {("port", binding.protocol, str(binding.host_port)) for binding in one.container.bindings}
+    for endpoint in one.container.endpoints:
+        held |= {("address", endpoint.network, address) for address in (endpoint.ipv4, endpoint.ipv6) if address}
+    return held
 
 
 def _decide_stop_first(draft: Draft) -> None:

@@ -28,9 +28,14 @@ class Waits:
     def gates(self, service: Service) -> tuple[str, ...]:
         """The operations that a start of `service` has to come after, because of what it depends on."""
         draft = self._draft
-        needs: set[str] = set()
         if not any(one.starts for one in draft.replicas[service.name]) or draft.want(service.name) != "running":
             return ()
+        return self.prerequisites(service)
+
+    def prerequisites(self, service: Service) -> tuple[str, ...]:
+        """The operations that any container of `service` has to come after, because of what it depends on."""
+        draft = self._draft
+        needs: set[str] = set()
         for dependency in resolve_dependencies(service).values():
             # What this command leaves alone is not waited for either (--no-deps).
             if draft.want(dependency.service) != "running" or dependency.service not in draft.stack.services:
@@ -48,7 +53,8 @@ class Waits:
 
     def _starts(self, name: str) -> tuple[str, ...]:
         draft = self._draft
-        ids = [f"{verb} {one.label}" for one in draft.replicas.get(name, ()) for verb in ("start", "restart")]
+        verbs = ("start", "restart", "post_start")
+        ids = [f"{verb} {one.label}" for one in draft.replicas.get(name, ()) for verb in verbs]
         return draft.present(ids)
 
     def _wait(self, name: str, condition: Condition, starts: tuple[str, ...], *, required: bool) -> str:
@@ -75,6 +81,8 @@ class Waits:
             starting = draft.want(other) == "running" and any(one.starts for one in draft.replicas[other])
             if starting and found is not None and (found.condition, found.required) == (condition, required):
                 waiting.append(other)
+        if not waiting:
+            return "a one-off container waits for it"
         return f"{', '.join(waiting)} {'waits' if len(waiting) == 1 else 'wait'} for it"
 
     def _holds(self, name: str, condition: Condition, starts: tuple[str, ...]) -> bool:

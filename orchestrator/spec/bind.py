@@ -146,8 +146,8 @@ def bind_service(name: str, config: Mapping[str, Any], services: Mapping[str, An
         ),
         resources=_bind_resources(config, deploy.get("resources") or _NOTHING),
         logging=_bind_logging(config.get("logging")),
-        post_start=_bind_hooks(config.get("post_start")),
-        pre_stop=_bind_hooks(config.get("pre_stop")),
+        post_start=bind_hooks(config.get("post_start")),
+        pre_stop=bind_hooks(config.get("pre_stop")),
         restart_unhealthy=bool((config.get("x-stack") or _NOTHING).get("restart_unhealthy", False)),
         **fields,
     )
@@ -300,7 +300,8 @@ def _bind_logging(value: Mapping[str, Any] | None) -> Logging:
     return Logging() if value is None else Logging(driver=value.get("driver"), options=value.get("options") or _NOTHING)
 
 
-def _bind_hooks(value: Any) -> tuple[Hook, ...]:
+def bind_hooks(value: Any) -> tuple[Hook, ...]:
+    """Bind ``post_start`` or ``pre_stop`` in their canonical form; None gives none."""
     return tuple(
         Hook(
             command=tuple(hook.get("command") or ()),

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     Option("--no-color", flag=True, help="No colours."),
     Option("--no-log-prefix", flag=True, help="No names before the lines."),
     Option("--timestamps", flag=True, help="Show when each line was written."),
+    Option("--rollback", flag=True, help="If it fails, go back to what ran before."),
     Option("-y", "--yes", flag=True, help="Ask nothing (nothing is ever asked)."),
     DRY_RUN,
 )
@@ -69,6 +70,7 @@ def command(
     no_color: bool,
     no_log_prefix: bool,
     timestamps: bool,
+    rollback: bool,
     yes: bool,
 ) -> int:
     """Create and start the services, and what they depend on."""
@@ -101,6 +103,7 @@ def command(
             timeout=timeout,
             wait=wait,
             abort_on_exit=abort,
+            rollback=rollback,
         ),
     )
     if invocation.dry_run:

@@ -24,8 +24,6 @@ _REFUSED: Mapping[Path, str] = {
     ("storage_opt",): _NOT_YET,
     ("use_api_socket",): "asks for the socket of an engine that has none: the native engine is daemonless",
     ("pre_start",): _NOT_YET,
-    ("post_start",): _NOT_YET,
-    ("pre_stop",): _NOT_YET,
     ("deploy", "resources", "reservations", "devices"): _NOT_YET,
     ("deploy", "resources", "reservations", "generic_resources"): _NOT_YET,
 }
@@ -34,8 +32,6 @@ _WITHOUT_EFFECT: Mapping[Path, str] = {
     ("deploy", "mode"): _ONE_HOST,
     ("deploy", "endpoint_mode"): _ONE_HOST,
     ("deploy", "placement"): _ONE_HOST,
-    ("deploy", "update_config"): "has no effect yet: changed containers are replaced one after another",
-    ("deploy", "rollback_config"): "has no effect yet",
     ("deploy", "resources", "reservations", "cpus"): "has no effect on cgroups of this kind: use limits",
 }
 

@@ -1,0 +1,55 @@
+"""Lifecycle hooks: ``post_start`` after a container has started, ``pre_stop`` before it is stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from orchestrator.plan import RunHooks
+from orchestrator.spec.bind import bind_hooks
+
+if TYPE_CHECKING:
+    from orchestrator.model import Service
+    from orchestrator.reconcile.draft import Draft, Replica
+
+
+def plan_post_start(draft: Draft, service: Service, one: Replica, started: str) -> None:
+    """Write down the hooks that follow the operation `started`, if the service has any."""
+    if not service.post_start:
+        return
+    draft.add(
+        RunHooks(
+            id=f"post_start {one.label}",
+            subject=one.name,
+            cause="it has started",
+            needs=(started,),
+            container_name=one.name,
+            service=one.service,
+            when="post_start",
+            hooks=service.post_start,
+        )
+    )
+
+
+def plan_pre_stop(draft: Draft, one: Replica, needs: Iterable[str]) -> tuple[str, ...]:
+    """Write down the hooks that come before a stop; return what the stop has to come after.
+
+    They are those that the container was made with: it knows nothing of what the file says now.
+    """
+    container = one.container
+    if container is None or container.status != "running" or not container.config.get("pre_stop"):
+        return tuple(sorted(needs))
+    hooks = draft.add(
+        RunHooks(
+            id=f"pre_stop {one.label}",
+            subject=container.name,
+            cause=one.cause,
+            needs=tuple(sorted(needs)),
+            container_name=container.name,
+            container_id=container.id,
+            service=one.service,
+            when="pre_stop",
+            hooks=bind_hooks(container.config["pre_stop"]),
+        )
+    )
+    return (hooks,)

@@ -1,0 +1,49 @@
+"""One-off containers (``run``): made by the command itself, started by the same cycle after what they depend on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from orchestrator.plan import RunHooks, StartContainer
+
+if TYPE_CHECKING:
+    from orchestrator.reconcile.draft import Draft
+    from orchestrator.reconcile.waits import Waits
+
+
+def plan_oneoffs(draft: Draft, waits: Waits) -> None:
+    """Write down the first start of each one-off container of the goal. One that has run, or is gone, is done."""
+    wanted = set(draft.goal.oneoffs)
+    for one in sorted(draft.observed.containers, key=lambda one: one.name):
+        if (
+            one.id not in wanted
+            or one.status != "created"
+            or one.finished_at
+            or one.service not in draft.stack.services
+        ):
+            continue
+        service = draft.stack.services[one.service]
+        started = draft.add(
+            StartContainer(
+                id=f"start {one.name}",
+                subject=one.name,
+                cause="it was asked for",
+                needs=waits.prerequisites(service),
+                container_name=one.name,
+                service=one.service,
+                number=one.number,
+            )
+        )
+        if service.post_start:
+            draft.add(
+                RunHooks(
+                    id=f"post_start {one.name}",
+                    subject=one.name,
+                    cause="it has started",
+                    needs=(started,),
+                    container_name=one.name,
+                    service=one.service,
+                    when="post_start",
+                    hooks=service.post_start,
+                )
+            )

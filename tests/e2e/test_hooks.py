@@ -1,0 +1,71 @@
+"""Lifecycle hooks: what runs in a container after its start and before its stop."""
+
+from __future__ import annotations
+
+from .conftest import Project
+
+WEB = """
+services:
+  web:
+    image: busybox
+    init: true
+    command: [sleep, '1000']
+    environment: {WHO: web}
+    volumes: [./out:/out]
+    post_start:
+      - command: [sh, -c, 'echo "$$WHO $$EXTRA $$(id -u) $$PWD" >> /out/started']
+        user: "1"
+        working_dir: /tmp
+        environment: {EXTRA: more}
+    pre_stop:
+      - command: echo one >> /out/stopping
+      - command: [sh, -c, "echo two >> /out/stopping"]
+  after:
+    image: busybox
+    command: [cat, /out/started]
+    volumes: [./out:/out]
+    depends_on: [web]
+"""
+
+
+def test_hooks_run_after_the_start_and_before_the_stop(project: Project) -> None:
+    project.write(WEB.replace("command: echo one >> /out/stopping", "command: [sh, -c, 'echo one >> /out/stopping']"))
+    out = project.folder / "out"
+    out.mkdir()
+    out.chmod(0o777)
+    project.succeed("up", "-d")
+    assert (out / "started").read_text() == "web more 1 /tmp\n"
+    project.wait_until("a dependent starts after the hooks", lambda: "web more" in project.succeed("logs", "after"))
+    project.succeed("restart", "-t", "0", "web")
+    assert (out / "stopping").read_text() == "one\ntwo\n"
+    assert len((out / "started").read_text().splitlines()) == 2
+    project.succeed("down", "-t", "0")
+    assert (out / "stopping").read_text() == "one\ntwo\n" * 2
+
+
+def test_a_hook_that_fails(project: Project) -> None:
+    text = """
+services:
+  web:
+    image: busybox
+    init: true
+    command: [sleep, '1000']
+    WHEN:
+      - command: [sh, -c, "echo dear me; exit 17"]
+  next: {image: busybox, command: [sleep, '1000'], init: true, depends_on: [web]}
+"""
+    project.write(text.replace("WHEN", "post_start"))
+    ran = project.run("up", "-d")
+    assert ran.code == 1
+    assert "web hook exited with status 17" in ran.err
+    assert "post_start[0]" in ran.err
+    states = {name: row["State"] for name, row in project.containers().items()}
+    assert states == {"web-1": "exited", "next-1": "created"}
+    project.write(text.replace("WHEN", "pre_stop"))
+    project.succeed("up", "-d")
+    ran = project.run("down", "-t", "0")
+    assert ran.code == 1
+    assert "web hook exited with status 17" in ran.err
+    assert project.containers()["web-1"]["State"] == "running"
+    project.succeed("kill", "web")
+    project.succeed("down", "-t", "0")
