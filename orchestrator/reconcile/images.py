@@ -214,7 +214,7 @@ def _find_period(policy: str, service: Service) -> float | None:
 
 
 def _parse_period(text: str) -> float:
-    """Seconds of ``daily``, ``weekly``, ``every_1w2d12h`` and ``36h``; text that is no duration counts as always due."""
+    """Seconds of ``daily``, ``weekly``, ``every_1w2d12h`` and ``36h``; what is no duration counts as always due."""
     text = {"daily": "1d", "weekly": "1w"}.get(text, text.removeprefix("every_"))
     total, number = 0, ""
     for letter in text:

@@ -57,8 +57,8 @@ def plan_services(draft: Draft) -> Waits:
                 _plan_start(draft, service, one, gates + _prerequisites(draft, service), claims)
             elif one.action == "restart":
                 _plan_restart(draft, service, one, gates)
-    return waits
         rolling.finish()
+    return waits
 
 
 def _prerequisites(draft: Draft, service: Service) -> tuple[str, ...]:
