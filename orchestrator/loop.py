@@ -92,6 +92,7 @@ class Loop:
         self.board.probed = lambda service: self._find_check(service) is not None
         self.health = HealthRunner(engine, self.board, self.workers, emit, clock, self._find_check)
         self.restarter = Restarter(engine, self.board, self.workers, emit, clock, self._find_policy, self._check_idle)
+        self.board.listeners.append(self._follow_health)
         self.tender = Tender(
             self.board, self.restarter, emit, clock, self._observe, self._after_exits, self._remove_ended
         )
@@ -389,6 +390,18 @@ class Loop:
         wants: dict[str, Want] = dict.fromkeys(goal.stack.services, "stopped")
         self.submit(Goal(stack=goal.stack, wants=wants, issued_at=self._clock(), scale=goal.scale))
         self._on_edit(self.goal or goal)
+
+    def _follow_health(self, before: Container | None, after: Container | None) -> None:
+        if after is None or after.status != "running" or after.health != "unhealthy":
+            return
+        service = self._find_service(after.service) if before is None or before.health != "unhealthy" else None
+        if service is not None and service.restart_unhealthy:
+            self._spawn(self._end_unhealthy(after))
+
+    async def _end_unhealthy(self, container: Container) -> None:
+        if await self.restarter.end_unhealthy(container):
+            # The engine tells only of ends that it did not bring about itself.
+            self.tender.notice_gone(container.id)
 
     def _find_service(self, name: str) -> Service | None:
         known = self._services.get(name)

@@ -36,6 +36,8 @@ class History(Record):
     failures: int = 0
     wait: float = 0.0
     hold: bool = False
+    unhealthy: bool = False
+    """It was ended because it was unhealthy (``x-stack.restart_unhealthy``): a failure, whatever its exit code."""
 
 
 class RestartAt(Record):
@@ -69,7 +71,9 @@ def recall_history(container: Container) -> History:
     )
 
 
-def record_exit(history: History, policy: RestartPolicy, container: Container) -> History:
+def record_exit(
+    history: History, policy: RestartPolicy, container: Container, *, unhealthy: bool = False
+) -> History:
     """Return `history` with the end of one more run, read from the container as it was observed after it."""
     ran = container.finished_at - container.started_at
     settled = policy.window is not None and ran >= policy.window
@@ -79,6 +83,7 @@ def record_exit(history: History, policy: RestartPolicy, container: Container) -
         exit_code=container.exit_code or 0,
         failures=0 if settled else history.failures,
         hold=container.hold,
+        unhealthy=unhealthy,
     )
 
 
@@ -89,12 +94,12 @@ def record_restart(history: History, decision: RestartAt) -> History:
 
 def decide_restart(policy: RestartPolicy, history: History, now: float) -> RestartAt | GiveUp:
     """Say when a container that ended is started again, or why it is not."""
-    ended = f"exited with code {history.exit_code}"
+    ended = "became unhealthy" if history.unhealthy else f"exited with code {history.exit_code}"
     if history.hold:
         return GiveUp(reason="stopped by the user")
     if policy.condition == "no":
         return GiveUp(reason=f"{ended}; its restart policy is no")
-    if policy.condition == "on-failure" and history.exit_code == 0:
+    if policy.condition == "on-failure" and history.exit_code == 0 and not history.unhealthy:
         return GiveUp(reason="completed; its restart policy is on-failure")
     if policy.max_attempts is not None and 0 < policy.max_attempts <= history.failures:
         return GiveUp(reason=f"{ended}; gave up after {_times(history.failures)}", final=True)

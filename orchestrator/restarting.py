@@ -52,6 +52,7 @@ class Restarter:
         self._settled = settled
         self._histories: dict[str, History] = {}
         self._timers: dict[str, tuple[asyncio.Task[None], RestartAt]] = {}
+        self._unhealthy: set[str] = set()
         board.listeners.append(self._follow)
 
     def __len__(self) -> int:
@@ -81,13 +82,30 @@ class Restarter:
             if one is not None and one.status == "restarting":
                 self._board.put(one.replace(status="exited"))
 
+    async def end_unhealthy(self, container: Container) -> bool:
+        """Stop a container that became unhealthy, and say whether that was done: to its restart policy its end is then
+        a failure."""
+        if self._find_policy(container.service).condition == "no" or container.id in self._unhealthy:
+            return False
+        self._unhealthy.add(container.id)
+        self._tell(container, "unhealthy-stop", "it became unhealthy and is started again (x-stack.restart_unhealthy)")
+        try:
+            await self._workers.run("stop", lambda: self._engine.stop_container(container.id, hold=False))
+        except EngineError as error:
+            self._unhealthy.discard(container.id)
+            self._tell(container, "restart-failed", error.message, {"hint": error.hint})
+            return False
+        return True
+
     def handle_exit(self, container: Container) -> None:
         """Decide about a container that ended by itself, write its new status to the board and tell about it."""
         if container.id in self._timers:
             return
         policy = self._find_policy(container.service)
         known = self._histories.get(container.id) or recall_history(container)
-        history = self._histories[container.id] = record_exit(known, policy, container)
+        unhealthy = container.id in self._unhealthy
+        self._unhealthy.discard(container.id)
+        history = self._histories[container.id] = record_exit(known, policy, container, unhealthy=unhealthy)
         if container.oneoff:
             decision: RestartAt | GiveUp = GiveUp(reason="a one-off container")
         else:

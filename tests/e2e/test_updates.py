@@ -91,3 +91,21 @@ services:
     assert "/missing" in ran.err
     project.wait_until("all run", lambda: len(commands(project)) == 2)
     assert project.succeed("exec", "-T", "db", "sh", "-c", "echo $V").strip() == "1"
+
+
+def test_what_is_unhealthy_is_started_again_on_request(project: Project) -> None:
+    project.write("""
+services:
+  web:
+    image: busybox
+    init: true
+    command: [sh, -c, "rm -f /tmp/sick; sleep 1000"]
+    restart: on-failure
+    x-stack: {restart_unhealthy: true}
+    healthcheck: {test: [CMD-SHELL, "! test -e /tmp/sick"], interval: 100ms, retries: 1}
+""")
+    project.succeed("up", "-d", "--wait")
+    before = project.pid("web-1")
+    project.succeed("exec", "-T", "web", "touch", "/tmp/sick")
+    project.wait_until("it runs again", lambda: project.pid("web-1") not in (0, before))
+    project.wait_until("it is healthy again", lambda: project.containers()["web-1"]["Health"] == "healthy")
