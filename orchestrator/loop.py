@@ -13,30 +13,30 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.catalog import Catalog
 from orchestrator.conditions import Board, ConditionFailed
 from orchestrator.errors import EngineError, StackError
 from orchestrator.events import Event, Sink
 from orchestrator.executor import Execution, PlanOutcome, Progress
 from orchestrator.failures import Failure, describe_failure
 from orchestrator.goal import Goal, Want
-from orchestrator.health import Check, resolve_check
 from orchestrator.health_runner import HealthRunner
-from orchestrator.model import Condition, RestartPolicy, Service
+from orchestrator.model import Condition
 from orchestrator.perform import Performer
 from orchestrator.plan import Operation, Plan
+from orchestrator.providers import Answers
 from orchestrator.reconcile import reconcile
-from orchestrator.reconcile.images import image_reference
+from orchestrator.reconcile.providers import inject_environment, is_provided
 from orchestrator.record import Record
 from orchestrator.restarting import Restarter
 from orchestrator.rollback import plan_rollback
-from orchestrator.spec.bind import bind_service
 from orchestrator.superseding import merge_goals
 from orchestrator.tending import Tender
 from orchestrator.workers import Workers
 
 if TYPE_CHECKING:
     from orchestrator.engines.base import Change, Engine
-    from orchestrator.state import Container, ImageFacts, ObservedState
+    from orchestrator.state import Container, ObservedState
 
 PASSES = 4
 """How often one goal is planned before the loop admits that the plans do not lead there."""
@@ -71,8 +71,6 @@ class Loop:
         self._on_settled = on_settled
         self._on_idle = on_idle
         self._on_edit = on_edit
-        self._services: dict[str, Service] = {}
-        self._images: dict[str, ImageFacts] = {}
         self._fresh = False
         self._reached = True
         self._wake = asyncio.Event()
@@ -87,11 +85,15 @@ class Loop:
         self._good: Goal | None = None
         self._ran: dict[str, str] = {}
         self._gave_up: Settled | None = None
+        self._answers = Answers()
         self.workers = Workers()
         self.board = Board()
-        self.board.probed = lambda service: self._find_check(service) is not None
-        self.health = HealthRunner(engine, self.board, self.workers, emit, clock, self._find_check)
-        self.restarter = Restarter(engine, self.board, self.workers, emit, clock, self._find_policy, self._check_idle)
+        self.catalog = Catalog(self.board)
+        self.board.probed = lambda service: self.catalog.find_check(service) is not None
+        self.health = HealthRunner(engine, self.board, self.workers, emit, clock, self.catalog.find_check)
+        self.restarter = Restarter(
+            engine, self.board, self.workers, emit, clock, self.catalog.find_policy, self._check_idle
+        )
         self.board.listeners.append(self._follow_health)
         self.tender = Tender(
             self.board, self.restarter, emit, clock, self._observe, self._after_exits, self._remove_ended
@@ -237,7 +239,7 @@ class Loop:
 
     def _take(self, goal: Goal) -> None:
         self.goal = goal
-        self._services.update(goal.stack.services)
+        self.catalog.learn_stack(goal.stack)
 
     async def _serve(self, goal: Goal) -> None:
         # In a worker: taking containers over can wait for one that is coming to its end, and that for this loop.
@@ -247,9 +249,7 @@ class Loop:
     async def _observe(self, goal: Goal | None = None) -> ObservedState:
         stack = goal.stack if goal else None
         observed = await self.workers.run("work", lambda: self.engine.observe(self.project, stack))
-        for reference, facts in observed.images.items():
-            if facts is not None:
-                self._images[reference] = facts
+        self.catalog.learn_images(observed)
         return observed
 
     async def _converge(self, goal: Goal) -> Settled | None:
@@ -257,9 +257,11 @@ class Loop:
         await self._serve(goal)
         await self._calm(goal)
         before: set[str] = set()
-        for _attempt in range(PASSES):
+        asked = goal
+        for _attempt in range(PASSES + sum(1 for one in goal.stack.services.values() if is_provided(one))):
+            goal = asked.replace(stack=inject_environment(asked.stack, self._answers.by_service))
             since = self.board.now()
-            observed = await self._observe(goal)
+            observed = (await self._observe(goal)).replace(provided=self._answers.moments)
             self.tender.absorb(observed, since)
             if not before and not goal.rolling_back:
                 self._ran = {one.service: one.image_id for one in observed.containers if one.alive and not one.oneoff}
@@ -294,16 +296,8 @@ class Loop:
                 )
 
     async def _execute(self, goal: Goal, plan: Plan) -> tuple[PlanOutcome, tuple[Failure, ...]]:
-        performer = Performer(
-            self.engine,
-            goal.stack,
-            self.board,
-            self.workers,
-            self._emit,
-            self._clock,
-            self._images,
-            goal.build_options,
-        )
+        ours = (self.board, self.workers, self._emit, self._clock, self.catalog.images)
+        performer = Performer(self.engine, goal.stack, *ours, build_options=goal.build_options, answers=self._answers)
         reports: list[asyncio.Task[Failure]] = []
 
         async def perform(operation: Operation, progress: Progress) -> None:
@@ -326,7 +320,8 @@ class Loop:
         """Wait for what ``--wait`` asks; the first certain failure ends it."""
         if not goal.wait_for or goal.down:
             return Settled(converged=True)
-        conditions = {name: self._choose_condition(goal, name) for name in goal.wait_for if goal.replicas(name)}
+        named = [one for one in goal.wait_for if goal.replicas(one) and not is_provided(goal.stack.services[one])]
+        conditions = {name: self._choose_condition(goal, name) for name in named}
         self._waiting = asyncio.create_task(self.board.wait_all(conditions, strict=True))
         try:
             await self._waiting
@@ -345,7 +340,7 @@ class Loop:
             dependency = other.depends_on.get(name)
             if dependency is not None and dependency.condition == "service_completed_successfully":
                 return "service_completed_successfully"
-        return "service_healthy" if self._find_check(name) else "service_started"
+        return "service_healthy" if self.catalog.find_check(name) else "service_started"
 
     async def _report(self, error: StackError, operation: Operation | None) -> Failure:
         failure = await describe_failure(error, operation, self.engine, self.board, self.workers)
@@ -394,7 +389,7 @@ class Loop:
     def _follow_health(self, before: Container | None, after: Container | None) -> None:
         if after is None or after.status != "running" or after.health != "unhealthy":
             return
-        service = self._find_service(after.service) if before is None or before.health != "unhealthy" else None
+        service = self.catalog.find_service(after.service) if before is None or before.health != "unhealthy" else None
         if service is not None and service.restart_unhealthy:
             self._spawn(self._end_unhealthy(after))
 
@@ -402,25 +397,6 @@ class Loop:
         if await self.restarter.end_unhealthy(container):
             # The engine tells only of ends that it did not bring about itself.
             self.tender.notice_gone(container.id)
-
-    def _find_service(self, name: str) -> Service | None:
-        known = self._services.get(name)
-        if known is None:
-            # Not in the stack any more: its container still says what it was made from.
-            for one in self.board.of_service(name):
-                known = self._services[name] = bind_service(name, one.config, {})
-        return known
-
-    def _find_check(self, service: str) -> Check | None:
-        known = self._find_service(service)
-        if known is None or self.goal is None:
-            return None
-        facts = self._images.get(image_reference(self.goal.stack, known))
-        return resolve_check(known.healthcheck, facts.healthcheck if facts else None)
-
-    def _find_policy(self, service: str) -> RestartPolicy:
-        known = self._find_service(service)
-        return known.restart if known else RestartPolicy()
 
     def _spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         task = asyncio.create_task(work)

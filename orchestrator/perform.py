@@ -28,11 +28,13 @@ from orchestrator.plan import (
     RenameContainer,
     RestartContainer,
     RunHooks,
+    RunProvider,
     Settle,
     StartContainer,
     StopContainer,
     WaitFor,
 )
+from orchestrator.providers import Answers
 from orchestrator.settling import Settling
 from orchestrator.state import Container
 from orchestrator.workers import Workers
@@ -70,6 +72,7 @@ class Performer:
         clock: Callable[[], float],
         images: dict[str, ImageFacts],
         build_options: BuildOptions = _NO_OPTIONS,
+        answers: Answers | None = None,
     ) -> None:
         self._engine = engine
         self._stack = stack
@@ -79,6 +82,7 @@ class Performer:
         self._clock = clock
         self._images = images
         self._settling = Settling(board)
+        self._answers = answers or Answers()
         self.builders = Builders(engine, stack, build_options, workers)
         self.stopping: set[str] = set()
         """Ids of containers whose grace period runs now."""
@@ -255,6 +259,14 @@ class Performer:
         except ConditionFailed as failure:
             self._accept(one, failure)
 
+    async def _ask_provider(self, one: RunProvider, progress: Progress) -> None:
+        hear = asyncio.get_running_loop().call_soon_threadsafe
+        ask = lambda: self._answers.ask(  # noqa: E731
+            self._stack, one.service, one.action, lambda text: (hear(progress, text, {}), None)[1], self._clock
+        )
+        for warning in await self._workers.run("stop", ask):
+            self._emit(Event(time=self._clock(), kind="warning", subject=one.service.name, message=warning))
+
     async def _settle(self, one: Settle, _progress: Progress) -> None:
         try:
             await self._settling.wait(one)
@@ -291,6 +303,7 @@ _PERFORM: dict[type[Operation], Callable[[Performer, Any, Progress], Any]] = {
     KillContainer: Performer._kill,
     RemoveContainer: Performer._remove,
     RunHooks: Performer._run_hooks,
+    RunProvider: Performer._ask_provider,
     RenameContainer: Performer._rename,
     WaitFor: Performer._wait,
     Settle: Performer._settle,

@@ -44,6 +44,13 @@ class BuildImage(Operation):
     pull_first: bool = False
 
 
+class RunProvider(Operation):
+    """Have the service's provider do its ``up``, ``stop`` or ``down``."""
+
+    service: Service
+    action: str
+
+
 class CreateNetwork(Operation):
     """Create a network of the project."""
 

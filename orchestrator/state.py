@@ -42,7 +42,7 @@ class Container(Record):
 
     `config` is the canonical service subtree that it was made from, `config_hash` its digest (see
     :mod:`orchestrator.digest`); `image_id` the digest of the image it holds. `hold` says that a user stopped it, so
-    that no restart policy brings it back.
+    that no restart policy brings it back; `auto_remove` that it is to go when it has ended.
     """
 
     id: str
@@ -57,6 +57,7 @@ class Container(Record):
     config_hash: str = ""
     oneoff: bool = False
     hold: bool = False
+    auto_remove: bool = False
     pid: int = 0
     exit_code: int | None = None
     oom_killed: bool = False
@@ -87,8 +88,8 @@ class Container(Record):
 class ImageFacts(Record):
     """What reconciliation and translation need to know of an image that is present.
 
-    `pulled_at` is when the reference was last fetched, or found unchanged, at its registry (epoch seconds; 0: never or
-    unknown). `healthcheck` is the image's own, None without one.
+    `pulled_at` is when the reference was last fetched, or found unchanged, at its registry, `built_at` when it was last
+    built, or found to be up to date (epoch seconds; 0: never). `healthcheck` is the image's own, None without one.
     """
 
     id: str
@@ -98,6 +99,7 @@ class ImageFacts(Record):
     created: str = ""
     size: int = 0
     pulled_at: float = 0.0
+    built_at: float = 0.0
     healthcheck: Probe | None = None
 
 
@@ -135,6 +137,8 @@ class ObservedState(Record):
     networks: Mapping[str, ObservedNetwork] = _NOTHING
     volumes: Mapping[str, ObservedVolume] = _NOTHING
     images: Mapping[str, ImageFacts | None] = _NOTHING
+    provided: Mapping[str, Mapping[str, float]] = _NOTHING
+    """When (epoch seconds) the provider of which service last did what: by action (up, stop, down) and service."""
 
     def of_service(self, service: str) -> tuple[Container, ...]:
         """The service's replicas in order of their number; one-off containers are left out."""

@@ -23,6 +23,9 @@ LAYERS = (
     {
         *(
             "building",
+            "catalog",
+            "providers",
+            "providers",
             "rollback",
             "settling",
             "client",

@@ -27,14 +27,16 @@ def reconcile(goal: Goal, observed: ObservedState, now: float) -> Plan:
     volume, an image that may not be pulled), ModelError when the goal contradicts itself. Either carries every
     diagnostic, and nothing has been done.
     """
-    from orchestrator.reconcile import endings, images, networks, oneoffs, orphans, services, volumes
+    from orchestrator.reconcile import endings, images, networks, oneoffs, orphans, providers, services, volumes
 
     draft = Draft(goal, observed, now)
+    providers.hold_services(draft)
     if goal.down:
         endings.decide_down(draft)
         endings.plan_endings(draft)
         networks.plan_network_removals(draft)
         volumes.plan_volume_removals(draft)
+        providers.plan_providers(draft)
         return draft.finish()
     orphans.decide_orphans(draft)
     networks.decide_networks(draft)
@@ -45,4 +47,5 @@ def reconcile(goal: Goal, observed: ObservedState, now: float) -> Plan:
     endings.plan_endings(draft)
     waits = services.plan_services(draft)
     oneoffs.plan_oneoffs(draft, waits)
+    providers.plan_providers(draft)
     return draft.finish()

@@ -84,6 +84,9 @@ class Draft:
         self.graph = Graph.of_services(goal.stack.services)
         self.replicas: dict[str, list[Replica]] = {}
         """What becomes of the containers, by service; orphans and one-off containers included."""
+        self.held: frozenset[str] = frozenset()
+        """Services that are left alone for now: they wait for a provider's answer, or are provided themselves."""
+        self.waiting_for_answers: frozenset[str] = frozenset()
         self.restart_moments: dict[str, float] = {}
         """The moment before which the service's containers must not have been started: asked for, or inherited."""
         self.builders: dict[str, Service] = {} if goal.build == "never" else list_builders(goal.stack)
@@ -95,7 +98,9 @@ class Draft:
         self._errors: list[Diagnostic] = []
 
     def want(self, service: str) -> Want:
-        """What the goal wants of a service."""
+        """What the goal wants of a service's containers now."""
+        if service in self.held:
+            return "untouched"
         return self.goal.wants.get(service, "untouched")
 
     def present_services(self) -> list[Service]:

@@ -20,7 +20,6 @@ _REFUSED: Mapping[Path, str] = {
     ("isolation",): _WINDOWS,
     ("gpus",): _NOT_YET,
     ("models",): _NOT_YET,
-    ("provider",): _NOT_YET,
     ("storage_opt",): _NOT_YET,
     ("use_api_socket",): "asks for the socket of an engine that has none: the native engine is daemonless",
     ("pre_start",): _NOT_YET,

@@ -1,0 +1,90 @@
+"""Services that somebody else provides (``provider``): when the provider is asked, and who waits for its answer.
+
+A provider tells how what it provides is reached, as environment variables for the services that depend on it. These are
+part of the configuration of those services, so they are planned when the provider has answered, in the next cycle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from orchestrator.graph import resolve_dependencies
+from orchestrator.plan import RunProvider
+
+if TYPE_CHECKING:
+    from orchestrator.model import Service, Stack
+    from orchestrator.reconcile.draft import Draft
+
+
+def is_provided(service: Service) -> bool:
+    """True for a service that a provider stands for: it has no containers."""
+    return bool(service.config.get("provider"))
+
+
+def hold_services(draft: Draft) -> None:
+    """Leave alone, for now, what needs an answer that no provider has given yet."""
+    held: set[str] = set()
+    asked = set(_list_questions(draft))
+    for name in draft.graph.order():
+        needs = set(resolve_dependencies(draft.stack.services[name])) & draft.goal.wants.keys()
+        if needs & (asked | held) and draft.want(name) in ("running", "created"):
+            held.add(name)
+    draft.waiting_for_answers = frozenset(held)
+    draft.held = frozenset((*held, *(name for name, one in draft.stack.services.items() if is_provided(one))))
+
+
+def plan_providers(draft: Draft) -> None:
+    """Write down what providers are asked for; stops and removals of dependents come before theirs."""
+    for name, action in _list_questions(draft).items():
+        if name in draft.waiting_for_answers:
+            continue
+        service = draft.stack.services[name]
+        waiting = sorted(
+            one for one in draft.waiting_for_answers if name in resolve_dependencies(draft.stack.services[one])
+        )
+        cause = f"it is provided by {service.config['provider']['type']}"
+        if waiting:
+            cause += f"; {', '.join(waiting)} {'waits' if len(waiting) == 1 else 'wait'} for what it says"
+        needs: tuple[str, ...] = ()
+        if action != "up":
+            dependents = [one for other in draft.graph.needed_by[name] for one in draft.replicas.get(other, ())]
+            needs = draft.present(f"{verb} {one.label}" for one in dependents for verb in ("stop", "remove"))
+        draft.add(
+            RunProvider(id=f"{action} {name}", subject=name, cause=cause, needs=needs, service=service, action=action)
+        )
+
+
+def _list_questions(draft: Draft) -> dict[str, str]:
+    """The provided services whose providers have something to do for this goal, each with the action."""
+    found = {}
+    for name, service in sorted(draft.stack.services.items()):
+        if is_provided(service):
+            action, moments = _choose_action(draft, name)
+            if action and moments.get(name, 0.0) < draft.goal.issued_at:
+                found[name] = action
+    return found
+
+
+def _choose_action(draft: Draft, name: str) -> tuple[str, Mapping[str, float]]:
+    """What the provider of a service has to do, and when which service's provider last did that (epoch seconds)."""
+    want = "absent" if draft.goal.down else draft.goal.wants.get(name, "untouched")
+    action = {"running": "up", "created": "up", "stopped": "stop", "absent": "down"}.get(want, "")
+    return action, draft.observed.provided.get(action, MappingProxyType({}))
+
+
+def inject_environment(stack: Stack, answers: Mapping[str, Mapping[str, str]]) -> Stack:
+    """Return `stack` with what providers said, by service and variable name, in the environment of the dependents."""
+    if not answers:
+        return stack
+    services = dict(stack.services)
+    for name, service in stack.services.items():
+        extra: dict[str, str] = {}
+        for dependency in resolve_dependencies(service):
+            extra |= answers.get(dependency, {})
+        if extra:
+            environment = {**service.environment, **extra}
+            config = {**service.config, "environment": environment}
+            services[name] = service.replace(environment=environment, config=config)
+    return stack.replace(services=services)
