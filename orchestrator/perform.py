@@ -28,6 +28,7 @@ from orchestrator.plan import (
     RenameContainer,
     RestartContainer,
     RunHooks,
+    RunInit,
     RunProvider,
     Settle,
     StartContainer,
@@ -57,6 +58,20 @@ class HookFailed(EngineError):
     """A lifecycle hook ended with another exit code than 0."""
 
     code = "hook-failed"
+
+
+class InitFailed(EngineError):
+    """A ``pre_start`` container ended with another exit code than 0."""
+
+    code = "pre-start-failed"
+
+    def __init__(self, one: RunInit, container: Container | None) -> None:
+        self.container = container
+        self.exit_code = container.exit_code if container else None
+        how = f"exited with code {self.exit_code}" if container else "was removed before it ended"
+        super().__init__(
+            f"service {one.service.name}: pre_start[{one.index}] {how}", resource=one.subject, operation="pre_start"
+        )
 
 
 class Performer:
@@ -125,27 +140,30 @@ class Performer:
         await self._workers.run("work", lambda: self._engine.remove_volume(self._stack.name, one.name))
 
     async def _create(self, one: CreateContainer, _progress: Progress) -> None:
+        await self._create_container(one)
+
+    async def _create_container(self, one: CreateContainer) -> Container:
         made = await self._workers.run("work", lambda: self._engine.create_container(self._stack, one))
         replaced = self._board.get(one.replaces) if one.replaces else None
         if replaced is not None and replaced.name == one.container_name:
             # Two records of one name must never be found: whoever starts by name means the new one.
             self._board.put(replaced.replace(name=f"{replaced.id[:12]}_{replaced.name}"))
-        self._board.put(
-            Container(
-                id=made,
-                name=one.container_name,
-                project=self._stack.name,
-                service=one.service.name,
-                number=one.number,
-                image=one.service.image or "",
-                image_id="",
-                status="created",
-                config=one.service.config,
-                config_hash=one.config_hash,
-                oneoff=one.oneoff,
-                created_at=self._clock(),
-            )
+        container = Container(
+            id=made,
+            name=one.container_name,
+            project=self._stack.name,
+            service=one.service.name,
+            number=one.number,
+            image=one.service.image or "",
+            image_id="",
+            status="created",
+            config=one.service.config,
+            config_hash=one.config_hash,
+            oneoff=one.oneoff,
+            created_at=self._clock(),
         )
+        self._board.put(container)
+        return container
 
     async def _start(self, one: StartContainer, _progress: Progress) -> None:
         container = self._board.find(one.container_name)
@@ -207,6 +225,37 @@ class Performer:
         now = self._board.get(one.container_id)
         if now is not None:
             self._board.put(now.replace(name=one.new_name, number=one.number))
+
+    async def _run_init(self, one: RunInit, _progress: Progress) -> None:
+        left = self._board.find(one.container_name)
+        if left is not None:
+            await self._workers.run("work", lambda: self._engine.remove_container(left.id))
+            self._board.drop(left.id)
+        beside = self._board.find(one.beside)
+        creation = CreateContainer(
+            id=one.id,
+            subject=one.subject,
+            cause=one.cause,
+            service=one.service,
+            number=1,
+            container_name=one.container_name,
+            config_hash="",
+            replaces=beside.id if beside else None,
+            oneoff=True,
+        )
+        made = await self._create_container(creation)
+        await self._start_again(made)
+        await self._board.wait_until([made.service], lambda: not self._runs(made.id))
+        ended = self._board.get(made.id)
+        code = ended.exit_code if ended is not None else None
+        if ended is None or code != 0:
+            raise InitFailed(one, ended)
+        await self._workers.run("work", lambda: self._engine.remove_container(made.id, volumes=True))
+        self._board.drop(made.id)
+
+    def _runs(self, container_id: str) -> bool:
+        found = self._board.get(container_id)
+        return found is not None and found.alive
 
     async def _run_hooks(self, one: RunHooks, _progress: Progress) -> None:
         container = self._board.get(one.container_id) if one.container_id else self._board.find(one.container_name)
@@ -302,6 +351,7 @@ _PERFORM: dict[type[Operation], Callable[[Performer, Any, Progress], Any]] = {
     RestartContainer: Performer._restart,
     KillContainer: Performer._kill,
     RemoveContainer: Performer._remove,
+    RunInit: Performer._run_init,
     RunHooks: Performer._run_hooks,
     RunProvider: Performer._ask_provider,
     RenameContainer: Performer._rename,

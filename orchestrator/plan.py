@@ -140,6 +140,18 @@ class RemoveContainer(Operation):
     volumes: bool = False
 
 
+class RunInit(Operation):
+    """Run a ``pre_start`` container of a service to its end; it is removed when it succeeded.
+
+    It sees the anonymous volumes of the container called `beside`, which has not started yet.
+    """
+
+    service: Service
+    index: int
+    container_name: str
+    beside: str
+
+
 class RunHooks(Operation):
     """Run a container's lifecycle hooks one after another; the first that fails ends it.
 

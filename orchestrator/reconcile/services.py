@@ -16,6 +16,7 @@ from orchestrator.plan import (
 from orchestrator.reconcile.divergence import restart_moment
 from orchestrator.reconcile.hooks import plan_post_start, plan_pre_stop
 from orchestrator.reconcile.images import image_operation
+from orchestrator.reconcile.init_containers import plan_init
 from orchestrator.reconcile.networks import attached_networks, create_network_operation, service_networks
 from orchestrator.reconcile.replicas import decide_replicas, wanted_hash
 from orchestrator.reconcile.rolling import Rolling
@@ -49,6 +50,7 @@ def plan_services(draft: Draft) -> Waits:
     for name in order:
         service = draft.stack.services[name]
         gates = waits.gates(service)
+        gates += plan_init(draft, service, gates)
         rolling = Rolling(draft, service)
         for one in draft.replicas[name]:
             if one.action in ("create", "recreate"):

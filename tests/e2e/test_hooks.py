@@ -18,7 +18,7 @@ services:
         working_dir: /tmp
         environment: {EXTRA: more}
     pre_stop:
-      - command: echo one >> /out/stopping
+      - command: sh -c 'echo one >> /out/stopping'
       - command: [sh, -c, "echo two >> /out/stopping"]
   after:
     image: busybox
@@ -29,7 +29,7 @@ services:
 
 
 def test_hooks_run_after_the_start_and_before_the_stop(project: Project) -> None:
-    project.write(WEB.replace("command: echo one >> /out/stopping", "command: [sh, -c, 'echo one >> /out/stopping']"))
+    project.write(WEB)
     out = project.folder / "out"
     out.mkdir()
     out.chmod(0o777)
@@ -69,3 +69,59 @@ services:
     assert project.containers()["web-1"]["State"] == "running"
     project.succeed("kill", "web")
     project.succeed("down", "-t", "0")
+
+
+INIT = """
+services:
+  web:
+    image: busybox
+    init: true
+    command: [sh, -c, "cat /data/list /private/mark; sleep 1000"]
+    environment: {WHO: web}
+    volumes: [data:/data, /private]
+    scale: SCALE
+    pre_start:
+      - command: [sh, -c, 'echo "$$WHO $$MORE" >> /data/list; echo here > /private/mark']
+        environment: {MORE: first}
+      - command: [sh, -c, 'echo second VERSION >> /data/list; exit CODE']
+        image: busybox
+  next: {image: busybox, init: true, command: [sleep, "1000"], depends_on: [web]}
+volumes: {data: {}}
+"""
+
+
+def render_init(version: int = 1, scale: int = 1, code: int = 0) -> str:
+    return INIT.replace("VERSION", str(version)).replace("SCALE", str(scale)).replace("CODE", str(code))
+
+
+def test_pre_start_containers_run_once_before_the_first_start(project: Project) -> None:
+    project.write(render_init())
+
+    def listed() -> list[str]:
+        return project.succeed("exec", "-T", "web", "cat", "/data/list").splitlines()
+
+    project.succeed("up", "-d")
+    assert listed() == ["web first", "second 1"]
+    assert project.succeed("exec", "-T", "web", "cat", "/private/mark") == "here\n"
+    assert sorted(project.containers()) == ["next-1", "web-1"]
+    # Neither an unchanged `up`, nor a restart, nor a further replica runs them again; a change of theirs does.
+    project.succeed("up", "-d")
+    project.succeed("restart", "-t", "0", "web")
+    project.write(render_init(scale=2))
+    project.succeed("up", "-d")
+    assert listed() == ["web first", "second 1"]
+    project.write(render_init(version=2))
+    project.succeed("up", "-d")
+    assert listed()[2:] == ["web first", "second 2"]
+
+
+def test_a_pre_start_container_that_fails(project: Project) -> None:
+    project.write(render_init(code=17))
+    ran = project.run("up", "-d")
+    assert ran.code == 1
+    assert "pre_start[1] exited with code 17" in ran.err
+    states = {name: row["State"] for name, row in project.containers().items()}
+    assert (states["web-1"], states["next-1"]) == ("created", "created")
+    project.write(render_init(code=0))
+    project.succeed("up", "-d")
+    assert sorted(project.containers()) == ["next-1", "web-1"]

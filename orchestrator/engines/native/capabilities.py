@@ -22,7 +22,6 @@ _REFUSED: Mapping[Path, str] = {
     ("models",): _NOT_YET,
     ("storage_opt",): _NOT_YET,
     ("use_api_socket",): "asks for the socket of an engine that has none: the native engine is daemonless",
-    ("pre_start",): _NOT_YET,
     ("deploy", "resources", "reservations", "devices"): _NOT_YET,
     ("deploy", "resources", "reservations", "generic_resources"): _NOT_YET,
 }

@@ -73,6 +73,9 @@ def resolve_status(layout: Layout, row: sqlite3.Row, boot_id: str) -> tuple[Cont
 def read_ending(layout: Layout, row: sqlite3.Row) -> Ending:
     """How a container that is not alive ended: from its exit file, or "lost" where there is none."""
     info = read_exit(layout, row["id"])
+    if info is None and row["exit_code"] is not None and row["finished_at"] >= row["started_at"]:
+        # Whoever settles it has noted its end and is giving back what it held.
+        return Ending((row["exit_code"], row["finished_at"], bool(row["oom"]), row["error"]))
     if info is None or info.lost:
         return Ending(
             (LOST_EXIT_CODE, row["started_at"], False, "its monitor ended before it could record the exit code")
@@ -106,6 +109,7 @@ def _container(
         config_hash=row["config_hash"],
         oneoff=bool(row["oneoff"]),
         hold=bool(row["hold"]),
+        auto_remove=spec.auto_remove,
         pid=row["pid"] if running else 0,
         exit_code=None if running else code,
         oom_killed=bool(oom),
@@ -169,7 +173,10 @@ def observe_project(
         for volume in stack.volumes.values():
             if volume.name not in volumes:
                 volumes.update((one.name, one) for one in observe_volumes(store, None, volume.name))
-        for reference in {image_reference(stack, name) for name in stack.services}:
+        wanted = {image_reference(stack, name) for name in stack.services}
+        for service in stack.services.values():
+            wanted |= {hook["image"] for hook in service.config.get("pre_start") or () if hook.get("image")}
+        for reference in wanted:
             found = images.resolve_image(reference)
             facts[reference] = image_facts(reference, found) if found else None
     return ObservedState(
@@ -188,7 +195,10 @@ def image_reference(stack: Stack, service: str) -> str:
 
 def image_facts(reference: str, image: Image) -> ImageFacts:
     """What reconciliation needs to know of an image."""
+    from orchestrator.engines.native.images.reference import parse_reference
+
     check = _load_healthcheck(image.config.healthcheck)
+    moments = image.moments.get(parse_reference(reference).pinned, {}) if image.moments else {}
     return ImageFacts(
         id=image.id,
         reference=reference,
@@ -197,6 +207,8 @@ def image_facts(reference: str, image: Image) -> ImageFacts:
         volumes=image.config.volumes,
         created=image.created,
         size=image.size,
+        pulled_at=moments.get("pulled", 0.0),
+        built_at=moments.get("built", 0.0),
     )
 
 
