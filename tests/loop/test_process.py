@@ -393,7 +393,7 @@ def test_a_follower_hears_of_exits_and_of_the_end(project: Stack, disk: DiskEngi
 def test_a_supervisor_without_containers_leaves_when_its_last_client_does(place: Layout, disk: DiskEngine) -> None:
     stack = stack_of("job", image="oneshot")
     assert converge(up(stack), sink=ignore, prepared=launch.prepare()).converged
-    assert query_status("demo") is None
+    eventually(lambda: query_status("demo") is None, "the supervisor leaves")
     assert load_goal("demo") is not None
     converge(down(stack), sink=ignore, prepared=launch.prepare())
 
