@@ -31,6 +31,7 @@ IGNORED_FIELDS: Mapping[str, str] = MappingProxyType(
         "scale": "how many there are, not what each is",
         "build": "how the image comes about; its result is compared by digest",
         "pull_policy": "when the image is fetched; its result is compared by digest",
+        "pull_refresh_after": "when the image is fetched; its result is compared by digest",
         "develop": "what `watch` does",
         "attach": "whose output the terminal shows",
     }

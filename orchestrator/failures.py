@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 LOG_LINES = 10
 """How much of a failed container's log is shown."""
 
+BUILD_LINES = 20
+"""How much of a failed build step's output is shown."""
+
 
 class Failure(Record):
     """One failure, as the command shows it. `log` is the end of the container's output if it is a container's fault."""
@@ -38,17 +41,19 @@ class Failure(Record):
     log: tuple[str, ...] = ()
     rendered: str = ""
     """The diagnostics with their places, where the error carries any; otherwise empty."""
+    excerpt: tuple[str, ...] = ()
+    """The lines of a Dockerfile around the one that a build failed at, numbered, with a mark before that one."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain data; unset fields are left out."""
         data = {key: value for key, value in self.__dict__.items() if value not in ("", None, ())}
-        return {**data, "log": list(self.log)} if self.log else data
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in data.items()}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Failure:
         """The reverse of :meth:`to_json`."""
         fields = {name: value for name, value in data.items() if name in cls._names}
-        return cls(**{**fields, "log": tuple(data.get("log", ()))})
+        return cls(**{**fields, "log": tuple(data.get("log", ())), "excerpt": tuple(data.get("excerpt", ()))})
 
     def to_event(self, now: float) -> Event:
         """The failure as an event of kind error."""
@@ -100,6 +105,8 @@ async def describe_failure(
         if exit_code is None and ended:
             exit_code = container.exit_code
         lines = await _read_tail(engine, container, workers)
+    elif output := str(getattr(error, "output", "")):
+        lines = tuple(output.splitlines()[-BUILD_LINES:])
     service = container.service if container else resolve_service_name(operation) if operation else ""
     return Failure(
         code=error.code,
@@ -112,6 +119,7 @@ async def describe_failure(
         exit_code=exit_code,
         log=lines,
         rendered=error.render() if error.diagnostics else "",
+        excerpt=tuple(getattr(error, "excerpt", ())),
     )
 
 

@@ -110,6 +110,7 @@ class Loop:
             self._execution.drop_pending("the goal was changed")
         if self._performer is not None:
             self._performer.builders.call_off(goal)
+            self._performer.fetchers.call_off(goal)
         if self._waiting is not None:
             self._waiting.cancel()
         if goal.stop_timeout == 0 and self._performer is not None:
@@ -130,6 +131,7 @@ class Loop:
             self._execution.drop_pending("the supervisor is stepping down")
         if self._performer is not None:
             self._performer.builders.call_off(None)
+            self._performer.fetchers.call_off(None)
         if self._waiting is not None:
             self._waiting.cancel()
         self._wake.set()

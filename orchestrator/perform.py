@@ -13,6 +13,7 @@ from orchestrator.engines.base import ExecRequest
 from orchestrator.errors import EngineError, NotFound
 from orchestrator.events import Event, Sink
 from orchestrator.executor import Progress
+from orchestrator.fetching import Fetchers
 from orchestrator.goal import BuildOptions
 from orchestrator.plan import (
     BuildImage,
@@ -99,6 +100,7 @@ class Performer:
         self._settling = Settling(board)
         self._answers = answers or Answers()
         self.builders = Builders(engine, stack, build_options, workers)
+        self.fetchers = Fetchers(engine, workers)
         self.stopping: set[str] = set()
         """Ids of containers whose grace period runs now."""
 
@@ -107,9 +109,7 @@ class Performer:
         await _PERFORM[type(operation)](self, operation, progress)
 
     async def _pull(self, one: PullImage, progress: Progress) -> None:
-        tell = self._throttle(progress)
-        call = lambda: self._engine.pull_image(one.reference, platform=one.platform, progress=tell)  # noqa: E731
-        self._images[one.reference] = await self._workers.run("load", call)
+        self._images[one.reference] = await self.fetchers.perform(one.reference, one.platform, self._throttle(progress))
 
     def _throttle(self, progress: Progress) -> Callable[[ImageProgress], None]:
         loop, last = asyncio.get_running_loop(), {"": 0.0}
@@ -125,7 +125,13 @@ class Performer:
         return tell
 
     async def _build(self, one: BuildImage, progress: Progress) -> None:
-        self._images[one.subject] = await self.builders.perform(one, progress, self._emit, self._clock)
+        def warn(text: str) -> None:
+            event = Event(time=self._clock(), kind="warning", subject=one.subject, message=text)
+            self._emit(event.replace(service=one.service.name))
+
+        self._images[one.subject] = await self.builders.perform(
+            one, progress, show_layer=self._throttle(progress), warn=warn
+        )
 
     async def _create_network(self, one: CreateNetwork, _progress: Progress) -> None:
         await self._workers.run("work", lambda: self._engine.create_network(self._stack.name, one.network))

@@ -71,9 +71,7 @@ def recall_history(container: Container) -> History:
     )
 
 
-def record_exit(
-    history: History, policy: RestartPolicy, container: Container, *, unhealthy: bool = False
-) -> History:
+def record_exit(history: History, policy: RestartPolicy, container: Container, *, unhealthy: bool = False) -> History:
     """Return `history` with the end of one more run, read from the container as it was observed after it."""
     ran = container.finished_at - container.started_at
     settled = policy.window is not None and ran >= policy.window

@@ -116,13 +116,14 @@ class ObservedNetwork(Record):
 
 
 class ObservedVolume(Record):
-    """A volume on the engine. `key` is empty for an anonymous one."""
+    """A volume on the engine. `key` is empty for an anonymous one; `mountpoint` is where this machine has it."""
 
     name: str
     key: str = ""
     project: str = ""
     driver: str = "local"
     config: Mapping[str, Any] = _NOTHING
+    mountpoint: str = ""
 
 
 class ObservedState(Record):

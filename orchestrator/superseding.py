@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TypeVar
 
-from orchestrator.goal import Goal
+from orchestrator.goal import BuildOptions, Goal
 
 T = TypeVar("T")
 
@@ -31,6 +31,11 @@ def merge_goals(old: Goal, new: Goal) -> Goal:
         recreate_before=merge(old.recreate_before, new.recreate_before),
         restart_before=merge(old.restart_before, new.restart_before),
         renew_volumes_before=merge(old.renew_volumes_before, new.renew_volumes_before),
+        build_before=merge(old.build_before, new.build_before),
+        refresh_before=merge(old.refresh_before, new.refresh_before),
+        build_options=old.build_options if new.build_options == BuildOptions() else new.build_options,
+        prepare=tuple(dict.fromkeys((*(name for name in old.prepare if name in new.stack.services), *new.prepare))),
+        oneoffs=tuple(dict.fromkeys((*old.oneoffs, *new.oneoffs))),
         remove_orphans=old.remove_orphans or new.remove_orphans,
         wait_for=tuple(dict.fromkeys((*(name for name in old.wait_for if untouched(name)), *new.wait_for))),
     )

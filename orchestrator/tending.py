@@ -40,6 +40,7 @@ class Tender:
         clock: Callable[[], float],
         observe: Callable[[], Awaitable[ObservedState]],
         told: Callable[[list[tuple[str, int]]], None],
+        remove: Callable[[Container], Awaitable[None]],
     ) -> None:
         self._board = board
         self._restarter = restarter
@@ -47,6 +48,7 @@ class Tender:
         self._clock = clock
         self._observe = observe
         self._told = told
+        self._remove = remove
         self._heard: dict[str, Change | None] = {}
         self._working = False
         self._wake = asyncio.Event()
@@ -67,8 +69,7 @@ class Tender:
     def absorb(self, observed: ObservedState, since: int) -> None:
         """Take an observation over to the board; ends that it brings to light are dealt with like any other."""
         for one in self._board.absorb(observed, since):
-            self._heard.setdefault(one.id, None)
-            self._wake.set()
+            self.notice_gone(one.id)
 
     def adopt(self, observed: ObservedState, since: int, issued_at: float) -> None:
         """Take over containers that ran while nobody supervised them; what ended meanwhile is left to its policy.
@@ -79,6 +80,13 @@ class Tender:
         for one in observed.containers:
             if one.status in ("exited", "dead") and one.finished_at > issued_at and not one.hold:
                 self._restarter.handle_exit(one)
+            if one.status == "exited" and one.auto_remove:
+                self.notice_gone(one.id)
+
+    def notice_gone(self, container_id: str) -> None:
+        """Look at a container that has ended, whoever told of it."""
+        self._heard.setdefault(container_id, None)
+        self._wake.set()
 
     @contextmanager
     def expecting(self, plan: Plan) -> Iterator[set[str]]:
@@ -142,6 +150,9 @@ class Tender:
             exit_code = self._tend_one(key, change, known.get(key))
             if exit_code is not None:
                 exits.append(exit_code)
+            seen = known.get(key)
+            if seen is not None and seen.auto_remove and not seen.alive:
+                await self._remove(seen)
         return exits
 
     def _tend_one(self, key: str, change: Change | None, seen: Container | None) -> tuple[str, int] | None:
@@ -160,7 +171,8 @@ class Tender:
         if board is None or board.alive:
             self._tell(seen, expected=seen.hold)
         self._restarter.handle_exit(seen)
-        return None if seen.hold else (seen.service, seen.exit_code or 0)
+        # A one-off container says nothing of its service.
+        return None if seen.hold or seen.oneoff else (seen.service, seen.exit_code or 0)
 
     def _end(self, container: Container, *, expected: bool) -> None:
         self._board.put(container.replace(status="exited", pid=0))
@@ -181,6 +193,7 @@ class Tender:
                     "exit_code": code,
                     "expected": expected,
                     "oom_killed": one.oom_killed,
+                    **({"oneoff": True} if one.oneoff else {}),
                 },
             )
         )

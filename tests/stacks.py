@@ -70,7 +70,7 @@ def bind_service(name: str, config: dict[str, Any]) -> Service:
         name=name,
         config=config,
         image=config.get("image"),
-        build=Build(context=".") if "build" in config else None,
+        build=_bind_build(config["build"]) if "build" in config else None,
         command=tuple(config["command"]) if config.get("command") is not None else None,
         depends_on={key: Dependency(service=key, **(one or {})) for key, one in depends.items()},
         networks={key: NetworkAttachment(network=key, **(one or {})) for key, one in attached.items()},
@@ -83,6 +83,11 @@ def bind_service(name: str, config: dict[str, Any]) -> Service:
         restart=_bind_restart(config.get("restart", "no")),
         **plain,
     )
+
+
+def _bind_build(config: Any) -> Build:
+    config = {"context": config} if isinstance(config, str) else dict(config)
+    return Build(context=config.get("context"), config=config)
 
 
 def bind_network(project: str, key: str, config: Mapping[str, Any]) -> Network:
@@ -106,6 +111,7 @@ def bind_volume(project: str, key: str, config: Mapping[str, Any]) -> Volume:
 
 def want_all(stack: Stack, issued_at: float, want: str = "running", **fields: Any) -> Goal:
     """The goal of ``up`` for every service."""
+    fields.setdefault("refresh_before", dict.fromkeys(stack.services, issued_at))
     return Goal(stack=stack, wants=dict.fromkeys(stack.services, want), issued_at=issued_at, **fields)
 
 

@@ -186,6 +186,13 @@ def edit_interrupted(goal: Goal, observed: ObservedState, now: float) -> Goal:
     )
 
 
+def choose_build(*, build: bool, no_build: bool) -> Literal["policy", "always", "never"]:
+    """What ``--build`` and ``--no-build`` ask for. Raises UsageError for both."""
+    if build and no_build:
+        raise UsageError("--build and --no-build contradict each other")
+    return "always" if build else "never" if no_build else "policy"
+
+
 def parse_scale(texts: Sequence[str]) -> dict[str, int]:
     """Read ``SERVICE=REPLICAS`` words. Raises UsageError."""
     scale: dict[str, int] = {}

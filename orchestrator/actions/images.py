@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from orchestrator.errors import EngineError, FileMissing, NotFound, StackError
 from orchestrator.events import Event
@@ -12,6 +13,7 @@ from orchestrator.model import Stack
 from orchestrator.record import Record
 
 if TYPE_CHECKING:
+    import threading
     from pathlib import Path
 
     from orchestrator.engines.base import Engine
@@ -47,6 +49,35 @@ def find_file(name: str) -> Path:
     if path.exists():
         return path
     raise FileMissing(f"no such file: {name}")
+
+
+@contextmanager
+def open_output(name: str) -> Iterator[BinaryIO]:
+    """A file to write to, which appears under its name only when it is complete. Raises StackError."""
+    import os
+
+    beside = f"{name}.{os.getpid()}.new"
+    try:
+        with open(beside, "wb") as file:
+            yield file
+        os.rename(beside, name)
+    except OSError as error:
+        raise StackError(f"cannot write {name}: {error.strerror}") from error
+    finally:
+        with suppress(OSError):
+            os.unlink(beside)
+
+
+def list_tags(repository: str) -> tuple[str, ...]:
+    """Every name that a repository has here, sorted. Raises NotFound where there is none."""
+    from orchestrator.engines.native.images.reference import parse_reference, render_familiar
+
+    wanted = parse_reference(repository).name
+    found = {one for image in open_image_store().list_images() for one in image.references}
+    tags = sorted(render_familiar(one) for one in found if one.rpartition(":")[0] == wanted)
+    if not tags:
+        raise NotFound(f"there is no image of {repository}", resource=repository, operation="push image")
+    return tuple(tags)
 
 
 def list_image_rows(images: Sequence[Image]) -> tuple[ImageRow, ...]:
@@ -121,27 +152,35 @@ def remove_service_images(engine: Engine, stack: Stack, which: str) -> tuple[lis
     return removed, failures
 
 
-def pull_references(
+def transfer_references(
     wanted: Sequence[str],
-    fetch: Callable[[str, Callable[[str, dict[str, Any]], None]], object],
+    transfer: Callable[[str, Callable[[str, dict[str, Any]], None]], object],
     sink: Sink,
+    *,
+    verb: str = "pull image",
+    stop: threading.Event | None = None,
 ) -> dict[str, StackError]:
-    """Fetch several images at once; return the failures by reference. `fetch` takes a reference and a callback.
+    """Fetch or send several images at once; return the failures by reference. `transfer` takes a reference and a
+    callback.
 
-    Any other exception is raised after all have ended.
+    Any other exception (Ctrl-C, say) sets `stop`, which is to end the transfers under way, and is raised when all have
+    ended.
     """
     from concurrent.futures import ThreadPoolExecutor
 
     failures: dict[str, StackError] = {}
+    action = verb.partition(" ")[0]
 
     def tell(reference: str, phase: Phase, message: str = "", details: dict[str, Any] | None = None) -> None:
-        event = Event(time=time.time(), kind="operation", subject=reference, action=f"pull {reference}", phase=phase)
-        sink(event.replace(verb="pull image", message=message, details=details or {}))
+        event = Event(
+            time=time.time(), kind="operation", subject=reference, action=f"{action} {reference}", phase=phase
+        )
+        sink(event.replace(verb=verb, message=message, details=details or {}))
 
-    def fetch_one(reference: str) -> None:
+    def transfer_one(reference: str) -> None:
         tell(reference, "started")
         try:
-            fetch(reference, lambda text, details: tell(reference, "progress", text, details))
+            transfer(reference, lambda text, details: tell(reference, "progress", text, details))
         except StackError as error:
             failures[reference] = error
             tell(reference, "failed", error.message)
@@ -149,6 +188,12 @@ def pull_references(
             tell(reference, "done")
 
     with ThreadPoolExecutor(max_workers=4) as pool:
-        for done in [pool.submit(fetch_one, one) for one in dict.fromkeys(wanted)]:
-            done.result()
+        try:
+            for done in [pool.submit(transfer_one, one) for one in dict.fromkeys(wanted)]:
+                done.result()
+        except BaseException:
+            if stop is not None:
+                stop.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
     return failures

@@ -108,7 +108,9 @@ def choose_removable(
 ) -> tuple[Container, ...]:
     """Containers that ``rm`` removes: those that do not run, or all of them."""
     named = set(_select(project, observed, services))
-    return tuple(one for one in observed.containers if one.service in named and (running_too or not one.alive))
+    return tuple(
+        one for one in observed.containers if one.service in named and not one.oneoff and (running_too or not one.alive)
+    )
 
 
 def prepare_rm(project: Project, observed: ObservedState, chosen: Sequence[Container]) -> Goal | None:

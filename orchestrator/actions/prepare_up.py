@@ -6,11 +6,14 @@ import os
 import time
 from typing import TYPE_CHECKING
 
+from orchestrator.actions.build_environment import read_options_for
 from orchestrator.actions.container_names import check_container_names
 from orchestrator.actions.file_digests import read_file_digests
 from orchestrator.actions.goals import UpOptions, edit_up
 from orchestrator.actions.names import resolve_dependencies, select_services
 from orchestrator.actions.project import recall_goal
+from orchestrator.goal import BuildOptions
+from orchestrator.spec.faults import check_faults
 
 if TYPE_CHECKING:
     from orchestrator.actions.project import Project
@@ -18,7 +21,10 @@ if TYPE_CHECKING:
 
 
 def prepare_up(project: Project, options: UpOptions) -> Goal:
-    """Make the goal of an ``up``. Raises NoSuchService, UsageError, and ModelError for container names that clash."""
+    """Make the goal of an ``up``.
+
+    Raises NoSuchService, UsageError, and ModelError for what cannot run as it is written and for names that clash.
+    """
     stack = project.stack
     assert stack is not None
     select_services(options.services, stack.services, disabled=stack.disabled)
@@ -27,8 +33,10 @@ def prepare_up(project: Project, options: UpOptions) -> Goal:
     chosen = options.services or tuple(stack.services)
     if options.dependencies:
         chosen = resolve_dependencies(stack, chosen)
+    check_faults(stack, chosen)
     check_container_names(stack, chosen, options.scale)
     options = options.replace(
+        build_options=read_options_for(stack) if options.build_options == BuildOptions() else options.build_options,
         file_digests=read_file_digests(stack),
         remove_orphans=options.remove_orphans or os.environ.get("COMPOSE_REMOVE_ORPHANS", "").lower() in ("1", "true"),
     )

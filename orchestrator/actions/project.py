@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from orchestrator.model import Stack
 from orchestrator.record import Record
 
 if TYPE_CHECKING:
+    from orchestrator.actions.memory import Signature
     from orchestrator.goal import Goal
     from orchestrator.spec.loader import Reader
 
@@ -52,6 +53,47 @@ def load_project(options: ProjectOptions, services: Sequence[str] = (), **passes
     return _load(options, services, DiskReader(), passes)
 
 
+def load_watched(
+    options: ProjectOptions, services: Sequence[str], seen: dict[str, Signature | None], **passes: bool
+) -> Project:
+    """Like load_project; every path that is looked at is noted in `seen`, for ``memory.remember``."""
+    from orchestrator.actions.memory import watch_path
+
+    return _load(options, services, _make_watching_reader(lambda path: watch_path(seen, path)), passes)
+
+
+def load_again(options: ProjectOptions, services: Sequence[str] = ()) -> Project:
+    """Like load_project, but from memory if nothing of what the stack was made from has changed.
+
+    `environment` is empty then.
+    """
+    from orchestrator.actions.memory import describe_question, recall, remember
+
+    question = describe_question((*options.__dict__.values(), *services))
+    known = recall("stack", question)
+    if known is not None:
+        return _restore_project(known)
+    seen: dict[str, Signature | None] = {}
+    project = load_watched(options, services, seen)
+    # What was warned of has to be warned of again.
+    if not project.warnings and project.stack is not None:
+        import json
+
+        from orchestrator.spec.transport import dump_stack
+
+        remember("stack", question, seen, json.dumps(dump_stack(project.stack)).encode())
+    return project
+
+
+def _restore_project(known: bytes) -> Project:
+    import json
+
+    from orchestrator.spec.transport import load_dumped_stack
+
+    stack = load_dumped_stack(json.loads(known))
+    return Project(name=stack.name, stack=stack, services=tuple(sorted(stack.services)), disabled=stack.disabled)
+
+
 def identify_project(options: ProjectOptions, services: Sequence[str] = ()) -> Project:
     """Return the project that is meant, without reading files if a name alone says it (``-p NAME``).
 
@@ -60,7 +102,7 @@ def identify_project(options: ProjectOptions, services: Sequence[str] = ()) -> P
     if options.name and not options.files:
         return Project(name=options.name)
     try:
-        return load_project(options, services)
+        return load_again(options, services)
     except FileMissing as error:
         return _name_alone(options, error)
 
@@ -72,17 +114,21 @@ def recognize_project(options: ProjectOptions) -> Project:
     """
     if options.name and not options.files:
         return Project(name=options.name)
-    from orchestrator.actions.remembered import recall_project, remember_project
+    from orchestrator.actions.remembered import recall_project, remember_project, sign_path
 
     known = recall_project(options)
     if known is not None:
         return Project(name=known["name"], services=tuple(known["services"]), disabled=tuple(known["disabled"]))
-    reader = _make_watching_reader()
+    seen: dict[str, Any] = {}
+
+    def note(path: str) -> None:
+        seen.setdefault(path, sign_path(path))
+
     try:
-        project = _load(options, (), reader, {})
+        project = _load(options, (), _make_watching_reader(note), {})
     except FileMissing as error:
         return _name_alone(options, error)
-    remember_project(options, project, reader.seen)
+    remember_project(options, project, seen)
     return project
 
 
@@ -121,23 +167,18 @@ def _name_alone(options: ProjectOptions, error: FileMissing) -> Project:
     raise error
 
 
-def _make_watching_reader() -> Any:
-    from orchestrator.actions.remembered import sign_path
+def _make_watching_reader(note: Callable[[str], None]) -> Reader:
     from orchestrator.spec.reader import DiskReader
 
     class WatchingReader(DiskReader):
-        """Notes every path that the loader looks at, as it was just before."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.seen: dict[str, Any] = {}
+        """Tells of every path that the loader is about to look at."""
 
         def read_text(self, path: str) -> str:
-            self.seen.setdefault(path, sign_path(path))
+            note(path)
             return super().read_text(path)
 
         def find_kind(self, path: str) -> str | None:
-            self.seen.setdefault(path, sign_path(path))
+            note(path)
             return super().find_kind(path)
 
     return WatchingReader()

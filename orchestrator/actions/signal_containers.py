@@ -18,7 +18,8 @@ Tell = Callable[[Container, str], None]
 def kill_services(engine: Engine, project: Project, services: Sequence[str], signal: str, tell: Tell) -> int:
     """Send `signal` to every running container of `services`; return how many there were. Raises UsageError."""
     name = parse_signal(signal)
-    chosen = [one for one in _chosen(engine, project, services) if one.alive]
+    observed = engine.observe(project.name)
+    chosen = [one for one in choose_containers(project, observed, services, oneoff=True) if one.alive]
     if not chosen:
         raise NotFound("no container to kill", operation="kill")
     for one in chosen:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 WITH_VALUE = frozenset(
     {
@@ -12,7 +14,7 @@ WITH_VALUE = frozenset(
 )  # fmt: skip
 """The global options that take a value."""
 
-CONVERGING = frozenset({"up", "down", "stop", "start", "restart", "create", "scale", "rm"})
+CONVERGING = frozenset({"up", "down", "stop", "start", "restart", "create", "scale", "rm", "run"})
 """The commands that hand a goal to the project's supervisor."""
 
 _HARMLESS = frozenset({"--help", "-h", "--dry-run"})

@@ -68,10 +68,12 @@ def report_failures(failures: Iterable[Failure], stack: Stack) -> OperationFaile
     """Write each failure with its place, its exit code and the end of its log; return the error to raise."""
     from orchestrator.failures import resolve_attribute
 
-    colour = uses_colour(sys.stderr)
     for one in failures:
         if one.rendered:
             print(one.rendered, file=sys.stderr)
+            write_lines(one.excerpt, "")
+            if one.log:
+                write_lines(one.log, "last output:")
             continue
         path = resolve_attribute(one, stack)
         message = one.message.removeprefix(f"{render_path(path)}: ")
@@ -82,8 +84,16 @@ def report_failures(failures: Iterable[Failure], stack: Stack) -> OperationFaile
         place = stack.sources.locate(path) if path else None
         report_diagnostics([Diagnostic(one.code, message, place, render_path(path), one.hint)])
         if one.log:
-            print(f"  last lines of {one.container or one.service}:", file=sys.stderr)
-            for line in one.log:
-                print(f"\x1b[2m    | {line}\x1b[0m" if colour else f"    | {line}", file=sys.stderr)
+            write_lines(one.log, f"last lines of {one.container or one.service}:")
     # Everything has been said: the error carries only the exit code.
     return OperationFailed("")
+
+
+def write_lines(lines: Iterable[str], title: str) -> None:
+    """Write lines that somebody else has written below a title, set off from ours."""
+    colour = uses_colour(sys.stderr)
+    if title:
+        print(f"  {title}", file=sys.stderr)
+    for line in lines:
+        text = f"    | {line}" if title else f"  {line}"
+        print(f"\x1b[2m{text}\x1b[0m" if colour else text, file=sys.stderr)

@@ -49,7 +49,8 @@ def report_error(error: StackError) -> None:
         return
     found = error.diagnostics or (Diagnostic(error.code, error.message, hint=error.hint),)
     report_diagnostics(found)
-    if error.diagnostics and error.hint and _current_form() == "text":
+    told = any(error.hint == one.hint for one in found)
+    if error.diagnostics and error.hint and not told and _current_form() == "text":
         print(f"  hint: {error.hint}", file=sys.stderr)
 
 

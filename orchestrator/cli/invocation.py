@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 ANSI = ("never", "always", "auto")
-PROGRESS = ("auto", "tty", "plain", "json", "quiet")
+PROGRESS = ("auto", "tty", "plain", "json", "rawjson", "quiet")
 
 
 class Invocation:
@@ -33,9 +33,9 @@ class Invocation:
 
     def load(self, services: Sequence[str] = ()) -> Project:
         """Load the stack files; warnings go to stderr. Naming a service switches its profile on."""
-        from orchestrator.actions.project import load_project
+        from orchestrator.actions.project import load_again
 
-        project = load_project(self.project, services)
+        project = load_again(self.project, services)
         report_diagnostics(project.warnings)
         return project
 
@@ -66,6 +66,10 @@ class Invocation:
     def warn(self, diagnostic: Diagnostic) -> None:
         """Show a warning."""
         report_diagnostics([diagnostic])
+
+    def note(self, text: str) -> None:
+        """Show a remark that is neither a result nor a warning."""
+        print(text, file=sys.stderr)
 
     def screen(self, title: str) -> Screen:
         """The progress display for this run, on stderr."""

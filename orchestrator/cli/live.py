@@ -1,4 +1,4 @@
-"""The live progress display of a terminal. The only module that imports rich."""
+"""The live progress display of a terminal. Together with ``build_live`` the only module that imports rich."""
 
 from __future__ import annotations
 
@@ -12,8 +12,11 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator.cli.build_live import BuildBoard
 from orchestrator.cli.progress import render_warning
+from orchestrator.cli.transfer_meter import TransferMeter
 from orchestrator.cli.wording import Wording, describe_operation
+from orchestrator.engines.base import load_build_events
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -43,10 +46,21 @@ class LiveScreen:
         # Output of containers on the same terminal goes above the display.
         shared = sys.stdout.isatty()
         self._live = Live(self, console=self._console, refresh_per_second=10, redirect_stdout=shared)
+        self._builds = BuildBoard()
+        self._meter = TransferMeter()
         self._open = False
 
     def __call__(self, event: Event, /) -> None:
         """Take an event; the display is redrawn by a thread of rich's."""
+        for one in load_build_events(event.details):
+            if one.kind == "warning":
+                self._console.print(f"WARNING: {one.text}", markup=False)
+            else:
+                self._builds.show(event.service, one)
+        for told in self._meter.expand(event):
+            self._show(told)
+
+    def _show(self, event: Event) -> None:
         line = describe_operation(event)
         if line is None:
             if event.kind == "warning" and event.message:
@@ -77,7 +91,12 @@ class LiveScreen:
         rows = list(self._rows.values())
         done = sum(1 for row in rows if row.ended)
         head = Text(f"[+] {self._title} {done}/{len(rows)}", style="bold")
+        now = time.time()
         room = max(3, self._console.size.height - 2)
+        steps: list[Text] = []
+        if any(not row.ended and row.line.id.startswith("Image ") for row in rows):
+            steps = self._builds.render(max(room - len(rows), room // 2), self._console.size.width, now)
+            room = max(3, room - len(steps))
         # Rows that are at work must stay visible when there are more rows than lines.
         hidden = max(0, len(rows) - room)
         if hidden:
@@ -88,10 +107,9 @@ class LiveScreen:
             table.add_column(no_wrap=True)
         table.add_column(no_wrap=True, ratio=1, overflow="ellipsis")
         table.add_column(no_wrap=True, justify="right")
-        now = time.time()
         for row in rows:
             table.add_row(*self._render_row(row, now))
-        return Group(head, table)
+        return Group(head, table, *steps)
 
     def _render_row(self, row: _Row, now: float) -> tuple[RenderableType, ...]:
         line = row.line

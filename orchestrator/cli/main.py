@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
 
-from orchestrator.cli.argv import will_converge
+from orchestrator.cli.argv import find_command, will_converge
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
     from orchestrator.errors import StackError
 
 EXIT_FAILURE = 1
@@ -33,6 +35,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             from orchestrator.launch import prepare
 
             prepared = prepare(os.environ.get("STACK_ENGINE") or "native")
+        elif find_command(arguments) == "config":
+            from orchestrator.cli.recalled import recall_output
+
+            known = recall_output(arguments)
+            if known is not None:
+                sys.stdout.write(known.decode())
+                sys.stdout.flush()
+                return 0
         from orchestrator.cli.quick import run_quickly
 
         quickly = None if "_STACK_COMPLETE" in os.environ else run_quickly(arguments, prepared)

@@ -17,6 +17,36 @@ class StackCommand(click.Command):
         kwargs["context_settings"] = {"help_option_names": ["-h", "--help"], **(kwargs.get("context_settings") or {})}
         super().__init__(*args, **kwargs)
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the words; ``--flag=false`` is understood too."""
+        return super().parse_args(ctx, _spell_flags(self, args))
+
+
+_TRUTHS = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
+
+
+def _spell_flags(command: click.Command, words: list[str]) -> list[str]:
+    """Write ``--flag=true`` as ``--flag`` and ``--flag=false`` as its negation, or as nothing, which is the same."""
+    known = {name: one for one in command.params if isinstance(one, click.Option) for name in one.opts}
+    intermixed = (command.context_settings or {}).get("allow_interspersed_args", True)
+    written: list[str] = []
+    rest = list(words)
+    while rest:
+        word = rest.pop(0)
+        name, equals, value = word.partition("=")
+        one = known.get(name)
+        if word == "--" or (not word.startswith("-") and not intermixed):
+            return [*written, word, *rest]
+        if one is None or not one.is_flag or not equals or value.lower() not in _TRUTHS:
+            written.append(word)
+            if one is not None and not one.is_flag and not equals and rest:
+                written.append(rest.pop(0))
+        elif _TRUTHS[value.lower()]:
+            written.append(name)
+        elif one.secondary_opts:
+            written.append(one.secondary_opts[0])
+    return written
+
 
 def stack_command(name: str, **settings: Any) -> Callable[[Callable[..., Any]], click.Command]:
     """Make a function a command; what it returns (None or an int) is the exit code."""
@@ -65,6 +95,15 @@ def index_option(target: F) -> F:
 def format_option(help_text: str = "table, json, or a Go template.") -> Callable[[F], F]:
     """``--format``."""
     return lambda target: click.option("--format", "form", metavar="FORMAT", help=help_text)(target)
+
+
+def build_options(target: F) -> F:
+    """``--build`` and ``--no-build``: whether images are built."""
+    no_build = click.option("--no-build", is_flag=True, help="Build nothing, even if an image is missing.")
+    build = click.option(
+        "--build", is_flag=True, help="Build images before containers are made, also those that are here."
+    )
+    return build(no_build(target))
 
 
 def pull_option(default: str | None = None) -> Callable[[F], F]:

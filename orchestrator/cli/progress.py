@@ -11,6 +11,7 @@ from typing import IO, TYPE_CHECKING, Protocol
 from orchestrator.cli.wording import describe_operation
 
 if TYPE_CHECKING:
+    from orchestrator.cli.build_progress import PlainBuilds
     from orchestrator.events import Event, Sink
 
 
@@ -64,9 +65,13 @@ class PlainScreen(QuietScreen):
     def __init__(self, stream: IO[str] | None = None) -> None:
         super().__init__(stream)
         self._last: dict[str, str] = {}
+        self._builds: PlainBuilds | None = None
 
     def __call__(self, event: Event, /) -> None:
-        """Write a line when an operation changes its state."""
+        """Write a line when an operation changes its state, and what builds tell."""
+        if event.details.get("build"):
+            self._show_build(event)
+            return
         line = describe_operation(event)
         if line is None:
             super().__call__(event)
@@ -77,6 +82,16 @@ class PlainScreen(QuietScreen):
         if self._last.get(line.id) != text:
             self._last[line.id] = text
             self._write(text)
+
+    def _show_build(self, event: Event) -> None:
+        from orchestrator.engines.base import load_build_events
+
+        if self._builds is None:
+            from orchestrator.cli.build_progress import PlainBuilds
+
+            self._builds = PlainBuilds(self._write)
+        for one in load_build_events(event.details):
+            self._builds.show(event.service, one)
 
 
 class JsonScreen(QuietScreen):
@@ -121,7 +136,7 @@ def open_screen(progress: str, title: str, *, ansi: str, colour: bool) -> Screen
     terminal = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
     if progress == "quiet":
         return QuietScreen()
-    if progress == "json":
+    if progress in ("json", "rawjson"):
         return JsonScreen()
     if progress == "tty" or (progress == "auto" and terminal and ansi != "never"):
         return DeferredLiveScreen(title, colour=colour)

@@ -45,3 +45,33 @@ def render_moment(moment: float) -> str:
 def shorten(text: str, width: int) -> str:
     """Cut `text` to `width` characters, the last of them an ellipsis."""
     return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def parse_size(text: str, option: str) -> int:
+    """Bytes of ``512``, ``64m``, ``1.5GB``: powers of 1024, as docker reads them. Raises UsageError."""
+    import re
+
+    from orchestrator.errors import UsageError
+
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(?:([kmgtp])i?)?b?", text.strip().lower())
+    if found is None:
+        raise UsageError(f"{option}: cannot read the size {text!r}", hint="write 512, 64m or 1.5g")
+    return int(float(found[1]) * 1024 ** (" kmgtp".index(found[2]) if found[2] else 0))
+
+
+def render_rate_size(count: float) -> str:
+    """``1.1kB``: decimal units, three figures at most, as `docker stats` has traffic."""
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if count < 1000 or unit == "TB":
+            return f"{count:.3g}{unit}"
+        count /= 1000
+    return ""
+
+
+def render_binary_size(count: float) -> str:
+    """``23.54GiB``: units of 1024, four figures at most, as `docker stats` has memory."""
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if count < 1024 or unit == "TiB":
+            return f"{count:.4g}{unit}"
+        count /= 1024
+    return ""

@@ -15,7 +15,7 @@ GLOBAL = (
     Option("--env-file", "env_files", multiple=True),
     Option("--project-directory"),
     Option("--ansi", kind=Choice("never", "always", "auto")),
-    Option("--progress", kind=Choice("auto", "tty", "plain", "json", "quiet")),
+    Option("--progress", kind=Choice("auto", "tty", "plain", "json", "rawjson", "quiet")),
     Option("--dry-run", flag=True),
 )
 

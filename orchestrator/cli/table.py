@@ -17,3 +17,12 @@ def render_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         cells = [cell.ljust(width) for cell, width in zip(line, widths, strict=False)]
         text += "".join([*cells, line[-1]]).rstrip() + "\n"
     return text
+
+
+def render_columns(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Render a table whose columns are only as wide as they have to be, as ``top`` prints it."""
+    lines = [tuple(header), *(tuple(row) for row in rows)]
+    widths = [max(len(line[at]) for line in lines) + _GAP for at in range(len(header))]
+    return "".join(
+        "".join(cell.ljust(width) for cell, width in zip(line, widths, strict=False)).rstrip() + "\n" for line in lines
+    )

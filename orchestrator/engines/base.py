@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import IO, TYPE_CHECKING, Any, Literal, Protocol
 
 from orchestrator.errors import Diagnostic
+from orchestrator.goal import BuildOptions
 from orchestrator.model import Network, Service, Stack, Volume
 from orchestrator.record import Record
 from orchestrator.state import Container, HealthStatus, ImageFacts, ObservedState
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from orchestrator.plan import CreateContainer
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
+_NO_OPTIONS = BuildOptions()
 
 
 class ExecRequest(Record):
@@ -37,12 +39,81 @@ class ExecRequest(Record):
     detach: bool = False
 
 
+class AttachRequest(Record):
+    """How to be attached to a container. `detach_keys` are the bytes that leave it running; empty for none.
+
+    `stdin` passes on what is typed, `sig_proxy` the signals that this process gets.
+    """
+
+    stdin: bool = True
+    sig_proxy: bool = True
+    detach_keys: bytes = b"\x10\x11"
+
+
 class ExecResult(Record):
     """How a captured command ended: exit code (124 and `timed_out` on a time-out) and the end of its output."""
 
     exit_code: int
     output: str = ""
     timed_out: bool = False
+
+
+class PathFacts(Record):
+    """What is at a path in a container."""
+
+    kind: Literal["file", "directory", "link"]
+
+
+class ProcessFacts(Record):
+    """One process of a container, numbered as this machine does; times in seconds, `started_at` since the epoch."""
+
+    pid: int
+    parent: int
+    uid: int
+    cpu_seconds: float
+    started_at: float
+    terminal: str
+    command: str
+
+
+class ContainerUsage(Record):
+    """What a container uses. `time` is monotonic seconds; CPU time is seconds since its start, the rest bytes.
+
+    All zero for one that does not run.
+    """
+
+    time: float
+    cpu_seconds: float = 0.0
+    memory: int = 0
+    memory_limit: int = 0
+    received: int = 0
+    sent: int = 0
+    read: int = 0
+    written: int = 0
+    pids: int = 0
+
+
+class CommitRequest(Record):
+    """How to make an image of a container. `changes` are Dockerfile instructions, applied last."""
+
+    reference: str = ""
+    author: str = ""
+    message: str = ""
+    changes: tuple[str, ...] = ()
+    pause: bool = True
+
+
+class ContainerEvent(Record):
+    """Something that happened to a container of a project. `time` is nanoseconds since the epoch.
+
+    `action` is Docker's word: create, start, die, stop, kill, pause, unpause, rename, destroy, ``health_status: ...``.
+    """
+
+    time: int
+    service: str
+    container: str
+    action: str
+    attributes: Mapping[str, str] = _NOTHING
 
 
 class LogLine(Record):
@@ -82,6 +153,49 @@ class ImageProgress(Record):
     total: int = 0
 
 
+class BuildEvent(Record):
+    """Something a build did. `vertex` is one line of the display, the same for all events of one step.
+
+    `kind` ``started`` opens it (`name` is what is shown: ``[build 2/5] RUN make``), ``log`` brings `text` (bytes
+    decoded with replacement, as it came), ``status`` a measured part (`text` its label, `current` of `total` bytes),
+    ``cached``, ``done``, ``failed`` (`text` the message) and ``cancelled`` close it. ``warning`` belongs to no
+    vertex. `time` is seconds since the epoch.
+    """
+
+    kind: Literal["started", "log", "status", "cached", "done", "failed", "cancelled", "warning"]
+    vertex: int
+    time: float
+    name: str = ""
+    text: str = ""
+    stream: Literal["stdout", "stderr"] = "stdout"
+    current: int = 0
+    total: int = 0
+
+
+def dump_build_event(event: BuildEvent) -> dict[str, Any]:
+    """Return a build's event as plain data; what is not set is left out."""
+    return {
+        name: value
+        for name, value in event.__dict__.items()
+        if name not in event._defaults or value != event._defaults[name]
+    }
+
+
+def load_build_events(details: Mapping[str, Any]) -> list[BuildEvent]:
+    """The events of a build in the details of a progress event; none in those of any other."""
+    return [
+        BuildEvent(**{name: value for name, value in one.items() if name in BuildEvent._names})
+        for one in details.get("build") or ()
+    ]
+
+
+class BuildProgress(Protocol):
+    """Takes events from any thread; never raises, never blocks."""
+
+    def __call__(self, event: BuildEvent, /) -> None:
+        """Take one event."""
+
+
 class Engine(Protocol):
     """What runs containers."""
 
@@ -105,12 +219,38 @@ class Engine(Protocol):
         """Names of all projects that have anything on this engine."""
 
     def pull_image(
-        self, reference: str, *, platform: str | None = None, progress: Callable[[ImageProgress], None] | None = None
+        self,
+        reference: str,
+        *,
+        platform: str | None = None,
+        progress: Callable[[ImageProgress], None] | None = None,
+        cancel: Callable[[], bool] | None = None,
     ) -> ImageFacts:
-        """Fetch an image. NotFound, Unavailable."""
+        """Fetch an image; EngineError soon after `cancel` becomes true. NotFound, Unavailable."""
 
-    def build_image(self, stack: Stack, service: Service) -> ImageFacts:
-        """Build the service's image."""
+    def build_image(
+        self,
+        stack: Stack,
+        service: Service,
+        *,
+        options: BuildOptions = _NO_OPTIONS,
+        progress: BuildProgress | None = None,
+        cancel: Callable[[], bool] | None = None,
+    ) -> ImageFacts:
+        """Build the service's image; images of other services that it is built from are here already.
+
+        `cancel` is asked now and then, from several threads; once it says True the build ends with an error. Raises
+        ModelError for what the stack file asks for in vain, EngineError for a build that fails.
+        """
+
+    def push_image(
+        self,
+        reference: str,
+        *,
+        progress: Callable[[ImageProgress], None] | None = None,
+        cancel: Callable[[], bool] | None = None,
+    ) -> str:
+        """Send an image to its registry; return the digest that it has there. NotFound, Unavailable."""
 
     def create_network(self, project: str, network: Network) -> None:
         """Create a network; one that exists with the same configuration is success, with another is Conflict."""
@@ -157,8 +297,54 @@ class Engine(Protocol):
     def exec_attached(self, container: Container, request: ExecRequest) -> int:
         """Run a command with this process's stdio (and terminal, if asked), pass on resizes and signals; exit code."""
 
+    def attach_container(
+        self, container: Container, request: AttachRequest, *, begin: Callable[[], None] | None = None
+    ) -> int | None:
+        """Relay a container's stdio, resizes and signals until it has ended (its exit code) or is left (None).
+
+        A container that was made with `called` is given with `begin`, which sees to its start: it is called in a
+        thread of its own, and the container's first instruction waits until this process is attached.
+        """
+
     def exec_captured(self, container: Container, request: ExecRequest, *, timeout: float) -> ExecResult:
         """Run a command and keep the last 4 KiB of its output; killed after `timeout` seconds."""
+
+    def look_at_path(self, container: Container, path: str, *, follow: bool = True) -> PathFacts | None:
+        """What is at an absolute path of a container, running or not; None if there is nothing."""
+
+    def read_archive(self, container: Container, path: str, name: str, *, follow: bool = False) -> Iterator[bytes]:
+        """Yield the tar of what is at `path`, called `name` in it (``.``: what is in a directory). NotFound.
+
+        `follow` takes what a link at `path` leads to, inside the container.
+        """
+
+    def write_archive(self, container: Container, directory: str, source: IO[bytes]) -> None:
+        """Unpack a tar stream into a directory of a container; nothing leads out of it. NotFound, Conflict."""
+
+    def read_filesystem(self, container: Container) -> Iterator[bytes]:
+        """Yield the tar of a container's whole file system, without what is mounted in it."""
+
+    def commit_container(self, container: Container, request: CommitRequest) -> str:
+        """Make an image of a container's file system and configuration; return its id."""
+
+    def list_processes(self, container: Container) -> Sequence[ProcessFacts]:
+        """The processes of a running container. Conflict when it does not run."""
+
+    def read_usage(self, container: Container) -> ContainerUsage:
+        """What a container uses now."""
+
+    def read_events(
+        self,
+        project: str,
+        *,
+        since: float | None = None,
+        until: float | None = None,
+        stopped: Callable[[], bool] | None = None,
+    ) -> Iterator[ContainerEvent]:
+        """Yield what happened to a project's containers since a moment (epoch seconds; None: now), and what happens.
+
+        Ends at `until`, or when `stopped()` says so (asked after each change and once a second).
+        """
 
     def read_logs(
         self,

@@ -8,13 +8,18 @@ from collections.abc import Callable, Mapping
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.engines.base import ImageProgress
+from orchestrator.engines.base import BuildEvent, ImageProgress
 from orchestrator.engines.fake_parts import FakeContainer
-from orchestrator.errors import Conflict, NotFound
+from orchestrator.errors import Conflict, EngineError, NotFound
+from orchestrator.goal import BuildOptions
 from orchestrator.state import ImageFacts, ObservedNetwork, ObservedVolume
 
 if TYPE_CHECKING:
+    from orchestrator.engines.base import BuildProgress
     from orchestrator.model import Network, Probe, Service, Stack, Volume
+
+
+_NO_OPTIONS = BuildOptions()
 
 
 class FakeResources:
@@ -64,10 +69,17 @@ class FakeResources:
     # Images
 
     def pull_image(
-        self, reference: str, *, platform: str | None = None, progress: Callable[[ImageProgress], None] | None = None
+        self,
+        reference: str,
+        *,
+        platform: str | None = None,
+        progress: Callable[[ImageProgress], None] | None = None,
+        cancel: Callable[[], bool] | None = None,
     ) -> ImageFacts:
         """Take an image over from the registry."""
         self._begin("pull", reference)
+        if cancel is not None and cancel():
+            raise EngineError("cancelled", resource=reference, operation="pull image")
         with self._lock:
             facts = self._registry.get(reference)
             if facts is None:
@@ -77,14 +89,48 @@ class FakeResources:
             progress(ImageProgress(layer=facts.id[7:19], status="done", current=facts.size, total=facts.size))
         return self._images[reference]
 
-    def build_image(self, stack: Stack, service: Service) -> ImageFacts:
-        """Make an image that differs from every one before."""
+    def build_image(
+        self,
+        stack: Stack,
+        service: Service,
+        *,
+        options: BuildOptions = _NO_OPTIONS,
+        progress: BuildProgress | None = None,
+        cancel: Callable[[], bool] | None = None,
+    ) -> ImageFacts:
+        """Make an image that differs from every one before; it is told as a build of one step."""
         reference = service.image or f"{stack.name}-{service.name}"
         self._begin("build", reference)
+        if cancel is not None and cancel():
+            raise EngineError("the build was cancelled", resource=reference, operation="build image")
+        if progress is not None:
+            for kind, text in (("started", ""), ("log", "made\n"), ("done", "")):
+                event = BuildEvent(kind=kind, vertex=1, time=self._clock(), name="[1/1] FROM scratch", text=text)  # type: ignore[arg-type]
+                progress(event)
         with self._lock:
-            made = ImageFacts(id=f"sha256:{next(self._ids)}", reference=reference, pulled_at=self._clock())
+            made = ImageFacts(id=f"sha256:{next(self._ids)}", reference=reference, built_at=self._clock())
             self._images[reference] = made
             return made
+
+    def push_image(
+        self,
+        reference: str,
+        *,
+        progress: Callable[[ImageProgress], None] | None = None,
+        cancel: Callable[[], bool] | None = None,
+    ) -> str:
+        """Put an image into the registry."""
+        self._begin("push", reference)
+        if cancel is not None and cancel():
+            raise EngineError("cancelled", resource=reference, operation="push image")
+        with self._lock:
+            facts = self._images.get(reference)
+            if facts is None:
+                raise NotFound(f"no image {reference}", resource=reference, operation="push image")
+            self._registry[reference] = facts
+        if progress is not None:
+            progress(ImageProgress(layer=facts.id[7:19], status="done", current=facts.size, total=facts.size))
+        return facts.id
 
     # Networks and volumes
 

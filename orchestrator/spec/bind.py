@@ -140,7 +140,9 @@ def bind_service(name: str, config: Mapping[str, Any], services: Mapping[str, An
         ulimits={key: _bind_ulimit(value) for key, value in (config.get("ulimits") or {}).items()},
         devices=tuple(
             Device(
-                source=one["source"], target=one.get("target", one["source"]), permissions=one.get("permissions", "rwm")
+                source=one.get("source", ""),
+                target=one.get("target", one.get("source", "")),
+                permissions=one.get("permissions", "rwm"),
             )
             for one in config.get("devices") or ()
         ),
@@ -184,7 +186,7 @@ def _bind_dependencies(value: Any, services: Mapping[str, Any]) -> dict[str, Dep
 
 def _bind_port(port: Mapping[str, Any]) -> Port:
     return Port(
-        target=port["target"],
+        target=port.get("target", 0),
         published=port.get("published"),
         host_ip=port.get("host_ip"),
         protocol=port.get("protocol", "tcp"),

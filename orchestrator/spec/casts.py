@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.source import Path
 from orchestrator.spec.durations import parse_duration, parse_size, render_duration
 from orchestrator.spec.positions import Map, Mark, Problems, Seq
-from orchestrator.spec.scalars import render_scalar
+from orchestrator.spec.scalars import Timestamp, render_scalar
 from orchestrator.spec.words import split_words
 
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ def name_type(value: Any) -> str:
         return "a boolean"
     if isinstance(value, int | float):
         return "a number"
+    if isinstance(value, Timestamp):
+        return "a date"
     if isinstance(value, str):
         return "a string"
     return "a list" if type(value) is Seq else "a mapping"
@@ -68,6 +70,8 @@ def refuse_type(problems: Problems, expected: str, value: Any, mark: Mark, path:
     hint = ""
     if "string" in expected and isinstance(value, bool | int | float):
         hint = f'quote it: "{render_scalar(value)}"'
+    elif "string" in expected and isinstance(value, Timestamp):
+        hint = "quote it: dates are strings only between quotes"
     problems.report("wrong-type", f"{name} must be {expected}, not {name_type(value)}", mark, path, hint)
     return INVALID
 
@@ -75,8 +79,6 @@ def refuse_type(problems: Problems, expected: str, value: Any, mark: Mark, path:
 def shape_string(problems: Problems, row: Row, value: Any, mark: Mark, path: Path) -> Any:
     """Accept a string; one of the allowed ones where there are such."""
     if type(value) is not str:
-        if value is None and row.null == "drop":
-            return INVALID
         return refuse_type(problems, "a string", value, mark, path)
     if row.allowed and value not in row.allowed:
         problems.report(
@@ -182,8 +184,11 @@ def _bounded(problems: Problems, row: Row, number: int | float, mark: Mark, path
 
 def shape_size(problems: Problems, row: Row, value: Any, mark: Mark, path: Path) -> Any:
     """Accept bytes as a number or with a unit, and make them a decimal string."""
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
+    if isinstance(value, bool | Timestamp) or not isinstance(value, str | int | float):
         return refuse_type(problems, "a size in bytes, such as 64m", value, mark, path)
+    if type(value) is int:
+        number = _bounded(problems, row, value, mark, path)
+        return number if number is INVALID else str(number)
     return shape_size_text(problems, row, render_scalar(value), mark, path)
 
 

@@ -107,10 +107,13 @@ class Extender:
     def _follow(self, extends: Any, source: _Source, mark: Mark, path: Path) -> tuple[_Source | None, str]:
         wanted = extends.get("service", "")
         file = extends.get("file")
-        if not file:
+        if file is None:
             return source, wanted
         place = extends.marks["file"][1]
         file = self._loader.substitute_path(file, place, self._environment)
+        if not file:
+            self._loader.report_empty_path("the file to extend", place, (*path, "file"))
+            return None, wanted
         if is_remote(file):
             hint = "fetch it, and extend the local path"
             self._problems.report("unsupported-extends", f"{file} is not a local file", place, (*path, "file"), hint)
@@ -138,7 +141,7 @@ class Extender:
         return _Source(file, posixpath.dirname(file), services, False)
 
     def _report_unknown(self, name: str, wanted: str, source: _Source, extends: Any, path: Path) -> None:
-        if not wanted:
+        if "service" not in extends:
             return
         mark = extends.marks["service"][1]
         self._problems.report(

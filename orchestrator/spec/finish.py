@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from orchestrator.spec.attributes import ROOT
+from orchestrator.spec.attributes import ROOT, ROWS
 from orchestrator.spec.positions import Map, Seq
 from orchestrator.spec.rows import Row
 
 _ZERO_TEXTS = {"size": ("0",), "size_text": ("0",), "duration": ("0s",)}
+_COMPLETED = frozenset(row for row in ROWS if any(child.default is not None for child in row.fields.values()))
 _SECTIONS = ("networks", "volumes", "secrets", "configs", "models")
 
 
@@ -64,6 +65,10 @@ def _finish_map(row: Row, value: Map) -> Map:
         if finished or child is None or _is_kept(child, finished):
             result[key] = finished
             result.marks[key] = value.marks.get(key, (0, 0))
+    if row in _COMPLETED:
+        for key, child in fields.items():
+            if key not in result and child.default is not None:
+                result.put(key, child.default, (0, 0))
     return result
 
 
@@ -90,7 +95,7 @@ def _finish(row: Row, value: Any) -> Any:
             return result
         if kind == "hosts":
             return _sorted(value)
-        if kind == "string_or_strings":
+        if kind == "addresses":
             return _without_empty(value)
         return value
     if kind == "ulimit" and value == 0:

@@ -33,8 +33,9 @@ def apply_includes(
             # A template that was left alone, and so was its short syntax.
             entry = _expand_short(entry, marks[index])
         if type(entry) is not Map or not entry.get("path"):
-            if type(entry) is Map and not loader.problems.is_broken(("include", index)):
-                loader.problems.report("missing-attribute", "path is missing", marks[index], ("include", index, "path"))
+            if entry is None or (type(entry) is Map and not loader.problems.is_broken(("include", index))):
+                place = ("include", index)
+                loader.problems.warn("missing-attribute", "this includes nothing", marks[index], place, "add path:")
             continue
         _include_one(loader, layer, entry, ("include", index), directory, environment, included)
 
@@ -81,6 +82,15 @@ def _include_one(
     if own:
         own = loader.substitute_path(own, entry.marks["project_directory"][1], environment)
     project = loader.locate_file(own, directory) if own else posixpath.dirname(first)
+    if own and not posixpath.isabs(own) and loader.reader.find_kind(project) != "directory":
+        loader.problems.warn(
+            "file-not-found",
+            f"the project directory {loader.display_name(project)} does not exist; its parent takes its place",
+            entry.marks["project_directory"][1],
+            (*path, "project_directory"),
+            "check the path",
+        )
+        project = posixpath.dirname(project)
     variables = _read_variables(loader, entry, path, directory, project, environment)
     tree = loader.load_stack_files(files, project, variables, included)
     _import(loader, tree, layer, mark, path)

@@ -92,10 +92,9 @@ class _Substitution:
                 position = end + 1
             else:
                 found = _NAME.match(template, start + 1, stop)
-                if found is None:
-                    raise _invalid(template[start : min(stop, start + 50)])
-                parts.append(self._plain(found[0]))
-                position = found.end()
+                # A dollar sign before anything else is one: the $(date) or $1 of a script, the end of a pattern.
+                parts.append("$" if found is None else self._plain(found[0]))
+                position = start + 1 if found is None else found.end()
             start = template.find("$", position, stop)
         parts.append(template[position:stop])
         return "".join(parts)

@@ -186,6 +186,11 @@ class LayerLoader:
             )
         return None
 
+    def report_empty_path(self, what: str, mark: Mark, path: Path) -> None:
+        """Report a path that is an empty text."""
+        hint = "an unset variable becomes empty; give it a default: ${NAME:-value}"
+        self.problems.report(FileMissing.code, f"the path of {what} is empty", mark, path, hint)
+
     def read_env_file(
         self, file: str, lookup: Any, mark: Mark, path: Path, *, raw: bool = False, required: bool = True
     ) -> dict[str, tuple[str, Mark]]:

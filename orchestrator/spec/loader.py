@@ -12,6 +12,7 @@ from orchestrator.model import Service, Stack
 from orchestrator.record import Record
 from orchestrator.source import Path
 from orchestrator.spec.bind import bind_stack, collect_values
+from orchestrator.spec.faults import find_faults
 from orchestrator.spec.finish import finish_tree
 from orchestrator.spec.interpolate import Variable, collect_variables
 from orchestrator.spec.layers import LayerLoader
@@ -115,7 +116,7 @@ def load_variables(options: LoadOptions, environ: Mapping[str, str], reader: Rea
 
 def _complete(loader: LayerLoader, setup: _Setup, tree: Map, name: str, environment: Mapping[str, str]) -> Stack:
     options, problems = setup.options, loader.problems
-    if not tree and not problems.found:
+    if not tree and not problems.has_errors:
         problems.report("empty-stack", f"{loader.display_name(setup.files[0])} is empty", 0, (), "add services:")
     if not tree.get("services") and tree and not problems.is_broken(("services",)) and "services" not in tree:
         problems.report("no-services", "the stack defines no services", 0, ("services",), "add services:")
@@ -127,7 +128,10 @@ def _complete(loader: LayerLoader, setup: _Setup, tree: Map, name: str, environm
         check_stack(tree, active, disabled, problems)
     if options.resolve_env:
         resolve_env_files(loader, active, environment)
-    problems.raise_errors()
+    if problems.has_errors:
+        if options.normalize and options.consistency and not problems.keep_templates:
+            problems.add_faults(find_faults(tree, TreeSources(tree, problems.files).locate, active))
+        problems.raise_errors()
     prune_resources(tree, active)
     canonical = finish_tree(tree, name if options.normalize else "", active, keep_env_files=not options.resolve_env)
     _warn_unset(canonical, environment, problems)

@@ -95,7 +95,7 @@ def _merge_maps(row: Row | None, base: Map, over: Map, path: Path, problems: Pro
 
 def _merge_values(row: Row | None, base: Any, over: Any, mark: Mark, path: Path, problems: Problems) -> Any:
     rule = row.merge if row is not None else ""
-    if rule == "replace":
+    if rule == "replace" or (rule == "gpus" and base == over):
         return over
     if over is None:
         return base

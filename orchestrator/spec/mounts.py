@@ -78,7 +78,7 @@ def is_host_path(source: str) -> bool:
 def parse_device(spec: str) -> dict[str, Any]:
     """Parse ``SOURCE[:TARGET[:PERMISSIONS]]`` into a canonical device. Raises MountError."""
     fields = spec.split(":")
-    if len(fields) > 3 or not fields[0]:
+    if len(fields) > 3:
         raise MountError(f"{spec!r} is no device", "write SOURCE:TARGET:PERMISSIONS, as in /dev/fuse:/dev/fuse:rwm")
     device = {"source": fields[0], "target": fields[0], "permissions": "rwm"}
     if len(fields) == 2 and fields[1].strip("rwm") == "" and fields[1]:

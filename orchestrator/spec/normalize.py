@@ -26,10 +26,10 @@ def apply_defaults(tree: Map, directory: str) -> None:
                 tree[section][key] = Map()
     for service in (tree.get("services") or {}).values():
         build = service.get("build")
-        if type(build) is Map and not build.get("context"):
-            build.put("context", directory, build.marks.get("context", (0, 0)))
+        if type(build) is Map and "context" not in build:
+            build.put("context", directory, (0, 0))
         for secret in service.get("secrets") or ():
-            if type(secret) is Map and not secret.get("target") and secret.get("source"):
+            if type(secret) is Map and "target" not in secret and secret.get("source"):
                 secret.put("target", f"/run/secrets/{secret['source']}", (0, 0))
         _default_counts(service)
 
@@ -70,7 +70,7 @@ def normalize_stack(tree: Map, name: str, directory: str, home: str, problems: P
         uses_default = _attach_default(service) or uses_default
         _infer_dependencies(service)
         build = service.get("build")
-        if type(build) is Map and not build.get("dockerfile") and not build.get("dockerfile_inline"):
+        if type(build) is Map and "dockerfile" not in build and "dockerfile_inline" not in build:
             build.put("dockerfile", "Dockerfile", (0, 0))
         deploy = service.get("deploy")
         if type(deploy) is Map and service.get("scale") is not None and "replicas" not in deploy:
@@ -90,7 +90,7 @@ def normalize_stack(tree: Map, name: str, directory: str, home: str, problems: P
 
 
 def _attach_default(service: Map) -> bool:
-    if service.get("network_mode") or "provider" in service:
+    if "network_mode" in service or "provider" in service:
         return False
     networks = service.get("networks")
     if not networks:
@@ -152,10 +152,10 @@ def _name_resource(resource: Map, path: Path, project: str, problems: Problems) 
                 (*path, "external", "name"),
                 "keep name, and write external: true",
             )
-        elif external.get("name"):
+        elif "name" in external:
             resource.put("name", external["name"], external.marks["name"])
         resource["external"] = True
-    if not resource.get("name"):
+    if "name" not in resource:
         resource.put("name", key if resource.get("external") else f"{project}_{key}", (0, 0))
 
 
@@ -174,7 +174,8 @@ def split_profiles(tree: Map, profiles: Iterable[str], targets: Iterable[str]) -
     Services named as `targets` are active, and so is every service of their profiles.
     """
     services: Map = tree.get("services") or Map()
-    active = set(profiles)
+    # Where none is asked for, a profile whose name is empty (an unset variable) is on.
+    active = set(profiles) or {""}
     for target in targets:
         service = services.get(target)
         if service is not None and not _is_active(service, active):
@@ -214,7 +215,11 @@ def _merge_env_files(loader: LayerLoader, service: Map, path: Path, environment:
     known.update({name: value for name, value in own.items() if value is not None})
     files = service["env_file"]
     for index, (entry, mark) in enumerate(zip(files, files.marks, strict=True)):
-        if type(entry) is not Map or not entry.get("path") or (loader.problems.keep_templates and "$" in entry["path"]):
+        if type(entry) is not Map or "path" not in entry or (loader.problems.keep_templates and "$" in entry["path"]):
+            continue
+        if not entry["path"]:
+            if entry.get("required", True):
+                loader.report_empty_path("the env file", mark, (*path, index))
             continue
         found = loader.read_env_file(
             entry["path"],
@@ -238,6 +243,9 @@ def _merge_label_files(loader: LayerLoader, service: Map, path: Path, environmen
     labels = Map()
     files = service["label_file"]
     for index, (file, mark) in enumerate(zip(files, files.marks, strict=True)):
+        if not file:
+            loader.report_empty_path("the label file", mark, (*path, index))
+            continue
         found = loader.read_env_file(file, _lookup_in(environment, labels), mark, (*path, index))
         for name, (value, place) in found.items():
             labels.put(name, value, (place, place))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.source import Path
 from orchestrator.spec.casts import INVALID, deduplicate, refuse_type
 from orchestrator.spec.positions import Map, Mark, Problems, Seq
-from orchestrator.spec.scalars import render_scalar
+from orchestrator.spec.scalars import Timestamp, render_scalar
 
 if TYPE_CHECKING:
     from orchestrator.spec.rows import Row
@@ -28,6 +28,11 @@ def shape_pairs(problems: Problems, row: Row, value: Any, mark: Mark, path: Path
                 result[key] = None if row.null == "keep" else ""
             elif isinstance(item, bool | int | float):
                 result[key] = render_scalar(item)
+            elif isinstance(item, Timestamp):
+                result[key] = item.shown
+                hint = "put it between quotes to keep it as it is written"
+                message = f"the date becomes {item.shown!r}, as in docker compose"
+                problems.warn("date-value", message, marks[1], (*path, key), hint)
             else:
                 refuse_type(problems, "a string, a number, a boolean or null", item, marks[1], (*path, key))
                 continue
@@ -52,6 +57,21 @@ def shape_pairs(problems: Problems, row: Row, value: Any, mark: Mark, path: Path
         empty = None if row.null == "keep" else ""
         result.put(name, text if equals else empty, (place, place))
     return result
+
+
+def shape_contexts(problems: Problems, row: Row, value: Any, mark: Mark, path: Path) -> Any:
+    """Accept a mapping or a list of ``NAME=context``; every name has a value."""
+    if type(value) is Map:
+        for key, item in value.items():
+            if item is None:
+                return refuse_type(problems, "a string", item, value.marks[key][1], (*path, key))
+    if type(value) is Seq:
+        for index, item in enumerate(value):
+            if type(item) is str and "=" not in item:
+                hint = f"write {item or 'NAME'}=CONTEXT"
+                problems.report("bad-context", f"{item!r} names no context", value.marks[index], (*path, index), hint)
+                return INVALID
+    return shape_pairs(problems, row, value, mark, path)
 
 
 def shape_ssh(problems: Problems, row: Row, value: Any, mark: Mark, path: Path) -> Any:

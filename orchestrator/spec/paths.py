@@ -56,7 +56,8 @@ def _resolve(value: Any, kind: str, directory: str, home: str) -> Any:
         for index, item in enumerate(value):
             value[index] = _resolve(item, kind, directory, home)
         return value
-    if not isinstance(value, str) or (not value and kind != "context"):
+    # An empty path is the directory itself, as in the reference, where it is not said to be no path at all.
+    if not isinstance(value, str) or (not value and kind in ("context", "key", "optional")):
         return value
     if kind == "key":
         name, equals, path = value.partition("=")
@@ -75,9 +76,14 @@ def absolute_path(path: str, directory: str, home: str = "") -> str:
     """Join `path` to `directory` and clean the result; expand ``~``; leave absolute (and Windows) paths as they are."""
     if path.startswith("~") and home:
         return clean_path(posixpath.join(home, path[1:].lstrip("/")))
-    if path.startswith(("/", "\\\\")) or path[1:3] in (":\\", ":/"):
+    if path.startswith("/") or path[1:3] in (":\\", ":/") or _is_share(path):
         return path
     return clean_path(posixpath.join(directory, path))
+
+
+def _is_share(path: str) -> bool:
+    """Tell a path on a Windows share, ``\\\\server\\share\\path``."""
+    return path.startswith("\\\\") and path.count("\\") > 3
 
 
 def is_remote(path: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-_PROTOCOLS = ("tcp", "udp", "sctp")
+PROTOCOLS = ("tcp", "udp", "sctp")
 _LARGEST_RANGE = 65_536
 
 
@@ -48,11 +48,10 @@ def parse_ports(spec: str) -> list[dict[str, Any]]:
 
 
 def _split_protocol(spec: str) -> tuple[str, str]:
-    address, slash, protocol = spec.partition("/")
-    if not slash:
-        return spec, "tcp"
-    protocol = protocol.lower()
-    if protocol not in _PROTOCOLS:
+    address, _, protocol = spec.partition("/")
+    # What follows a second slash is nothing to the reference.
+    protocol = protocol.partition("/")[0].lower() or "tcp"
+    if protocol not in PROTOCOLS:
         raise PortError("bad-port", f"{protocol!r} is no protocol", "use tcp, udp or sctp")
     return address, protocol
 
@@ -100,9 +99,10 @@ def is_address(text: str, family: int = 0) -> bool:
     parts = text.split(".")
     if len(parts) == 4 and ":" not in text:
         return family != 6 and all(
-            part.isascii() and part.isdigit() and len(part) <= 3 and int(part) < 256 for part in parts
+            part.isascii() and part.isdigit() and len(part) <= 3 and int(part) < 256 and (part[0] != "0" or part == "0")
+            for part in parts
         )
-    if ":" not in text or family == 4:
+    if ":" not in text or "%" in text or family == 4:
         return False
     from ipaddress import IPv6Address
 

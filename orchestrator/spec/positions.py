@@ -7,6 +7,7 @@ integer (file, line, column); zero means "written by nobody" (a default).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from orchestrator.errors import Diagnostic, FileMissing, ModelError, Severity
@@ -131,6 +132,15 @@ class Problems:
     def is_broken(self, path: Path) -> bool:
         """Tell whether an error was reported at `path` or below it."""
         return path in self._broken
+
+    @property
+    def has_errors(self) -> bool:
+        """Tell whether an error was reported."""
+        return self._errors > 0
+
+    def add_faults(self, faults: Iterable[tuple[Path, Diagnostic]]) -> None:
+        """Add what would come up next, once the errors that were found are gone."""
+        self.found.extend(one for path, one in faults if not self.is_broken(path))
 
     @property
     def warnings(self) -> tuple[Diagnostic, ...]:

@@ -37,21 +37,26 @@ def render_json(tree: Mapping[str, Any], *, escape: bool = True, indent: int | N
     """
     import json
 
-    text = json.dumps(_rename(tree), indent=indent, sort_keys=True, ensure_ascii=False, default=str)
+    text = json.dumps(_render_as_reference(tree), indent=indent, sort_keys=True, ensure_ascii=False, default=str)
     return text.replace("$", "$$") if escape else text
 
 
-def _rename(tree: Mapping[str, Any]) -> Mapping[str, Any]:
+def _render_as_reference(tree: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return `tree` with what the reference writes in JSON alone."""
     services = tree.get("services") or {}
-    if not any("blkio_config" in service for service in services.values()):
+    if not any("blkio_config" in service or "develop" in service for service in services.values()):
         return tree
-    renamed = {}
+    shown = {}
     for name, service in services.items():
         config = service.get("blkio_config")
         if config is not None:
             service = {**service, "blkio_config": {key: _rename_devices(value) for key, value in config.items()}}
-        renamed[name] = service
-    return {**tree, "services": renamed}
+        develop = service.get("develop")
+        if develop and develop.get("watch"):
+            watch = [{**entry, "exec": {"command": None, **entry.get("exec", {})}} for entry in develop["watch"]]
+            service = {**service, "develop": {**develop, "watch": watch}}
+        shown[name] = service
+    return {**tree, "services": shown}
 
 
 def _rename_devices(value: Any) -> Any:

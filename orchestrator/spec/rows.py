@@ -10,13 +10,13 @@ class Row:
     texts accepted. `unique` says when two items of a list are the same: by ``key`` (text before ``=``), ``target``,
     ``port``, ``path``, or ``refuse`` for a list that must not repeat itself. `merge` is a rule other than the default
     (mappings by key, lists one after the other, scalars replaced). `resolve` is the kind of path that a value is.
-    `keep` keeps a zero value in the final model. `null` tells what a null becomes: ``refuse``, ``drop``, ``keep`` or
-    ``empty``.
+    `keep` keeps a zero value in the final model; `default` is what stands there if nothing was written. `null` tells
+    what a null becomes: ``refuse``, ``drop``, ``keep`` or ``empty``.
     """
 
     __slots__ = (
-        "allowed", "fields", "item", "keep", "kind", "maximum", "merge", "minimum", "null", "path", "required",
-        "resolve", "short", "unique",
+        "allowed", "default", "fields", "item", "keep", "kind", "maximum", "merge", "minimum", "null", "path",
+        "required", "resolve", "short", "unique",
     )  # fmt: skip
 
     def __init__(
@@ -34,6 +34,7 @@ class Row:
         required: tuple[str, ...] = (),
         minimum: int | None = None,
         maximum: int | None = None,
+        default: object = None,
     ) -> None:
         self.path = path
         self.kind = kind
@@ -47,6 +48,7 @@ class Row:
         self.required = required
         self.minimum = minimum
         self.maximum = maximum
+        self.default = default
         self.fields: dict[str, Row] = {}
         self.item: Row | None = None
 
@@ -88,7 +90,7 @@ def rows_of_device_request(path: str, required: tuple[str, ...]) -> tuple[Row, .
     return (
         Row(f"{path}[]", "object", required=required),
         Row(f"{path}[].capabilities", "strings", unique="refuse"),
-        Row(f"{path}[].count", "count", keep=True),
+        Row(f"{path}[].count", "count"),
         Row(f"{path}[].device_ids", "strings", unique="refuse"),
         Row(f"{path}[].driver", "string"),
         Row(f"{path}[].options", "pairs", null="empty"),
@@ -100,8 +102,8 @@ def rows_of_throttle(path: str) -> tuple[Row, ...]:
     return (
         Row(path, "list"),
         Row(f"{path}[]", "object"),
-        Row(f"{path}[].path", "string"),
-        Row(f"{path}[].rate", "size"),
+        Row(f"{path}[].path", "string", keep=True, default=""),
+        Row(f"{path}[].rate", "size", keep=True, default="0"),
     )
 
 

@@ -45,6 +45,8 @@ def shape_layer(tree: Map, mark: Mark, problems: Problems) -> Map:
             else:
                 _report_unknown(problems, ROOT, key, marks[0], ())
             continue
+        if item is None and row.null == "drop":
+            continue
         shaped = SHAPES[row.kind](problems, row, item, marks[1], (key,))
         if shaped is not INVALID:
             result.put(key, shaped, marks)
@@ -84,7 +86,7 @@ def _describe(row: Row) -> str:
 def _shape_object(problems: Problems, row: Row, value: Any, mark: Mark, path: Path) -> Any:
     if type(value) is not Map:
         if value is None and row.null != "refuse":
-            return None if row.null == "keep" else INVALID
+            return None
         if row.short and (type(value) is str):
             return _SHORT[row.short](problems, row, value, mark, path)
         expected = "a string or a mapping" if row.short else "a mapping"
@@ -98,6 +100,8 @@ def _shape_object(problems: Problems, row: Row, value: Any, mark: Mark, path: Pa
         if child is None:
             if not key.startswith("x-"):
                 _report_unknown(problems, row, key, place[0], path)
+            continue
+        if item is None and child.null == "drop":
             continue
         if problems.keep_templates and child.kind in _TEMPLATED and _is_template(item):
             shaped = item
@@ -371,8 +375,10 @@ _SHORT: dict[str, Shape] = {
 }
 
 SHAPES: dict[str, Shape] = {
+    "addresses": casts.shape_string_or_strings,
     "boolean": casts.shape_boolean,
     "command": casts.shape_command,
+    "contexts": pairs.shape_contexts,
     "count": casts.shape_count,
     "depends_on": _shape_depends_on,
     "duration": casts.shape_duration,

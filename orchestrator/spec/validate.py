@@ -1,4 +1,4 @@
-"""Checks across attributes: references, settings that exclude each other, values that no engine could honour."""
+"""Checks across attributes: references, settings that exclude each other."""
 
 from __future__ import annotations
 
@@ -8,13 +8,9 @@ from typing import Any
 from orchestrator.source import Path
 from orchestrator.spec.casts import suggest_name
 from orchestrator.spec.cycles import check_cycles
-from orchestrator.spec.ports import PortError, is_address, parse_range
 from orchestrator.spec.positions import Map, Mark, Problems, Seq
 
-_RESTART = re.compile(r"no|always|unless-stopped|on-failure(:[0-9]{1,9})?")
-_DEPLOY_RESTART = ("none", "on-failure", "any", "unless-stopped", "always", "no")
 _PULL = re.compile(r"always|never|build|if_not_present|missing|refresh|daily|weekly|every_([0-9]+[wdhms])+")
-_CONTAINER_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
 _FREE_NETWORK_MODES = ("none", "host", "bridge", "default")
 
 
@@ -26,9 +22,7 @@ def check_stack(tree: Map, active: Map, disabled: Map, problems: Problems) -> No
 
 
 def check_resources(tree: Map, problems: Problems) -> None:
-    """Check the top-level networks, volumes, secrets and configs of a normalised tree."""
-    for key, network in (tree.get("networks") or {}).items():
-        _check_network(problems, ("networks", key), network)
+    """Check the top-level volumes, secrets and configs of a normalised tree."""
     for key, volume in (tree.get("volumes") or {}).items():
         _check_external(problems, ("volumes", key), volume)
     for section, ways in (("secrets", ("file", "environment")), ("configs", ("file", "environment", "content"))):
@@ -51,7 +45,8 @@ def _check_external(problems: Problems, path: Path, resource: Map) -> None:
 
 
 def _check_file_source(problems: Problems, path: Path, source: Map, ways: tuple[str, ...], mark: Mark) -> None:
-    given = [way for way in ways if way in source]
+    # An empty text can be the content of a config, but not the name of a variable.
+    given = [way for way in ways if way in source and (source[way] or way != "environment" or "content" in ways)]
     if len(given) > 1:
         problems.report(
             "conflicting-attributes",
@@ -60,38 +55,11 @@ def _check_file_source(problems: Problems, path: Path, source: Map, ways: tuple[
             path,
             "keep one of them",
         )
-    if not given and not source.get("external") and not problems.is_broken(path):
+    declared = source.get("external") or ("content" in ways and "external" in source)
+    if not given and not declared and not problems.is_broken(path):
         problems.report(
             "missing-attribute", f"{path[-1]} needs one of {', '.join(ways)}, or external: true", mark, path
         )
-
-
-def _check_network(problems: Problems, path: Path, network: Map) -> None:
-    ipam = network.get("ipam")
-    pools = ipam.get("config") if type(ipam) is Map else None
-    for index, pool in enumerate(pools or ()):
-        here = (*path, "ipam", "config", index)
-        for key in ("subnet", "ip_range"):
-            if pool.get(key) and not is_subnet(pool[key]):
-                problems.report(
-                    "bad-address",
-                    f"{pool[key]!r} is no subnet",
-                    pool.marks[key][1],
-                    (*here, key),
-                    "write 172.28.0.0/16",
-                )
-        if pool.get("gateway") and not is_address(pool["gateway"]):
-            problems.report(
-                "bad-address", f"{pool['gateway']!r} is no IP address", pool.marks["gateway"][1], (*here, "gateway")
-            )
-
-
-def is_subnet(text: str) -> bool:
-    """Tell whether `text` is an address and a prefix length, host bits allowed."""
-    address, slash, prefix = text.partition("/")
-    if not is_address(address) or not slash or not prefix.isascii() or not prefix.isdigit() or len(prefix) > 3:
-        return False
-    return int(prefix) <= (128 if ":" in address else 32)
 
 
 class _Check:
@@ -112,10 +80,9 @@ class _Check:
         self._check_dependencies()
         self._check_networks()
         self._check_mounts()
-        self._check_ports()
         self._check_scale()
         self._check_limits()
-        self._check_words()
+        self._check_pull()
         self._check_probe()
         self._check_build()
         self._check_develop()
@@ -157,8 +124,21 @@ class _Check:
             if mount.get("type") == "volume" and mount.get("source"):
                 self._refer("volumes", mount["source"], ("volumes", index))
         build = self.service.get("build")
-        for index, mount in enumerate((build.get("secrets") if type(build) is Map else None) or ()):
+        if type(build) is not Map:
+            return
+        for index, mount in enumerate(build.get("secrets") or ()):
             self._refer("secrets", mount.get("source"), ("build", "secrets", index))
+        for key, context in (build.get("additional_contexts") or {}).items():
+            other = context.removeprefix("service:")
+            if other != context and other not in self.active and other not in self.disabled:
+                self._report(
+                    "undefined-service",
+                    f"the context {key} is the build of {other}, which is not defined",
+                    "build",
+                    "additional_contexts",
+                    key,
+                    hint=suggest_name(other, [*self.active, *self.disabled]),
+                )
 
     def _refer(self, section: str, key: str | None, path: Path) -> None:
         known: Map = self.tree.get(section) or Map()
@@ -227,13 +207,6 @@ class _Check:
                 (*self.path, "network_mode"),
                 f"write networks: [{mode}]",
             )
-        for key, attachment in networks.items():
-            if type(attachment) is not Map:
-                continue
-            for attribute, family in (("ipv4_address", 4), ("ipv6_address", 6)):
-                address = attachment.get(attribute)
-                if address and not is_address(address, family):
-                    self._report("bad-address", f"{address!r} is no IPv{family} address", "networks", key, attribute)
 
     def _check_mounts(self) -> None:
         for index, mount in enumerate(self.service.get("volumes") or ()):
@@ -241,17 +214,6 @@ class _Check:
                 self._report("missing-attribute", "the mount has no target", "volumes", index, hint="add target: /path")
             if mount.get("type") == "bind" and not mount.get("source"):
                 self._report("missing-attribute", "the bind mount has no source", "volumes", index)
-
-    def _check_ports(self) -> None:
-        for index, port in enumerate(self.service.get("ports") or ()):
-            published = port.get("published")
-            try:
-                if published:
-                    parse_range(published, "published port")
-                if port.get("host_ip") and not is_address(port["host_ip"]):
-                    raise PortError("bad-address", f"{port['host_ip']!r} is no IP address")
-            except PortError as error:
-                self._report(error.code, str(error), "ports", index, hint=error.hint)
 
     def _check_scale(self) -> None:
         service = self.service
@@ -275,8 +237,6 @@ class _Check:
                 "container_name",
                 hint="remove container_name",
             )
-        if not _CONTAINER_NAME.search(own):
-            self._report("bad-name", f"{own!r} is no container name", "container_name")
 
     def _check_limits(self) -> None:
         resources = (self.service.get("deploy") or {}).get("resources") or {}
@@ -297,29 +257,9 @@ class _Check:
                 hint=f"write deploy.resources.{where}.{key} alone",
             )
 
-    def _check_words(self) -> None:
-        restart = self.service.get("restart")
-        if restart and not _RESTART.fullmatch(restart):
-            self._report(
-                "not-allowed",
-                f"{restart!r} is no restart policy",
-                "restart",
-                hint=suggest_name(restart, ("no", "always", "on-failure", "unless-stopped"))
-                or "use no, always, on-failure[:N] or unless-stopped",
-            )
-        policy = (self.service.get("deploy") or {}).get("restart_policy") or {}
-        condition = policy.get("condition")
-        if condition and condition not in _DEPLOY_RESTART:
-            self._report(
-                "not-allowed",
-                f"{condition!r} is no restart condition",
-                "deploy",
-                "restart_policy",
-                "condition",
-                hint=suggest_name(condition, _DEPLOY_RESTART[:3]) or "use none, on-failure or any",
-            )
+    def _check_pull(self) -> None:
         pull = self.service.get("pull_policy")
-        if pull and not _PULL.fullmatch(pull):
+        if pull is not None and not _PULL.fullmatch(pull):
             self._report(
                 "not-allowed",
                 f"{pull!r} is no pull policy",

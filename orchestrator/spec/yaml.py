@@ -12,7 +12,7 @@ from typing import Any
 
 from orchestrator.source import Path
 from orchestrator.spec.positions import Map, Mark, Problems, Seq, pack_mark
-from orchestrator.spec.scalars import parse_integer, render_scalar, resolve_scalar
+from orchestrator.spec.scalars import Timestamp, parse_integer, render_scalar, resolve_scalar
 
 MAX_BYTES = 8 * 1024 * 1024
 MAX_LINE = 1024 * 1024
@@ -242,8 +242,8 @@ class _Reader:
                 value = resolve_scalar(text)
         else:
             raise self._refuse("non-string-key", "a key must be a string, not a collection", mark)
-        if not isinstance(value, str):
-            shown = render_scalar(value) if value is not None else "null"
+        if type(value) is not str:
+            shown = value.written if isinstance(value, Timestamp) else render_scalar(value) or "null"
             self._problems.report(
                 "non-string-key", f"the key {shown} is not a string", mark, tuple(self.path), f'quote it: "{shown}"'
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -77,7 +78,7 @@ def list_processes(state: Path, run: Path) -> list[int]:
             seen = _read(f"/proc/{entry}/environ") + _read(f"/proc/{entry}/cmdline") + _read(f"/proc/{entry}/cgroup")
         except OSError:
             continue
-        if any(mark in seen for mark in marks) or f"/stack-{tag}/".encode() in seen:
+        if any(mark in seen for mark in marks) or re.search(f"/stack-{tag}[/-]".encode(), seen):
             found.append(int(entry))
     return found
 
@@ -116,7 +117,7 @@ def _tables(tag: str) -> list[str]:
 def _cgroups(tag: str) -> list[str]:
     found = []
     for folder, names, _files in os.walk("/sys/fs/cgroup"):
-        found += [f"{folder}/{name}" for name in names if name == f"stack-{tag}"]
+        found += [f"{folder}/{name}" for name in names if name.startswith(f"stack-{tag}")]
         if folder.count("/") > 6:
             names.clear()
     return found

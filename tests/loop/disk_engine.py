@@ -142,11 +142,11 @@ class DiskEngine:
         self.call("remove volume", name)
         (self.folder / f"volume-{name}.json").unlink(missing_ok=True)
 
-    def pull_image(self, reference: str, *, platform: str | None = None, progress: Any = None) -> ImageFacts:
+    def pull_image(self, reference: str, *, platform: str | None = None, **_watched: Any) -> ImageFacts:
         self.call("pull", reference)
         return self._facts(reference)
 
-    def build_image(self, stack: Stack, service: Service) -> ImageFacts:
+    def build_image(self, stack: Stack, service: Service, **_asked: Any) -> ImageFacts:
         raise AssertionError("nothing is built in these tests")
 
     def create_container(self, stack: Stack, request: CreateContainer) -> str:

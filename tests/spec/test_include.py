@@ -46,6 +46,7 @@ def test_the_long_form_takes_several_files_an_env_file_and_a_directory(load):
             "/app/infra/a.yaml": "services: {db: {image: 'd:${TAG}', build: ./ctx}}",
             "/app/infra/b.yaml": "services: {db: {environment: {B: '1'}}}",
             "/app/infra/other.env": "TAG=x\n",
+            "/app/elsewhere/some.file": "",
         },
     ).stack
     assert stack.services["db"].image == "d:x"

@@ -32,6 +32,8 @@ def render(template: str) -> tuple[str, list[str]]:
         ("${UNSET:-{}}", "{}"),
         ("a${SET}b$SET-c", "avalueb" + "value-c"),
         ("${UNSET:-$$x}", "$x"),
+        ("$ a$ $(date) $1 ^x$ $-", "$ a$ $(date) $1 ^x$ $-"),
+        ("${UNSET:-$(x)}${UNSET:-$}", "$(x)$"),
     ],
 )
 def test_every_form_is_substituted(template, expected):
@@ -42,7 +44,7 @@ def test_an_unset_variable_is_empty_and_named():
     assert render("<$GONE${LOST}>") == ("<>", ["GONE", "LOST"])
 
 
-@pytest.mark.parametrize("template", ["$", "a$ b", "${}", "${SET", "${1A}", "${SET!x}", "$1", "${SET:x}"])
+@pytest.mark.parametrize("template", ["${}", "${SET", "${1A}", "${SET!x}", "${SET:x}", "${UNSET:-${1}}"])
 def test_what_is_no_reference_is_refused(template):
     with pytest.raises(TemplateError) as caught:
         render(template)

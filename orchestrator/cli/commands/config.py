@@ -46,6 +46,8 @@ def command(invocation: Invocation, services: tuple[str, ...], output: str | Non
     if len(parts) > 1:
         words = [f"--{part.removeprefix('list_').replace('hashes', 'hash')}" for part in parts]
         raise UsageError(f"{' and '.join(words)} exclude each other", hint="ask for one at a time")
+    # What was warned of has to be warned of again, and what goes elsewhere has to be written again.
+    asked["keep"] = output is None and not asked["quiet"]
     text = _render(invocation, services, parts[0] if parts else "", asked)
     if asked["quiet"]:
         return
@@ -64,7 +66,8 @@ def _render(invocation: Invocation, services: tuple[str, ...], part: str, asked:
     if part == "variables":
         return _render_variables(config.list_variables(invocation.project), asked["form"])
     from orchestrator.actions.container_names import find_shared_names
-    from orchestrator.actions.project import load_project
+    from orchestrator.actions.project import load_watched
+    from orchestrator.spec.faults import find_faults
 
     options = invocation.project
     if part == "list_profiles":
@@ -72,9 +75,11 @@ def _render(invocation: Invocation, services: tuple[str, ...], part: str, asked:
         options = options.replace(profiles=("*",))
     # The digest of a service is that of the whole model: what is left out of the model does not change it.
     passes = {} if part == "hashes" else asked
-    project = load_project(
+    seen: dict[str, Any] = {}
+    project = load_watched(
         options,
         (*services, *_name_services(asked["hashes"])),
+        seen,
         interpolate=not passes.get("no_interpolate"),
         normalize=not passes.get("no_normalize"),
         resolve_paths=not passes.get("no_path_resolution"),
@@ -83,18 +88,30 @@ def _render(invocation: Invocation, services: tuple[str, ...], part: str, asked:
     )
     stack = project.stack
     assert stack is not None
-    shared = [] if asked["no_consistency"] else find_shared_names(stack, severity="warning")
-    report_diagnostics([*project.warnings, *shared])
+    warnings = list(project.warnings)
+    if not (asked["no_consistency"] or asked["no_interpolate"] or asked["no_normalize"]):
+        # What no engine could run is no reason to keep the model back: `up` refuses it with the same words.
+        shared = find_shared_names(stack, severity="warning")
+        faults = find_faults(stack.tree, stack.sources.locate, severity="warning")
+        warnings += [*(one for _, one in faults), *shared]
+    report_diagnostics(warnings)
     tree = config.restrict_tree(stack, services)
     if part == "hashes":
         return "".join(f"{name} {digest}\n" for name, digest in config.list_hashes(stack, asked["hashes"]))
     if part == "environment":
         return "".join(f"{name}={value}\n" for name, value in sorted(project.environment.items()))
-    if part:
-        return "".join(f"{name}\n" for name in config.list_names(tree, part.removeprefix("list_")))
     if asked["resolve_image_digests"] or asked["lock_image_digests"]:
         tree = config.pin_images(tree, stack)
-    return _render_tree(config.keep_images(tree) if asked["lock_image_digests"] else tree, asked)
+        return _render_tree(config.keep_images(tree) if asked["lock_image_digests"] else tree, asked)
+    if part:
+        text = "".join(f"{name}\n" for name in config.list_names(tree, part.removeprefix("list_")))
+    else:
+        text = _render_tree(tree, asked)
+    if asked["keep"] and not warnings:
+        from orchestrator.cli.recalled import keep_output
+
+        keep_output(text, seen)
+    return text
 
 
 def _name_services(hashes: str | None) -> tuple[str, ...]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import click
 
-from orchestrator.actions.goals import PullPolicy, UpOptions, parse_scale
+from orchestrator.actions.goals import PullPolicy, UpOptions, choose_build, parse_scale
 from orchestrator.cli.converging import converge_with_progress
 from orchestrator.cli.invocation import Invocation
-from orchestrator.cli.options import dry_run_option, pull_option, services_argument, stack_command
+from orchestrator.cli.options import build_options, dry_run_option, pull_option, services_argument, stack_command
 
 
 @stack_command("create")
@@ -16,6 +16,7 @@ from orchestrator.cli.options import dry_run_option, pull_option, services_argum
 @click.option("--force-recreate", is_flag=True, help="Recreate containers even if nothing has changed.")
 @click.option("--no-recreate", is_flag=True, help="Leave containers that exist as they are.")
 @click.option("--remove-orphans", is_flag=True, help="Remove containers of services that the file no longer has.")
+@build_options
 @pull_option()
 @click.option("--quiet-pull", is_flag=True, help="No progress of fetched images.")
 @click.option("-y", "--yes", is_flag=True, help="Ask nothing (nothing is ever asked).")
@@ -28,6 +29,8 @@ def command(
     force_recreate: bool,
     no_recreate: bool,
     remove_orphans: bool,
+    build: bool,
+    no_build: bool,
     pull: PullPolicy | None,
     quiet_pull: bool,
     yes: bool,
@@ -45,6 +48,7 @@ def command(
             force_recreate=force_recreate,
             no_recreate=no_recreate,
             remove_orphans=remove_orphans,
+            build=choose_build(build=build, no_build=no_build),
             pull=pull or "policy",
         ),
     )

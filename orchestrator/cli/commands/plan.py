@@ -8,10 +8,10 @@ import time
 
 import click
 
-from orchestrator.actions.goals import PullPolicy, UpOptions, parse_scale
+from orchestrator.actions.goals import PullPolicy, UpOptions, choose_build, parse_scale
 from orchestrator.cli.diagnostics import report_diagnostics
 from orchestrator.cli.invocation import Invocation
-from orchestrator.cli.options import format_option, pull_option, services_argument, stack_command
+from orchestrator.cli.options import build_options, format_option, pull_option, services_argument, stack_command
 from orchestrator.errors import UsageError
 
 
@@ -22,6 +22,7 @@ from orchestrator.errors import UsageError
 @click.option("--no-recreate", is_flag=True, help="As `up` has it.")
 @click.option("--remove-orphans", is_flag=True, help="As `up` has it.")
 @click.option("--no-deps", is_flag=True, help="Not the services that they depend on.")
+@build_options
 @pull_option()
 @format_option("text or json.")
 @click.pass_obj
@@ -33,6 +34,8 @@ def command(
     no_recreate: bool,
     remove_orphans: bool,
     no_deps: bool,
+    build: bool,
+    no_build: bool,
     pull: PullPolicy | None,
     form: str | None,
 ) -> None:
@@ -51,6 +54,7 @@ def command(
         force_recreate=force_recreate,
         no_recreate=no_recreate,
         remove_orphans=remove_orphans,
+        build=choose_build(build=build, no_build=no_build),
         pull=pull or "policy",
     )
     goal = prepare_up(project, options)

@@ -8,6 +8,7 @@ from orchestrator.actions.names import resolve_dependencies, select_services
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.options import services_argument, stack_command
 from orchestrator.cli.pulling import pull_with_progress
+from orchestrator.reconcile.images import list_builders
 
 
 @stack_command("pull")
@@ -35,13 +36,21 @@ def command(
     if include_deps:
         names = resolve_dependencies(stack, names)
     wanted = {}
+    builders = {reference: service.name for reference, service in list_builders(stack).items()}
     present = invocation.engine().observe(project.name, stack).images if policy == "missing" else {}
     for name in names:
         service = stack.services[name]
-        if service.image is None or (ignore_buildable and service.build is not None):
+        if service.image is None or (ignore_buildable and service.image in builders):
             continue
         if policy is None and service.pull_policy in ("never", "build"):
             continue
         if present.get(service.image) is None:
             wanted[service.image] = service.platform
-    pull_with_progress(invocation, tuple(wanted), platforms=wanted, quiet=quiet, ignore_failures=ignore_pull_failures)
+    pull_with_progress(
+        invocation,
+        tuple(wanted),
+        platforms=wanted,
+        quiet=quiet,
+        ignore_failures=ignore_pull_failures,
+        builders=builders,
+    )

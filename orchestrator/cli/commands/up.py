@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Literal
 
-from orchestrator.actions.goals import PullPolicy, UpOptions, parse_scale
+from orchestrator.actions.goals import PullPolicy, UpOptions, choose_build, parse_scale
 from orchestrator.cli.converging import converge_with_progress, show_plan
-from orchestrator.cli.declare import DRY_RUN, PULL, TIMEOUT, AtLeast, Option, declare
+from orchestrator.cli.declare import BUILDING, DRY_RUN, PULL, TIMEOUT, AtLeast, Option, declare
 from orchestrator.cli.invocation import Invocation
 from orchestrator.errors import UsageError
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     Option("--remove-orphans", flag=True, help="Remove containers of services that the file no longer has."),
     Option("--no-deps", flag=True, help="Not the services that they depend on."),
     Option("--no-start", flag=True, help="Create, and do not start."),
+    *BUILDING,
+    Option("--quiet-build", flag=True, help="No progress of builds."),
     PULL,
     Option("--quiet-pull", flag=True, help="No progress of fetched images."),
     TIMEOUT,
@@ -58,6 +60,9 @@ def command(
     remove_orphans: bool,
     no_deps: bool,
     no_start: bool,
+    build: bool,
+    no_build: bool,
+    quiet_build: bool,
     pull: PullPolicy | None,
     quiet_pull: bool,
     timeout: int | None,
@@ -99,6 +104,7 @@ def command(
             always_recreate_deps=always_recreate_deps,
             renew_anon_volumes=renew_anon_volumes,
             remove_orphans=remove_orphans,
+            build=choose_build(build=build, no_build=no_build),
             pull=pull or "policy",
             timeout=timeout,
             wait=wait,
@@ -109,7 +115,7 @@ def command(
     if invocation.dry_run:
         show_plan(invocation, goal)
         return 0
-    hide = ("pull image",) if quiet_pull else ()
+    hide = (*(("pull image",) if quiet_pull else ()), *(("build image",) if quiet_build else ()))
     if detach or wait or no_start:
         converge_with_progress(
             invocation, goal, "up", timeout=wait_timeout, engine=invocation.engine, check=True, hide=hide

@@ -25,7 +25,8 @@ class ContainerSpec(Record):
     """The service as it was when the container was made, and the engine names that its keys stood for.
 
     `networks` and `volumes` map keys of the file to engine names; `command` is what runs, for ``ps``; `addresses` holds
-    the static addresses and aliases by engine network name.
+    the static addresses and aliases by engine network name. `called` and `auto_remove` are those of
+    :class:`orchestrator.plan.CreateContainer`.
     """
 
     service: Service
@@ -33,6 +34,8 @@ class ContainerSpec(Record):
     number: int
     directory: str = ""
     oneoff: bool = False
+    called: bool = False
+    auto_remove: bool = False
     networks: Mapping[str, str] = _NOTHING
     volumes: Mapping[str, str] = _NOTHING
     secrets: Mapping[str, FileSource] = _NOTHING

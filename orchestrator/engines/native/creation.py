@@ -32,6 +32,8 @@ def create_container(layout: Layout, store: Store, images: ImageStore, stack: St
         number=request.number,
         directory=stack.directory,
         oneoff=request.oneoff,
+        called=request.called,
+        auto_remove=request.auto_remove,
         networks=_network_names(service, stack),
         volumes=_volume_names(service, stack),
         secrets={one.source: stack.secrets[one.source] for one in service.secrets},

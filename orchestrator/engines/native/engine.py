@@ -2,25 +2,45 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
-from orchestrator.engines.base import Change, ExecRequest, ExecResult, Finding, ImageProgress, LogLine
+from orchestrator.engines.base import (
+    AttachRequest,
+    Change,
+    CommitRequest,
+    ContainerEvent,
+    ContainerUsage,
+    ExecRequest,
+    ExecResult,
+    Finding,
+    ImageProgress,
+    LogLine,
+    PathFacts,
+    ProcessFacts,
+)
 from orchestrator.engines.native.capabilities import check_stack
 from orchestrator.engines.native.hosting import Hosting
 from orchestrator.engines.native.images.store import ImageStore
 from orchestrator.engines.native.layout import Layout
-from orchestrator.engines.native.observing import image_facts, image_reference, observe_project
+from orchestrator.engines.native.observing import image_facts, observe_project
 from orchestrator.engines.native.store import Store
-from orchestrator.errors import Diagnostic, Unsupported
+from orchestrator.errors import Diagnostic
+from orchestrator.goal import BuildOptions
 from orchestrator.model import Network, Service, Stack, Volume
 from orchestrator.state import Container, HealthStatus, ImageFacts, ObservedState
 
 if TYPE_CHECKING:
     import asyncio
 
+    from orchestrator.engines.base import BuildProgress
+    from orchestrator.engines.native.images.pull import PullProgress
     from orchestrator.engines.native.lifecycle import Lifecycle
     from orchestrator.plan import CreateContainer
+
+
+_NO_OPTIONS = BuildOptions()
 
 
 class NativeEngine:
@@ -66,6 +86,10 @@ class NativeEngine:
         found = list(check_stack(stack))
         for name in sorted(stack.services):
             found += check_service(stack.services[name], facts, stack.sources)
+        if any(service.build is not None for service in stack.services.values()):
+            from orchestrator.engines.native.dockerfile.requests import check_builds
+
+            found += check_builds(stack)
         return found
 
     def observe(self, project: str, stack: Stack | None = None) -> ObservedState:
@@ -83,29 +107,56 @@ class NativeEngine:
     # Images
 
     def pull_image(
-        self, reference: str, *, platform: str | None = None, progress: Callable[[ImageProgress], None] | None = None
+        self,
+        reference: str,
+        *,
+        platform: str | None = None,
+        progress: Callable[[ImageProgress], None] | None = None,
+        cancel: Callable[[], bool] | None = None,
     ) -> ImageFacts:
-        """Fetch an image from its registry."""
+        """Fetch an image from its registry, and remember when."""
+        began = time.time()
         image = self.images.pull(
             reference,
             platform=platform,
-            progress=None
-            if progress is None
-            else lambda one: progress(
-                ImageProgress(layer=one.layer, status=one.status, current=one.current, total=one.total)
-            ),
+            progress=_adapt(progress),
+            cancel=cancel,
         )
+        self.images.note_moment(reference, "pulled", began)
         return image_facts(reference, image)
 
-    def build_image(self, stack: Stack, service: Service) -> ImageFacts:
-        """Not built yet: the image has to be there."""
-        reference = image_reference(stack, service.name)
-        raise Unsupported(
-            f"service {service.name} has no image {reference}, and building is not supported yet",
-            resource=reference,
-            operation="build image",
-            hint=f"import one with: stack image import ROOTFS.tar --tag {reference}",
+    def build_image(
+        self,
+        stack: Stack,
+        service: Service,
+        *,
+        options: BuildOptions = _NO_OPTIONS,
+        progress: BuildProgress | None = None,
+        cancel: Callable[[], bool] | None = None,
+    ) -> ImageFacts:
+        """Build the service's image with our own builder."""
+        from orchestrator.engines.native.building import build_service
+
+        return build_service(
+            self.layout,
+            self.images,
+            stack,
+            service,
+            options=options,
+            progress=progress,
+            cancel=cancel,
+            warn=lambda diagnostic: self.on_warning(diagnostic),
         )
+
+    def push_image(
+        self,
+        reference: str,
+        *,
+        progress: Callable[[ImageProgress], None] | None = None,
+        cancel: Callable[[], bool] | None = None,
+    ) -> str:
+        """Send an image to its registry."""
+        return self.images.push(reference, progress=_adapt(progress), cancel=cancel)
 
     # Networks and volumes
 
@@ -158,6 +209,8 @@ class NativeEngine:
     def record_health(self, container_id: str, health: HealthStatus | None) -> None:
         """Remember a container's health for ``ps``."""
         self.store.update_container(container_id, health=health)
+        if health is not None:
+            self._note(container_id, f"health_status: {health}")
 
     def record_restart(self, container_id: str, count: int) -> None:
         """Remember how often the restart policy has started a container."""
@@ -169,13 +222,93 @@ class NativeEngine:
         """Run a command in a container with this process's stdio."""
         from orchestrator.engines.native.execution import exec_attached
 
-        return exec_attached(self.layout, self.store, container, request)
+        words = " ".join(request.command)
+        self._note(container.id, f"exec_create: {words}")
+        self._note(container.id, f"exec_start: {words}")
+        code = exec_attached(self.layout, self.store, container, request)
+        if not request.detach:
+            self._note(container.id, "exec_die", exitCode=str(code))
+        return code
+
+    def attach_container(
+        self, container: Container, request: AttachRequest, *, begin: Callable[[], None] | None = None
+    ) -> int | None:
+        """Relay a container's stdio, resizes and signals."""
+        from orchestrator.engines.native.attaching import attach_container
+
+        if begin is None:
+            self._note(container.id, "attach")
+        return attach_container(self.layout, self.store, container, request, begin)
 
     def exec_captured(self, container: Container, request: ExecRequest, *, timeout: float) -> ExecResult:
         """Run a command in a container and keep the end of its output."""
         from orchestrator.engines.native.execution import exec_captured
 
         return exec_captured(self.layout, self.store, container, request, timeout=timeout)
+
+    def look_at_path(self, container: Container, path: str, *, follow: bool = True) -> PathFacts | None:
+        """What is at a path of a container, running or not."""
+        from orchestrator.engines.native.container_root import open_container_root
+        from orchestrator.engines.native.copying import look_at
+
+        with open_container_root(self.layout, self.store, self.images, container.id) as root:
+            return look_at(root.fd, path, follow=follow)
+
+    def read_archive(self, container: Container, path: str, name: str, *, follow: bool = False) -> Iterator[bytes]:
+        """The tar of what is at a path of a container."""
+        from orchestrator.engines.native.container_root import open_container_root
+        from orchestrator.engines.native.copying import render_tree
+
+        with open_container_root(self.layout, self.store, self.images, container.id) as root:
+            yield from render_tree(root, path, name, follow=follow)
+
+    def write_archive(self, container: Container, directory: str, source: IO[bytes]) -> None:
+        """Unpack a tar stream into a directory of a container."""
+        from orchestrator.engines.native.container_root import open_container_root
+        from orchestrator.engines.native.copying import extract_tree
+
+        with open_container_root(self.layout, self.store, self.images, container.id) as root:
+            extract_tree(root.fd, directory, source)
+
+    def read_filesystem(self, container: Container) -> Iterator[bytes]:
+        """The tar of a container's file system."""
+        from orchestrator.engines.native.copying import render_filesystem
+
+        self._note(container.id, "export")
+        return render_filesystem(self.layout, self.store, self.images, container)
+
+    def commit_container(self, container: Container, request: CommitRequest) -> str:
+        """Make an image of a container."""
+        from orchestrator.engines.native.committing import commit_container
+
+        made = commit_container(self.layout, self.store, self.images, container.id, request)
+        self._note(container.id, "commit", comment=request.message, imageID=made)
+        return made
+
+    def list_processes(self, container: Container) -> Sequence[ProcessFacts]:
+        """The processes of a running container."""
+        from orchestrator.engines.native.measuring import observe_processes
+
+        return observe_processes(self.layout, self.store, container)
+
+    def read_usage(self, container: Container) -> ContainerUsage:
+        """What a container uses now."""
+        from orchestrator.engines.native.measuring import observe_usage
+
+        return observe_usage(self.layout, self.store, container)
+
+    def read_events(
+        self,
+        project: str,
+        *,
+        since: float | None = None,
+        until: float | None = None,
+        stopped: Callable[[], bool] | None = None,
+    ) -> Iterator[ContainerEvent]:
+        """What happened to a project's containers, and what happens."""
+        from orchestrator.engines.native.journal import read_events
+
+        return read_events(self.layout, project, since=since, until=until, stopped=stopped)
 
     def read_logs(
         self,
@@ -200,6 +333,15 @@ class NativeEngine:
             stopped=stopped,
         )
 
+    def _note(self, container_id: str, action: str, **attributes: str) -> None:
+        """Write down what happened to a container without a change of its own."""
+        from orchestrator.engines.native.container import load_spec
+        from orchestrator.engines.native.journal import Journal
+
+        row = self.store.container(container_id)
+        if row is not None:
+            Journal(self.layout).note(row, action, load_spec(row).labels, **attributes)
+
     # Hosting
 
     def watch(self, project: str, notify: Callable[[Change], None]) -> Callable[[], None]:
@@ -222,3 +364,9 @@ class NativeEngine:
         from orchestrator.engines.native.diagnosis import diagnose_host
 
         return diagnose_host(self.layout)
+
+
+def _adapt(progress: Callable[[ImageProgress], None] | None) -> Callable[[PullProgress], None] | None:
+    if progress is None:
+        return None
+    return lambda one: progress(ImageProgress(layer=one.layer, status=one.status, current=one.current, total=one.total))

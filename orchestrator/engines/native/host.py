@@ -283,6 +283,11 @@ def open_in_root(root: int, path: str, flags: int = os.O_RDONLY, mode: int = 0) 
     raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN), path)
 
 
+def make_node(path: str, mode: int, device: int = 0, *, dir_fd: int | None = None) -> None:
+    """mknod(2): a FIFO or a device; `mode` holds its type and its permissions."""
+    os.mknod(path, mode, device, dir_fd=dir_fd)
+
+
 def is_memory_backed(path: str) -> bool:
     """Whether `path` lies on a tmpfs or ramfs, and so never reaches a disk but through swap."""
     buffer = ctypes.create_string_buffer(256)

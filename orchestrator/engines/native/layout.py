@@ -1,10 +1,11 @@
-"""Where the native engine keeps its things. No other module names a fixed path."""
+"""Where the native engine keeps its things. Only this module and ``places`` name fixed paths."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import NamedTuple
+
+from orchestrator.engines.native.places import find_places
 
 
 class Layout(NamedTuple):
@@ -19,15 +20,9 @@ class Layout(NamedTuple):
 
     @classmethod
     def from_environment(cls) -> Layout:
-        """Root: ``/var/lib/stack`` and ``/run/stack``; others: the XDG data and runtime directories."""
-        state, run = os.environ.get("STACK_STATE_DIR"), os.environ.get("STACK_RUN_DIR")
-        if os.geteuid() == 0:
-            default_state, default_run = Path("/var/lib/stack"), Path("/run/stack")
-        else:
-            data = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local/share")
-            runtime = os.environ.get("XDG_RUNTIME_DIR") or f"/tmp/stack-{os.geteuid()}"
-            default_state, default_run = Path(data) / "stack", Path(runtime) / "stack"
-        return cls(Path(state) if state else default_state, Path(run) if run else default_run)
+        """The directories that :func:`find_places` finds."""
+        state, run = find_places()
+        return cls(Path(state), Path(run))
 
     @property
     def tag(self) -> str:

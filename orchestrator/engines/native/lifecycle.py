@@ -26,6 +26,7 @@ from orchestrator.engines.native.container import (
     uses_default_bridge,
 )
 from orchestrator.engines.native.host_errors import explains_refusals
+from orchestrator.engines.native.journal import Journal
 from orchestrator.engines.native.monitor import observe_process, remove_traces
 from orchestrator.engines.native.namespaces import delete_namespace
 from orchestrator.engines.native.naming import NameService, adopt_names
@@ -74,6 +75,7 @@ class Lifecycle:
         self._images = images
         self._hosting = hosting
         self._warn = warn
+        self._journal = Journal(layout)
         self.publisher = Publisher(layout, store, hosting)
         self.names = NameService(store, hosting)
         self.volumes = VolumeStore(layout, store)
@@ -105,11 +107,15 @@ class Lifecycle:
         """Write a container to the store."""
         if uses_default_bridge(request.service):
             create_network(self._layout, self._store, "", Network(key=DEFAULT_BRIDGE, name=DEFAULT_BRIDGE))
-        return creation.create_container(self._layout, self._store, self._images, stack, request)
+        container_id = creation.create_container(self._layout, self._store, self._images, stack, request)
+        self._journal.note(self._row(container_id), "create", request.service.labels)
+        return container_id
 
     def rename(self, container_id: str, new_name: str, number: int) -> None:
         """Change name and number."""
+        old = self._row(container_id)
         creation.rename_container(self._store, container_id, new_name, number)
+        self._journal.note(self._row(container_id), "rename", load_spec(old).labels, oldName=f"/{old['name']}")
 
     def start(self, container_id: str) -> None:
         """Start a created or exited container; one that runs is success."""
@@ -147,6 +153,7 @@ class Lifecycle:
                 paused=0,
                 health=None,
             )
+        self._journal.note(row, "start", spec.labels)
         self._tend(container_id, spec)
         self.neighbours.announce(spec.project, set(spec.networks.values()))
 
@@ -163,12 +170,16 @@ class Lifecycle:
                 return
             spec = load_spec(row)
             pid, start = row["pid"], row["pid_start"]
-            if is_alive(row, read_boot_id()):
+            stopped = is_alive(row, read_boot_id())
+            if stopped:
                 grace = spec.service.stop_grace_period if timeout is None else timeout
                 if row["paused"]:
                     freeze_cgroup(self.starter.cgroups_path(container_id, spec), frozen=False)
-                send_signal(pid, start, parse_signal(self._stop_signal(row, spec)))
+                number = parse_signal(self._stop_signal(row, spec))
+                self._journal.note(row, "kill", spec.labels, signal=str(number))
+                send_signal(pid, start, number)
                 if not wait_process(pid, start, grace if grace >= 0 else None):
+                    self._journal.note(row, "kill", spec.labels, signal="9")
                     send_signal(pid, start, parse_signal("SIGKILL"))
                     if not wait_process(pid, start, _KILL_PATIENCE):
                         raise EngineError(
@@ -178,6 +189,8 @@ class Lifecycle:
                             hint="its storage may hang; look at `dmesg`",
                         )
             self._settle(self._row(container_id))
+            if stopped:
+                self._journal.note(row, "stop", spec.labels)
 
     def _stop_signal(self, row: sqlite3.Row, spec: ContainerSpec) -> str:
         if spec.service.stop_signal:
@@ -196,6 +209,7 @@ class Lifecycle:
             self._store.update_container(container_id, hold=1)
         if not alive or not send_signal(row["pid"], row["pid_start"], number):
             raise Conflict(f"{row['name']} is not running", resource=row["name"], operation="kill container")
+        self._journal.note(row, "kill", load_spec(row).labels, signal=str(number))
 
     def pause(self, container_id: str, *, paused: bool) -> None:
         """Freeze or thaw. Conflict when it does not run; Unsupported without a freezer."""
@@ -210,6 +224,7 @@ class Lifecycle:
                     operation="pause container",
                 )
             self._store.update_container(container_id, paused=int(paused))
+            self._journal.note(row, "pause" if paused else "unpause", load_spec(row).labels)
 
     @explains_refusals("remove the container")
     def remove(self, container_id: str, *, volumes: bool) -> None:
@@ -223,6 +238,7 @@ class Lifecycle:
             self._give_back(row, spec)
             self._delete_folder(container_id)
             self._forget(container_id, volumes=volumes)
+            self._journal.note(row, "destroy", spec.labels)
             self._leave_networks(spec)
         with self._locking:
             self._locks.pop(container_id, None)
@@ -265,14 +281,17 @@ class Lifecycle:
         spec = load_spec(row)
         self._await_exit_file(row)
         code, finished_at, oom, error = read_ending(self._layout, row)
+        # First of all, because its exit file is among what is given back, and others may be looking.
+        self._store.update_container(
+            row["id"], exit_code=code, finished_at=finished_at or now(), oom=int(oom), error=error
+        )
+        if oom:
+            self._journal.note(row, "oom", spec.labels)
+        self._journal.note(row, "die", spec.labels, exitCode=str(code))
         self._give_back(row, spec)
         self._store.update_container(
             row["id"],
             state="exited",
-            exit_code=code,
-            finished_at=finished_at or now(),
-            oom=int(oom),
-            error=error,
             pid=0,
             pid_start=0,
             monitor_pid=0,

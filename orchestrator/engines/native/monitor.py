@@ -29,7 +29,8 @@ class LaunchSpec(Record):
     """How to launch a container whose ``config`` is rendered and whose root file system is mounted.
 
     `log_path` None keeps no output. Without `start` the process waits before its first instruction until
-    :meth:`Runtime.start`, so that somebody can attach and miss nothing. `name` is for messages.
+    :meth:`Runtime.start`, so that somebody can attach and miss nothing. `stdin_once` closes its input with the
+    first one that was attached. `name` is for messages.
     """
 
     container_id: str
@@ -38,6 +39,7 @@ class LaunchSpec(Record):
     log_path: str | None = None
     tty: bool = False
     stdin_open: bool = False
+    stdin_once: bool = False
     start: bool = True
     name: str = ""
 
@@ -131,7 +133,7 @@ def _render_command(
     if spec.tty:
         command.append("--terminal")
     if spec.stdin_open:
-        command += ["--stdin", "--leave-stdin-open"]
+        command += ["--stdin"] if spec.stdin_once else ["--stdin", "--leave-stdin-open"]
     arguments = runtime.render_command(view=view)
     if spec.start:
         # conmon says "create"; made the value of an option that it gives again afterwards, the word does no harm, and

@@ -164,7 +164,7 @@ def observe_project(
 ) -> ObservedState:
     """One project's containers, networks and volumes, and of `stack` what it refers to from outside."""
     networks = {one.name: one for one in observe_networks(store, project)}
-    volumes = {one.name: one for one in observe_volumes(store, project)}
+    volumes = {one.name: one for one in observe_volumes(layout, store, project)}
     facts: dict[str, ImageFacts | None] = {}
     if stack is not None:
         for network in stack.networks.values():
@@ -172,7 +172,7 @@ def observe_project(
                 networks.update((one.name, one) for one in observe_networks(store, None, network.name))
         for volume in stack.volumes.values():
             if volume.name not in volumes:
-                volumes.update((one.name, one) for one in observe_volumes(store, None, volume.name))
+                volumes.update((one.name, one) for one in observe_volumes(layout, store, None, volume.name))
         wanted = {image_reference(stack, name) for name in stack.services}
         for service in stack.services.values():
             wanted |= {hook["image"] for hook in service.config.get("pre_start") or () if hook.get("image")}
@@ -249,12 +249,19 @@ def observe_networks(store: Store, project: str | None, name: str | None = None)
     )
 
 
-def observe_volumes(store: Store, project: str | None, name: str | None = None) -> tuple[ObservedVolume, ...]:
+def observe_volumes(
+    layout: Layout, store: Store, project: str | None, name: str | None = None
+) -> tuple[ObservedVolume, ...]:
     """Volumes of a project, or the one called `name`."""
     column, value = ("project", project) if name is None else ("name", name)
     return tuple(
         ObservedVolume(
-            name=row["name"], key=row["key"], project=row["project"], driver=row["driver"], config=_loads(row["config"])
+            name=row["name"],
+            key=row["key"],
+            project=row["project"],
+            driver=row["driver"],
+            config=_loads(row["config"]),
+            mountpoint=str(layout.volumes / row["name"] / "_data"),
         )
         for row in store.rows(f"SELECT * FROM volumes WHERE {column} = ? ORDER BY name", value)
     )

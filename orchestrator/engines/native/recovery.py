@@ -25,14 +25,15 @@ def end_launch(layout: Layout, container_id: str, cgroups_path: str) -> None:
     """
     folder = layout.container_run(container_id)
     if os.path.exists(folder / "config.json") and not os.path.exists(folder / "process"):
-        _end_by_command(container_id)
+        end_by_command(container_id)
     end_processes(cgroups_path)
     state = observe_process(layout, container_id)
     if state is not None and state.monitored:
         wait_process(state.monitor_pid, state.monitor_start_time, _ENDING)
 
 
-def _end_by_command(container_id: str) -> None:
+def end_by_command(container_id: str) -> None:
+    """End every runtime and monitor whose command line carries the container's id."""
     for _round in range(_ROUNDS):  # one that forks while we look shows in the next round
         found = _find_by_command(container_id)
         if not found:

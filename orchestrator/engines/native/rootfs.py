@@ -37,14 +37,14 @@ def prepare_root(config: Mapping[str, Any]) -> None:
         for mount in mounts:
             if is_missing(mount["destination"]):
                 folder = mount.get("type") != "bind" or os.path.isdir(mount["source"])
-                _make(root, mount["destination"], folder=folder, only_behind_links=True)
+                make_path(root, mount["destination"], folder=folder, only_behind_links=True)
         if config["root"].get("readonly") and is_missing(config["process"]["cwd"]):
-            _make(root, config["process"]["cwd"], folder=True)
+            make_path(root, config["process"]["cwd"], folder=True)
     finally:
         os.close(root)
 
 
-def _make(root: int, path: str, *, folder: bool, only_behind_links: bool = False) -> None:
+def make_path(root: int, path: str, *, folder: bool, only_behind_links: bool = False) -> None:
     """Make `path`, and whatever is missing on the way to it; links are followed inside `root`."""
     done: list[str] = []
     coming = [one for one in reversed(path.split("/")) if one not in ("", ".")]

@@ -198,7 +198,8 @@ def _probe(runtime: Runtime, layout: Layout) -> str | None:
 
     os.makedirs(layout.run, exist_ok=True)
     name = f"probe-{os.getpid()}"
-    group = f"/{'stack-' + layout.tag if layout.tag else 'stack'}/{name}"
+    # Not below the containers' group: nobody would remove that if no container is ever made.
+    group = f"/{'stack-' + layout.tag if layout.tag else 'stack'}-{name}"
     config = {
         "ociVersion": "1.0.2",
         "root": {"path": "rootfs"},

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from orchestrator.engines.native import host
 from orchestrator.engines.native.bundle import BundleSpec, plan_namespaces, render_bundle, resolve_capabilities
 from orchestrator.engines.native.bundle import parse_security_options as parse_security
+from orchestrator.engines.native.calling import await_caller
 from orchestrator.engines.native.cgroups import render_cgroups_path
 from orchestrator.engines.native.container import ContainerSpec, is_alive, read_boot_id
 from orchestrator.engines.native.devices import list_host_devices, resolve_block_devices, resolve_devices
@@ -106,9 +107,10 @@ class Starter:
             assert netns is not None
             self._names.attach(container_id, Path(netns), spec, endpoints)
         policy = parse_log_policy(spec.service.logging)
-        return launch(
+        runtime = self.runtime(spec.service.runtime)
+        launched = launch(
             self._layout,
-            self.runtime(spec.service.runtime),
+            runtime,
             LaunchSpec(
                 container_id=container_id,
                 config=config,
@@ -116,9 +118,15 @@ class Starter:
                 log_path=str(self._layout.container_log(container_id)) if policy.keep else None,
                 tty=spec.service.tty,
                 stdin_open=spec.service.stdin_open,
+                stdin_once=spec.called,
+                start=not spec.called,
                 name=row["name"],
             ),
         )
+        if spec.called:
+            await_caller(self._layout, container_id, row["name"])
+            runtime.start(container_id)
+        return launched
 
     def cgroups_path(self, container_id: str, spec: ContainerSpec) -> str:
         """The container's control group."""

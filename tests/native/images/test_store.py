@@ -137,6 +137,15 @@ def test_remove(store: ImageStore, layout: Layout) -> None:
         store.remove_image("a")
 
 
+def test_a_name_wins_over_the_beginning_of_an_identifier(store: ImageStore) -> None:
+    image = import_image(store, "first")
+    name = image.id[7:11]  # a valid name, too
+    store.tag_image("first", name)
+    assert store.remove_image(name).untagged == (f"docker.io/library/{name}:latest",)
+    assert store.require_image("first").id == image.id
+    assert store.remove_image(name).deleted == (image.id,)
+
+
 def test_shared_layers_stay(store: ImageStore, tmp_path: Path) -> None:
     base, top = make_rootfs(), make_tar([folder("x"), file("x/y", b"1")])
     make_docker_archive(tmp_path / "one.tar", [base], tags=["one:1"])

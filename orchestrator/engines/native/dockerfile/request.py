@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Literal, Protocol
+from typing import Any
 
+from orchestrator.engines.base import BuildEvent as BuildEvent
+from orchestrator.engines.base import BuildProgress as BuildProgress
 from orchestrator.model import Ulimit
 from orchestrator.record import Record
 
@@ -65,32 +67,6 @@ class BuildRequest(Record):
     source_date_epoch: int | None = None
     name: str = ""
     """Who it is for (a service), in messages."""
-
-
-class BuildEvent(Record):
-    """Something a build did. `vertex` is one line of the display, the same for all events of one step.
-
-    `kind` ``started`` opens it (`name` is what is shown: ``[build 2/5] RUN make``), ``log`` brings `text` (bytes
-    decoded with replacement, as it came), ``status`` a measured part (`text` its label, `current` of `total` bytes),
-    ``cached``, ``done``, ``failed`` (`text` the message) and ``cancelled`` close it. ``warning`` belongs to no
-    vertex. `time` is seconds since the epoch.
-    """
-
-    kind: Literal["started", "log", "status", "cached", "done", "failed", "cancelled", "warning"]
-    vertex: int
-    time: float
-    name: str = ""
-    text: str = ""
-    stream: Literal["stdout", "stderr"] = "stdout"
-    current: int = 0
-    total: int = 0
-
-
-class BuildProgress(Protocol):
-    """Takes events from any thread; never raises, never blocks."""
-
-    def __call__(self, event: BuildEvent, /) -> None:
-        """Take one event."""
 
 
 class BuildResult(Record):

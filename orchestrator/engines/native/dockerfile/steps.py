@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Literal
 
+from orchestrator.errors import Diagnostic
 from orchestrator.record import Record
 from orchestrator.source import Location
 
@@ -21,7 +22,7 @@ class Origin(Record):
     """Where ``COPY --from`` and ``RUN --mount=from=`` take files from.
 
     `kind` ``context`` is the build context, ``stage`` another stage (`name` is its index as text), ``named`` an
-    additional context of the request, ``image`` an image reference.
+    additional context of the request, ``image`` an image reference (``scratch``: an empty directory).
     """
 
     kind: Literal["context", "stage", "named", "image"] = "context"
@@ -32,8 +33,8 @@ class Step(Record):
     """One instruction of a stage. `location` is in the Dockerfile (its file as it is shown to people).
 
     `text` is the instruction as it was written, on one line. `config` is the OCI image ``config`` object after the
-    step, `created_by` what the image's history says. `filesystem` tells steps that make a layer from those that only
-    change the configuration.
+    step, `created_by` what the image's history says (empty: no entry, as
+    for ONBUILD). `filesystem` tells steps that make a layer from those that only change the configuration.
     """
 
     location: Location
@@ -59,7 +60,8 @@ class WorkdirStep(Step):
 
     @property
     def filesystem(self) -> bool:
-        return True
+        # The root directory is there: nothing to make, no layer.
+        return self.path != "/"
 
 
 class RunMount(Record):
@@ -150,8 +152,19 @@ class Base(Record):
     location: Location | None = None
 
 
+class Scope(Record):
+    """What a stage that stands on this one inherits besides the image: the variables and which of them are ARGs.
+
+    `variables` are ENV and ARG together. A value None in `arguments` is an ARG that nobody gave a value.
+    """
+
+    variables: Mapping[str, str] = _NOTHING
+    arguments: tuple[tuple[str, str | None], ...] = ()
+    workdir_set: bool = False
+
+
 class StageSteps(Record):
-    """A stage, ready to be built. `config` is the OCI image ``config`` after the last step."""
+    """A stage, ready to be built. `config` is the OCI image ``config`` after the last step, `author` its author."""
 
     index: int
     name: str
@@ -159,4 +172,7 @@ class StageSteps(Record):
     config: Mapping[str, Any]
     platform: str
     shown: str = ""
-    """How the stage is called in progress output: its name, or ``stage-0``."""
+    """How the stage is called in progress output: its name, or ``stage-0``; empty if there is only one."""
+    author: str = ""
+    scope: Scope = Scope()
+    warnings: tuple[Diagnostic, ...] = ()

@@ -16,16 +16,25 @@ VERSION = 1
 
 
 class Index:
-    """Tags and repository digests, both to image identifiers, and every image identifier."""
+    """Tags and repository digests, both to image identifiers, and every image identifier.
 
-    __slots__ = ("digests", "images", "tags")
+    `moments` says of a name when it was last ``pulled`` (or found unchanged at its registry) and ``built`` (or found to
+    be up to date), in seconds since the epoch.
+    """
+
+    __slots__ = ("digests", "images", "moments", "tags")
 
     def __init__(
-        self, tags: dict[str, str] | None = None, digests: dict[str, str] | None = None, images: set[str] | None = None
+        self,
+        tags: dict[str, str] | None = None,
+        digests: dict[str, str] | None = None,
+        images: set[str] | None = None,
+        moments: dict[str, dict[str, float]] | None = None,
     ) -> None:
         self.tags = {} if tags is None else tags
         self.digests = {} if digests is None else digests
         self.images = set() if images is None else images
+        self.moments = {} if moments is None else moments
 
     def find(self, name: str) -> str | None:
         """The identifier that `name` means: a reference, an identifier, its beginning, or a digest.
@@ -36,13 +45,9 @@ class Index:
             if name in self.images:
                 return name
             return next((found for key, found in sorted(self.digests.items()) if key.endswith(f"@{name}")), None)
+        if (canonical := self.find_reference(name)) is not None:
+            return self.tags.get(canonical) or self.digests[canonical]
         bare = name.removeprefix("sha256:")
-        if bare == name:  # a name wins over the beginning of an identifier
-            reference = parse_reference(name)
-            if reference.digest:
-                return self.digests.get(str(reference.with_digest(reference.digest)))
-            if (found := self.tags.get(str(reference))) is not None:
-                return found
         if not is_hex(bare):
             return None
         matching = sorted(one for one in self.images if one.startswith(f"sha256:{bare}"))
@@ -54,6 +59,16 @@ class Index:
                 hint="give more digits: " + ", ".join(one[7:23] for one in matching[:4]),
             )
         return matching[0] if matching else None
+
+    def find_reference(self, name: str) -> str | None:
+        """The known tag or ``name@digest`` that `name` means, complete; None for identifiers and what is not here.
+
+        A name wins over the beginning of an identifier: ``b`` can be both. Raises InvalidReference.
+        """
+        if name.startswith("sha256:"):
+            return None
+        canonical = parse_reference(name).pinned
+        return canonical if canonical in self.tags or canonical in self.digests else None
 
     def references(self, image_id: str) -> tuple[str, ...]:
         """The tags of an image, sorted."""
@@ -67,6 +82,8 @@ class Index:
         """Enter an image; `reference` (canonical) moves away from the image that had it."""
         self.images.add(image_id)
         if reference:
+            if self.tags.get(reference) != image_id:
+                self.moments.pop(reference, None)
             self.tags[reference] = image_id
         for digest in digests:
             self.digests[digest] = image_id
@@ -122,7 +139,7 @@ class IndexFile:
                 f"the image index {self._path} has version {raw.get('version')}, this program reads {VERSION}",
                 operation="read index",
             )
-        return Index(raw["tags"], raw["digests"], set(raw["images"]))
+        return Index(raw["tags"], raw["digests"], set(raw["images"]), raw.get("moments"))
 
     @contextmanager
     def change(self) -> Iterator[Index]:
@@ -163,5 +180,13 @@ class IndexFile:
 
 
 def _render(index: Index) -> bytes:
-    raw = {"version": VERSION, "tags": index.tags, "digests": index.digests, "images": sorted(index.images)}
+    raw: dict[str, Any] = {
+        "version": VERSION,
+        "tags": index.tags,
+        "digests": index.digests,
+        "images": sorted(index.images),
+    }
+    raw["moments"] = {
+        name: found for name, found in index.moments.items() if name in index.tags or name in index.digests
+    }
     return json.dumps(raw, indent=1, sort_keys=True).encode()

@@ -178,9 +178,12 @@ class LayerStore:
             record = _render_record(unpacked.diff_id, unpacked, None)
             return self._commit(made, recipe, unpacked.diff_id, record), True
 
-    def adopt_directory(self, directory: Path, layer_id: str) -> Layer:
+    def adopt_directory(
+        self, directory: Path, layer_id: str, *, measured: tuple[int, int] | None = None, created: str = ""
+    ) -> Layer:
         """Make a finished overlay upper directory a layer, without writing a tar. It is moved, so it must stand on the
-        same filesystem. `layer_id` is ``snapshot:`` and any unique text (a cache key, say).
+        same filesystem. `layer_id` is ``snapshot:`` and any unique text (a cache key, say). `measured` is what
+        `measure_directory` would find, `created` (RFC 3339) is kept with the layer.
         """
         if not layer_id.startswith(SNAPSHOT):
             raise InvalidImage(f"not a snapshot identifier: {layer_id!r}", operation="commit layer")
@@ -189,8 +192,9 @@ class LayerStore:
                 remove_tree(directory)
                 return layer
             os.chmod(directory, 0o755)  # containers' root directory, whatever the folder for work had
-            size, entries = measure_directory(directory)
-            return self._commit(directory, None, layer_id, {"id": layer_id, "size": size, "entries": entries})
+            size, entries = measured or measure_directory(directory)
+            record = {"id": layer_id, "size": size, "entries": entries, **({"created": created} if created else {})}
+            return self._commit(directory, None, layer_id, record)
 
     def _unpack(
         self,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.engines.native.images.failures import InvalidImage, UnsupportedImage
-from orchestrator.engines.native.images.platform import Platform, choose_platform, normalize_platform
+from orchestrator.engines.native.images.platform import Platform, choose_platform, detect_level, normalize_platform
 from orchestrator.engines.native.images.reference import is_digest
 
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -112,17 +112,21 @@ def select_manifest(index: ImageIndex, wanted: Platform, name: str) -> Descripto
         and (one.media_type in MANIFEST_TYPES or not one.media_type)
     ]
     # Without a platform an entry makes no statement; it is the one meant if it stands alone.
-    chosen = choose_platform((one.platform or Platform("", "") for one in entries), wanted)
+    offered = [one.platform or Platform("", "") for one in entries]
+    chosen = choose_platform(offered, wanted)
+    if chosen is None and (wanted.architecture, wanted.variant) == ("amd64", ""):
+        # Only what is built for newer processors: this machine may have one.
+        chosen = choose_platform(offered, Platform(wanted.os, wanted.architecture, f"v{detect_level()}"))
     if chosen is not None:
         return entries[chosen]
     if len(entries) == 1 and entries[0].platform is None:
         return entries[0]
-    offered = ", ".join(sorted({str(one.platform) for one in entries if one.platform})) or "nothing"
+    listed = ", ".join(sorted({str(one.platform) for one in entries if one.platform})) or "nothing"
     raise UnsupportedImage(
         f"{name} has no image for {wanted}",
         resource=name,
         operation="select platform",
-        hint=f"it is there for {offered}; choose one with 'platform:'",
+        hint=f"it is there for {listed}; choose one with 'platform:'",
     )
 
 

@@ -1,5 +1,5 @@
 """Platforms: ``os/architecture[/variant]``, this machine's own, and which of an index's entries fits best. Pure but
-for `detect_platform`.
+for `detect_platform` and `detect_level`.
 """
 
 from __future__ import annotations
@@ -29,6 +29,12 @@ _ARCHITECTURES = frozenset(
         *("amd64", "386", "arm", "arm64", "ppc64le", "ppc64", "s390x", "riscv64"),
         *("mips", "mipsle", "mips64", "mips64le", "loong64", "wasm"),
     )
+)
+# What the kernel calls the instructions of x86-64-v2, -v3 and -v4 (psABI).
+_LEVELS = (
+    "cx16 lahf_lm popcnt sse4_1 sse4_2 ssse3",
+    "avx avx2 bmi1 bmi2 f16c fma abm movbe xsave",
+    "avx512f avx512bw avx512cd avx512dq avx512vl",
 )
 # What a machine of a variant can run, the best first.
 _ARM_VARIANTS = ("v8", "v7", "v6", "v5")
@@ -79,6 +85,21 @@ def normalize_platform(system: str, architecture: str, variant: str = "") -> Pla
 def detect_platform() -> Platform:
     """The platform of this machine."""
     return normalize_platform("linux", os.uname().machine)
+
+
+def detect_level() -> int:
+    """Which of the x86-64 microarchitecture levels 1 to 4 this machine's processor has."""
+    try:
+        with open("/proc/cpuinfo") as lines:
+            flags = next((set(line.partition(":")[2].split()) for line in lines if line.startswith("flags")), set())
+    except OSError:
+        return 1
+    level = 1
+    for needed in _LEVELS:
+        if not flags.issuperset(needed.split()):
+            break
+        level += 1
+    return level
 
 
 def rank_platform(offered: Platform, wanted: Platform) -> int | None:

@@ -7,7 +7,7 @@ import queue
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from orchestrator.engines.native.images.content import Cancel, check_cancel
 from orchestrator.engines.native.images.failures import (
@@ -89,12 +89,11 @@ def pull_image(
     transport = Transport(settings, cancel=stopped)
     report = progress or (lambda _: None)
     try:
-        resolved = resolve_manifest(transport, settings, reference, wanted, stopped)
         with store.open_workspace() as workspace:
-            workspace.keep([*resolved.documents, resolved.manifest.config.digest])
-            configuration, diff_ids = _fetch_configuration(store, resolved, platform, wanted)
-            workspace.keep(diff_ids)
-            _fetch_layers(store, resolved, diff_ids, workspace, report, stop, stopped)
+            fetch = functools.partial(_fetch_content, store, workspace, platform, wanted, report, stop, stopped)
+            resolved, (configuration, diff_ids) = _try_endpoints(
+                transport, settings, reference, wanted, stopped, fetch, store
+            )
             names = {f"{reference.name}@{digest}" for digest in (resolved.digest, *resolved.documents)}
             return store.commit_image(
                 configuration,
@@ -112,21 +111,50 @@ def resolve_manifest(
     transport: Transport, settings: RegistrySettings, reference: Reference, wanted: Platform, cancel: Cancel
 ) -> _Resolved:
     """Ask mirrors and the registry, in order, for the manifest of a platform. The last one's error is the one told."""
-    endpoints = settings.resolve_endpoints(reference)
+    return _try_endpoints(transport, settings, reference, wanted, cancel, lambda _resolved: None, None)[0]
+
+
+_T = TypeVar("_T")
+
+
+def _try_endpoints(
+    transport: Transport,
+    settings: RegistrySettings,
+    reference: Reference,
+    wanted: Platform,
+    cancel: Cancel,
+    fetch: Callable[[_Resolved], _T],
+    store: ImageStore | None,
+) -> tuple[_Resolved, _T]:
+    """Find the manifest and `fetch` what it lists, at the first endpoint that has all of it: a mirror may lack a part,
+    or break down on the way. What came from it stays.
+    """
+    endpoints = [
+        one
+        for one in settings.resolve_endpoints(reference)
+        if not (one.digest_only and not reference.digest) and not (one.tag_only and reference.digest)
+    ]
+    expect = store is not None and store.resolve_image(str(reference)) is not None
     for position, endpoint in enumerate(endpoints):
-        if (endpoint.digest_only and not reference.digest) or (endpoint.tag_only and reference.digest):
-            continue
         repository = Repository(transport, endpoint, cancel=cancel)
+        held = store.blobs.read if store is not None else lambda _digest: None
         try:
-            document = repository.fetch_manifest(reference)
-            return _select(repository, reference, document, wanted)
+            document = repository.fetch_manifest(reference, held, expect=expect)
+            resolved = _select(repository, reference, document, wanted, held)
+            return resolved, fetch(resolved)
         except _NEXT_ENDPOINT:
             if position == len(endpoints) - 1:
                 raise
     raise UnsupportedImage(f"no configured mirror serves {reference.familiar}", resource=str(reference))
 
 
-def _select(repository: Repository, reference: Reference, document: Document, wanted: Platform) -> _Resolved:
+def _select(
+    repository: Repository,
+    reference: Reference,
+    document: Document,
+    wanted: Platform,
+    held: Callable[[str], bytes | None],
+) -> _Resolved:
     documents = {document.digest: document.data}
     parsed = parse_manifest(document.data, document.media_type)
     for _ in range(3):  # an index may point to an index
@@ -134,10 +162,29 @@ def _select(repository: Repository, reference: Reference, document: Document, wa
             return _Resolved(repository, parsed, documents, document.digest)
         assert isinstance(parsed, ImageIndex)
         entry = select_manifest(parsed, wanted, reference.familiar)
-        inner = repository.fetch_manifest(reference.with_digest(entry.digest))
+        inner = repository.fetch_manifest(reference.with_digest(entry.digest), held)
         documents[inner.digest] = inner.data
-        parsed = parse_manifest(inner.data, inner.media_type)
+        parsed = parse_manifest(inner.data, inner.media_type or entry.media_type)
     raise InvalidImage(f"{reference.familiar} nests its indexes too deeply", resource=str(reference))
+
+
+def _fetch_content(
+    store: ImageStore,
+    workspace: Workspace,
+    platform: str | None,
+    wanted: Platform,
+    report: Progress,
+    stop: threading.Event,
+    cancel: Cancel,
+    resolved: _Resolved,
+) -> tuple[bytes, tuple[str, ...]]:
+    """Configuration and layers. Returns the configuration and the diff_ids."""
+    workspace.keep([*resolved.documents, resolved.manifest.config.digest])
+    configuration, diff_ids = _fetch_configuration(store, resolved, platform, wanted)
+    workspace.keep(diff_ids)
+    stop.clear()  # what ended the transfer from a mirror is no matter of the next endpoint's
+    _fetch_layers(store, resolved, diff_ids, workspace, report, stop, cancel)
+    return configuration, diff_ids
 
 
 def _fetch_configuration(

@@ -38,6 +38,11 @@ class Reference(NamedTuple):
         """The short form that people type: without ``docker.io/`` and ``library/``."""
         return render_familiar(str(self))
 
+    @property
+    def pinned(self) -> str:
+        """The complete form that counts: with a digest, the tag says nothing more."""
+        return str(self.with_digest(self.digest) if self.digest else self)
+
     def with_digest(self, digest: str) -> Reference:
         """The same repository, pinned to `digest`, without a tag."""
         return self._replace(tag="", digest=digest)

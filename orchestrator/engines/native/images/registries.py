@@ -3,6 +3,7 @@
 Read, the later ones adding to the earlier: containers' ``registries.conf`` (version 2, with its drop-in folder),
 Docker's ``daemon.json`` (``insecure-registries``, ``registry-mirrors``), and our own ``registries.conf`` of the same
 form in ``/etc/stack`` or ``$XDG_CONFIG_HOME/stack``. ``STACK_REGISTRIES_CONF`` names one file that is read instead.
+``[aliases]`` counts in our own file only: in a Compose file ``fedora`` is Docker Hub's, whatever podman makes of it.
 Certificates are found where Docker and containers look: ``certs.d/<host[:port]>/{*.crt,*.cert,*.key}``.
 """
 
@@ -15,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.engines.native.images.failures import UnsupportedImage
-from orchestrator.engines.native.images.reference import Reference
-from orchestrator.errors import UsageError
+from orchestrator.engines.native.images.reference import Reference, parse_reference, render_familiar
+from orchestrator.errors import StackError, UsageError
 
 _HUB = "registry-1.docker.io"
+_DAEMON = Path("/etc/docker/daemon.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +64,13 @@ class RegistrySettings:
     insecure: tuple[str, ...] = ()
     hub_mirrors: tuple[str, ...] = ()
     certificates: tuple[Path, ...] = ()
-    credentials: Mapping[str, Any] | None = field(default=None)
+    aliases: Mapping[str, str] = field(default_factory=dict)
 
     def resolve_endpoints(self, reference: Reference) -> tuple[Endpoint, ...]:
         """Where to ask, in order: mirrors first, the registry itself last. Raises UnsupportedImage if it is blocked."""
+        if alias := self.aliases.get(render_familiar(reference.name)):
+            named = parse_reference(alias)
+            reference = reference._replace(host=named.host, path=named.path)
         rule = self._match(reference)
         if rule is None:
             path = reference.path
@@ -121,7 +126,7 @@ class RegistrySettings:
         for entry in self.insecure:
             if entry in (host, name):
                 return True
-            if "/" in entry and _in_network(name, entry):
+            if "/" in entry and in_network(name, entry):
                 return True
         return False
 
@@ -138,10 +143,11 @@ def split_port(host: str) -> tuple[str, int | None]:
 def is_loopback(host: str) -> bool:
     """Whether ``name[:port]`` is this machine: ``localhost``, ``127.0.0.0/8``, ``::1``."""
     name = split_port(host)[0]
-    return name == "localhost" or name.endswith(".localhost") or name == "::1" or _in_network(name, "127.0.0.0/8")
+    return name == "localhost" or name.endswith(".localhost") or name == "::1" or in_network(name, "127.0.0.0/8")
 
 
-def _in_network(name: str, network: str) -> bool:
+def in_network(name: str, network: str) -> bool:
+    """Whether an address is in a network (``10.0.0.0/8``); a host name never is."""
     import ipaddress
 
     try:
@@ -156,37 +162,61 @@ def load_registry_settings(environment: Mapping[str, str] = os.environ) -> Regis
     config = Path(environment.get("XDG_CONFIG_HOME") or home / ".config")
     single = environment.get("STACK_REGISTRIES_CONF")
     rules: dict[str, RegistryRule] = {}
+    aliases: dict[str, str] = {}
     insecure: list[str] = []
     mirrors: list[str] = []
     if single:
         if not Path(single).exists():
             raise UsageError(f"STACK_REGISTRIES_CONF names {single}, which does not exist")
-        rules = {rule.prefix: rule for rule in _load_rules(Path(single))}
+        ours = [Path(single)]
     else:
         user = config / "containers/registries.conf"
         base = user if user.exists() else Path("/etc/containers/registries.conf")
         drop_ins = sorted(Path("/etc/containers/registries.conf.d").glob("*.conf"))
+        drop_ins += sorted((config / "containers/registries.conf.d").glob("*.conf"))
         ours = [Path("/etc/stack/registries.conf"), config / "stack/registries.conf"]
-        for path in (base, *drop_ins, *ours):
-            rules |= {rule.prefix: rule for rule in _load_rules(path)}
-        insecure, mirrors = _load_docker_daemon(Path("/etc/docker/daemon.json"))
+        for path in (base, *drop_ins):
+            rules |= {rule.prefix: rule for rule in _load_rules(path, _load_toml(path))}
+        insecure, mirrors = _load_docker_daemon(_DAEMON)
+    for path in ours:
+        raw = _load_toml(path)
+        rules |= {rule.prefix: rule for rule in _load_rules(path, raw)}
+        aliases |= _load_aliases(path, raw)
     certificates = [Path("/etc/docker/certs.d"), Path("/etc/containers/certs.d")]
     certificates += [config / "containers/certs.d", home / ".docker/certs.d", config / "stack/certs.d"]
     if extra := environment.get("STACK_CERTS_DIR"):
         certificates.insert(0, Path(extra))
-    return RegistrySettings(tuple(rules.values()), tuple(insecure), tuple(mirrors), tuple(certificates))
+    return RegistrySettings(tuple(rules.values()), tuple(insecure), tuple(mirrors), tuple(certificates), aliases)
 
 
-def _load_rules(path: Path) -> Iterable[RegistryRule]:
+def _load_toml(path: Path) -> dict[str, Any]:
     import tomllib
 
     try:
-        raw = tomllib.loads(path.read_text())
-    except (FileNotFoundError, PermissionError):
-        return
+        return tomllib.loads(path.read_text())
+    except (FileNotFoundError, PermissionError, NotADirectoryError):
+        return {}
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is not valid TOML: {error}") from error
-    for table in raw.get("registry", ()):
+
+
+def _load_aliases(path: Path, raw: Mapping[str, Any]) -> dict[str, str]:
+    aliases = raw.get("aliases", {})
+    if not isinstance(aliases, dict) or not all(isinstance(one, str) for one in aliases.values()):
+        raise UsageError(f"{path}: [aliases] is a table of names", hint='web = "registry.example/team/web"')
+    for name, target in aliases.items():
+        try:
+            parse_reference(target)
+        except StackError as error:
+            raise UsageError(f"{path}: the alias {name}: {error.message}", hint=error.hint) from error
+    return aliases
+
+
+def _load_rules(path: Path, raw: Mapping[str, Any]) -> Iterable[RegistryRule]:
+    tables = raw.get("registry", [])
+    if not isinstance(tables, list) or not all(isinstance(one, dict) for one in tables):
+        raise UsageError(f"{path}: 'registry' is a list of tables", hint="each one begins with [[registry]]")
+    for table in tables:
         location = str(table.get("location", ""))
         prefix = str(table.get("prefix") or location)
         if not prefix:

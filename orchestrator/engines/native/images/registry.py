@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin
 
 from orchestrator.engines.native.images.authorization import Authorizer
+from orchestrator.engines.native.images.connecting import explain_failure, is_passing
 from orchestrator.engines.native.images.content import Cancel, check_cancel, compute_digest
 from orchestrator.engines.native.images.failures import ImageMissing, InvalidImage, RegistryFault
 from orchestrator.engines.native.images.manifest import MANIFEST_LIMIT, MANIFEST_TYPES, Descriptor
@@ -20,8 +21,6 @@ from orchestrator.engines.native.images.transport import (
     Response,
     Transport,
     compute_delay,
-    explain_failure,
-    is_passing,
 )
 
 if TYPE_CHECKING:
@@ -95,9 +94,21 @@ class Repository:
             self._authorizer.answer(challenge, authorization)
         raise self._authorizer.refuse()
 
-    def fetch_manifest(self, reference: Reference) -> Document:
-        """The manifest or index of a tag or digest. Raises ImageMissing, Unauthorized, InvalidImage ..."""
+    def fetch_manifest(
+        self, reference: Reference, held: Callable[[str], bytes | None] = lambda _digest: None, *, expect: bool = False
+    ) -> Document:
+        """The manifest or index of a tag or digest. Raises ImageMissing, Unauthorized, InvalidImage ...
+
+        `held` gives the documents that are here already, by digest: those are not fetched again. With `expect` the
+        registry is asked first which digest a tag has (HEAD), which public registries do not count as a pull.
+        """
         wanted = reference.digest or reference.tag
+        if (known := held(reference.digest) if reference.digest else None) is not None:
+            return Document(known, "", reference.digest)
+        if expect and not reference.digest:
+            digest = self._ask_digest(wanted)
+            if is_digest(digest) and (known := held(digest)) is not None:
+                return Document(known, "", digest)
         response = self.send("GET", f"manifests/{wanted}", headers={"Accept": ", ".join(MANIFEST_TYPES)})
         data = response.read(MANIFEST_LIMIT if response.status == 200 else ERROR_LIMIT)
         if response.status == 404:
@@ -114,6 +125,11 @@ class Repository:
                 operation="verify",
             )
         return Document(data, response.header("Content-Type"), digest)
+
+    def _ask_digest(self, tag: str) -> str:
+        response = self.send("HEAD", f"manifests/{tag}", headers={"Accept": ", ".join(MANIFEST_TYPES)})
+        response.read(ERROR_LIMIT)
+        return response.header("Docker-Content-Digest") if response.status == 200 else ""
 
     def fetch_blob(self, descriptor: Descriptor, limit: int) -> bytes:
         """A small blob (a configuration), verified."""
@@ -154,6 +170,9 @@ class Repository:
             headers["Range"] = f"bytes={offset}-"
         response = self.send("GET", f"blobs/{descriptor.digest}", headers=headers)
         try:
+            if response.status == 404 and descriptor.urls:
+                response.read(ERROR_LIMIT)
+                response = self._open_elsewhere(descriptor, headers)
             if response.status == 404:
                 raise ImageMissing(
                     f"the registry {self.endpoint.host} lacks a part of the image: {descriptor.digest}",
@@ -166,6 +185,9 @@ class Repository:
             skip = offset if response.status == 200 else 0  # the server ignored the range
             if response.status == 206 and not response.header("Content-Range").startswith(f"bytes {offset}-"):
                 raise RegistryFault(f"{self.endpoint.host} answers with another range than asked for")
+            whole = parse_length(response)
+            if whole is not None and whole != descriptor.size:
+                raise self._mismatch(descriptor, f"{whole} bytes instead of {descriptor.size}")
             while piece := response.read_piece(_PIECE):
                 check_cancel(self._cancel)
                 if skip >= len(piece):
@@ -175,6 +197,20 @@ class Repository:
                 skip = 0
         finally:
             response.close()
+
+    def _open_elsewhere(self, descriptor: Descriptor, headers: Mapping[str, str]) -> Response:
+        """A layer that must not be stored in registries stands where its descriptor says."""
+        for url in descriptor.urls:
+            if url.startswith(("https://", "http://")):
+                response = self._transport.request("GET", url, headers=headers)
+                if response.status in (200, 206):
+                    return response
+                response.close()
+        raise ImageMissing(
+            f"a part of the image is at none of the places that it names: {', '.join(descriptor.urls)}",
+            resource=descriptor.digest,
+            operation="pull",
+        )
 
     def _locate(self) -> str:
         if not self._base:
@@ -206,6 +242,14 @@ class Repository:
             resource=response.url,
             operation="request",
         )
+
+
+def parse_length(response: Response) -> int | None:
+    """The length of the whole content by the headers of an answer, complete or partial; None if they do not say."""
+    text = response.header("Content-Length") if response.status == 200 else ""
+    if response.status == 206:
+        text = response.header("Content-Range").rpartition("/")[2]
+    return int(text) if text.isdigit() else None
 
 
 def parse_errors(data: bytes) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from orchestrator.engines.native.images.content import Cancel, compute_digest, disk_error
 from orchestrator.engines.native.images.export import ExportImage, iterate_tar, resolve_export
 from orchestrator.engines.native.images.manifest import OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST
-from orchestrator.engines.native.images.reference import is_hex, parse_reference, render_familiar
+from orchestrator.engines.native.images.reference import parse_reference, render_familiar
 from orchestrator.engines.native.images.tarwriter import BLOCK, render_header
 from orchestrator.errors import UsageError
 
@@ -36,11 +36,12 @@ def save_archive(store: ImageStore, names: Sequence[str], target: BinaryIO | Pat
 
 
 def _choose_references(exported: ExportImage, name: str) -> tuple[str, ...]:
-    bare = name.removeprefix("sha256:")
-    if is_hex(bare) and exported.image.id.startswith(f"sha256:{bare}"):
-        return exported.image.references
-    reference = parse_reference(name)
-    return (str(reference),) if reference.tag and not reference.digest else exported.image.references
+    """The name that was asked for; all names when it was an identifier or a digest."""
+    known = exported.image.references
+    if name.startswith("sha256:"):
+        return known
+    asked = str(parse_reference(name))
+    return (asked,) if asked in known else known
 
 
 @contextmanager

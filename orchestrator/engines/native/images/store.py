@@ -10,8 +10,9 @@ import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
+from orchestrator.engines.native.images.build_cache import BuildCache, PrunedCache
 from orchestrator.engines.native.images.content import BlobStore, Cancel, compute_digest, disk_error, list_litter
 from orchestrator.engines.native.images.failures import ImageInUse, ImageMissing
 from orchestrator.engines.native.images.image import Image, RemovedImage, parse_image_config
@@ -30,12 +31,14 @@ class ImageStore:
     """The images below ``layout.images``. Constructing it does no I/O.
 
     `settings` says how registries are reached; by default it is read from the configuration files when first needed.
+    `cache` holds the records of builds: layers that they name stay although no image has them (see `BuildCache`).
     """
 
     def __init__(self, layout: Layout, *, settings: RegistrySettings | None = None) -> None:
         self.root = layout.images
         self.blobs = BlobStore(self.root / "blobs")
         self.layers = LayerStore(self.root)
+        self.cache = BuildCache(self.root / "cache")
         self._index = IndexFile(self.root)
         self._work = self.root / "work"
         self._settings = settings
@@ -91,6 +94,13 @@ class ImageStore:
                 raise self._missing(image_id)
             index.add(found, str(parsed))
 
+    def note_moment(self, reference: str, kind: Literal["pulled", "built"], moment: float) -> None:
+        """Remember when a name was last fetched from its registry, or built. A name that is gone is let be."""
+        canonical = parse_reference(reference).pinned
+        with self._index.change() as index:
+            if canonical in index.tags or canonical in index.digests:
+                index.moments.setdefault(canonical, {})[kind] = moment
+
     def untag_image(self, reference: str) -> RemovedImage:
         """Remove one reference; the image itself stays, unnamed if that was its last one."""
         canonical = str(parse_reference(reference))
@@ -134,10 +144,7 @@ class ImageStore:
 
     def _remove_names(self, index: Index, image_id: str, name: str, force: bool) -> tuple[str, ...]:
         references = index.references(image_id)
-        bare = name.removeprefix("sha256:")
-        if not image_id.startswith(f"sha256:{bare}"):
-            parsed = parse_reference(name)
-            canonical = str(parsed.with_digest(parsed.digest) if parsed.digest else parsed)
+        if (canonical := index.find_reference(name)) is not None:
             digests_before = index.repo_digests(image_id)
             index.drop_reference(canonical)
             gone = set(digests_before) - set(index.repo_digests(image_id))
@@ -165,6 +172,26 @@ class ImageStore:
                 index.drop_image(image_id)
                 deleted.append(image_id)
         return RemovedImage(tuple(untagged), tuple(deleted), self.collect_garbage())
+
+    def prune_cache(self, *, used_before: float | None = None, keep_bytes: int | None = None) -> PrunedCache:
+        """Forget results of builds: those last used before a moment (seconds since the epoch), and the longest unused
+        until what only the cache holds takes at most `keep_bytes`. Without either: all of them.
+
+        What a build under way has announced in its workspace stays on disk.
+        """
+        from orchestrator.engines.native.images.build_cache import choose_prunable
+
+        self.prepare()
+        with self._index.change() as index:
+            named = {
+                one for image in index.images for one in (self._index.read_record(image) or {}).get("diff_ids", ())
+            }
+            chosen = choose_prunable(
+                self.cache.list_records(), self.layers, used_before=used_before, keep_bytes=keep_bytes, protected=named
+            )
+            for record in chosen:
+                self.cache.remove(record.key)
+        return PrunedCache(tuple(one.key for one in chosen), self.collect_garbage())
 
     def collect_garbage(self) -> int:
         """Remove layers, blobs and temporary files that nothing needs. Returns the bytes of layers given back.
@@ -196,7 +223,8 @@ class ImageStore:
         from orchestrator.engines.native.images.layers import render_layer_name
 
         kept = read_kept(self._work)
-        layers, blobs = {render_layer_name(one) for one in kept}, set(kept)
+        layers = {render_layer_name(one) for one in kept | self.cache.list_layers()} | self.cache.list_names()
+        blobs = set(kept)
         for image_id in index.images:
             record = self._index.read_record(image_id) or {}
             layers.update(record.get("layers", ()))
@@ -208,7 +236,7 @@ class ImageStore:
         return layers, blobs
 
     def _remove_litter(self) -> None:
-        for folder in (self.root, self.root / "images", self.root / "layers", self.root / "blobs/sha256"):
+        for folder in (self.root, *(self.root / one for one in ("images", "layers", "blobs/sha256", "cache"))):
             for path in list_litter(folder):
                 path.unlink(missing_ok=True)
 
@@ -382,6 +410,7 @@ class ImageStore:
             size=record["size"],
             created=record["created"],
             platform=record["platform"],
+            moments=index.moments,
         )
 
     def _missing(self, name: str) -> ImageMissing:

@@ -6,7 +6,6 @@ On http.client and threads: nothing else starts as fast, and layers come in para
 from __future__ import annotations
 
 import http.client
-import os
 import random
 import socket
 import ssl
@@ -18,14 +17,14 @@ from threading import Lock
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
+from orchestrator.engines.native.images.connecting import explain_failure, is_passing
 from orchestrator.engines.native.images.content import Cancel, check_cancel
 from orchestrator.engines.native.images.failures import RateLimited, RegistryFault, RegistryUnreachable, TlsFailure
+from orchestrator.engines.native.images.proxies import Proxy, explain_proxy, find_proxy
 from orchestrator.engines.native.images.registries import RegistrySettings, is_loopback, split_port
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from orchestrator.errors import EngineError
 
 CONNECT_TIMEOUT = 15.0  # seconds
 READ_TIMEOUT = 60.0
@@ -162,6 +161,14 @@ class Transport:
                     raise explain_failure(error, urlsplit(url).netloc, url) from error
                 self.wait(compute_delay(attempt))
                 continue
+            if response.status == 407:
+                response.close()
+                raise RegistryUnreachable(
+                    f"the proxy for {urlsplit(url).netloc} wants a login",
+                    resource=url,
+                    operation="connect",
+                    hint="put it into the proxy's variable: http_proxy=http://user:password@host:port",
+                )
             if response.status in _BUSY:
                 self._wait_while_busy(response, attempt, last=attempt == attempts - 1)
                 continue
@@ -170,8 +177,8 @@ class Transport:
                 response.close()
                 if redirects == 0:
                     raise RegistryFault(f"{url} redirects too often", resource=url, operation=method)
-                if urlsplit(target).netloc != urlsplit(url).netloc:
-                    sent.pop("Authorization", None)  # a storage backend must not learn it
+                if urlsplit(target)[:2] != urlsplit(url)[:2]:
+                    sent.pop("Authorization", None)  # a storage backend must not learn it, nor anyone on the way
                 return self.request(method, target, headers=sent, body=body, plain=plain, redirects=redirects - 1)
             return response
         raise AssertionError("unreachable")
@@ -252,8 +259,23 @@ class Transport:
 
     def _connect(self, key: tuple[str, str], plain: bool) -> http.client.HTTPConnection:
         scheme, host = key
-        name, port = split_port(host)
         proxy = find_proxy(scheme, host)
+        try:
+            connection = self._dial(scheme, host, proxy, plain)
+        except OSError as error:
+            if proxy is not None and (explained := explain_proxy(error, proxy, host)) is not None:
+                raise explained from error
+            raise
+        if connection.sock is not None:
+            connection.sock.settimeout(READ_TIMEOUT)
+            with suppress(OSError):
+                connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with self._lock:
+            self._busy.add(connection)
+        return connection
+
+    def _dial(self, scheme: str, host: str, proxy: Proxy | None, plain: bool) -> http.client.HTTPConnection:
+        name, port = split_port(host)
         connection: http.client.HTTPConnection
         if scheme == "https":
             context = self._context(host, plain)
@@ -267,13 +289,11 @@ class Transport:
         else:
             where = (proxy.name, proxy.port) if proxy else (name, port or 80)
             connection = http.client.HTTPConnection(*where, timeout=CONNECT_TIMEOUT, blocksize=1 << 17)
-        connection.connect()
-        if connection.sock is not None:
-            connection.sock.settimeout(READ_TIMEOUT)
-            with suppress(OSError):
-                connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        with self._lock:
-            self._busy.add(connection)
+        try:
+            connection.connect()
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
     def _context(self, host: str, plain: bool) -> ssl.SSLContext:
@@ -324,45 +344,6 @@ def _listens(name: str, port: int) -> bool:
         return False
 
 
-@dataclass(frozen=True, slots=True)
-class Proxy:
-    """A forward proxy; `headers` carries its credentials."""
-
-    name: str
-    port: int
-    headers: Mapping[str, str]
-
-
-def find_proxy(scheme: str, host: str) -> Proxy | None:
-    """The proxy for a host by the customary variables (``https_proxy``, ``NO_PROXY`` ...); None for this machine."""
-    names = (f"{scheme}_proxy", f"{scheme.upper()}_PROXY", "all_proxy", "ALL_PROXY")
-    if not any(map(os.environ.get, names)) or is_loopback(host):
-        return None
-    from urllib.request import getproxies, proxy_bypass
-
-    proxies = getproxies()
-    address = proxies.get(scheme) or proxies.get("all")
-    if not address or proxy_bypass(host):
-        return None
-    place = urlsplit(address if "://" in address else f"http://{address}").netloc
-    login, _, server = place.rpartition("@")
-    name, port = split_port(server)
-    headers = {}
-    if login:
-        import base64
-        from urllib.parse import unquote
-
-        headers["Proxy-Authorization"] = "Basic " + base64.b64encode(unquote(login).encode()).decode()
-    return Proxy(name, port or 3128, headers)
-
-
-def is_passing(error: BaseException) -> bool:
-    """Whether trying again can help: not for a refused connection, an unknown name or an untrusted certificate."""
-    return not isinstance(error, ConnectionRefusedError | socket.gaierror | ssl.SSLCertVerificationError) and not (
-        isinstance(error, ssl.SSLError) and "WRONG_VERSION_NUMBER" in str(error)
-    )
-
-
 def compute_delay(attempt: int) -> float:
     """Seconds before the next attempt: 0.2, 0.4, 0.8 ... up to 10, spread so that clients do not come in step."""
     return min(10.0, 0.2 * 2.0**attempt) * random.uniform(0.75, 1.25)
@@ -380,36 +361,3 @@ def parse_retry_after(text: str, now: float) -> float | None:
         return max(0.0, parsedate_to_datetime(text).timestamp() - now)
     except ValueError:
         return None
-
-
-def explain_failure(error: BaseException, host: str, url: str) -> EngineError:
-    """A connection's failure in words a person can act on."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return TlsFailure(
-            f"the certificate of the registry {host} is not trusted: {error.verify_message or error.reason}",
-            resource=host,
-            operation="connect",
-            hint=f"put its authority's certificate into /etc/docker/certs.d/{host}/ca.crt, or name the registry as "
-            "insecure in registries.conf",
-        )
-    if isinstance(error, ssl.SSLError):
-        http_only = "WRONG_VERSION_NUMBER" in str(error) or "HTTP_REQUEST" in str(error)
-        return TlsFailure(
-            f"no TLS connection to the registry {host}: {error.reason or error}",
-            resource=host,
-            operation="connect",
-            hint="it seems to speak plain HTTP: allow that with insecure = true in registries.conf"
-            if http_only
-            else "",
-        )
-    if isinstance(error, ConnectionRefusedError):
-        why, hint = "connection refused", "is the registry running, and is the port right?"
-    elif isinstance(error, socket.gaierror):
-        why, hint = "its name cannot be resolved", "check the name, and this machine's DNS and proxy settings"
-    elif isinstance(error, TimeoutError):
-        why, hint = "it does not answer", "check the network, a firewall, or the proxy settings"
-    else:
-        why, hint = str(error) or type(error).__name__, "check the network and try again"
-    return RegistryUnreachable(
-        f"the registry {host} cannot be reached: {why}", resource=url, operation="connect", hint=hint
-    )

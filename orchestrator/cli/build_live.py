@@ -1,0 +1,119 @@
+"""Builds on a terminal: the steps that run with the last lines of their output, the finished ones above them."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from typing import TYPE_CHECKING
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.text import Text
+
+from orchestrator.cli.build_progress import Vertex, Vertices, render_transfer
+from orchestrator.cli.progress import render_warning
+from orchestrator.engines.base import BuildEvent, load_build_events
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from rich.console import RenderableType
+
+    from orchestrator.events import Event
+
+TAIL = 6
+"""Lines of output that are shown below a step that runs."""
+
+_OUTCOMES = {"done": "green", "cached": "cyan", "failed": "red", "cancelled": "yellow"}
+
+
+class BuildBoard:
+    """What is known of the steps of some builds, to be drawn whenever the terminal is."""
+
+    def __init__(self) -> None:
+        self.vertices = Vertices()
+        self._tails: dict[int, deque[str]] = {}
+
+    def show(self, build: str, event: BuildEvent) -> None:
+        """Take an event of `build` (empty: the only one)."""
+        vertex = self.vertices.find(build, event)
+        if event.kind == "log":
+            tail = self._tails.setdefault(vertex.number, deque(maxlen=TAIL))
+            tail.extend(vertex.take_lines(event.text))
+        elif event.kind == "status":
+            vertex.transfers[event.text] = event
+        elif event.kind in _OUTCOMES:
+            vertex.ended, vertex.outcome = event.time, event.kind
+
+    def counts(self) -> tuple[int, int]:
+        """How many steps have ended, and how many there are."""
+        found = self.vertices.all()
+        return sum(1 for one in found if one.ended), len(found)
+
+    def render(self, room: int, width: int, now: float) -> list[Text]:
+        """Draw in at most `room` lines: what runs stays visible, the oldest of what has ended goes first."""
+        running = [line for one in self.vertices.all() if not one.ended for line in self._render_running(one, now)]
+        ended = [self._render_ended(one) for one in self.vertices.all() if one.ended]
+        left = max(0, room - len(running))
+        lines = (ended[-left:] if left else []) + running
+        for line in lines:
+            line.truncate(width, overflow="ellipsis")
+        return lines[-room:]
+
+    def _render_ended(self, vertex: Vertex) -> Text:
+        mark = {"cached": "CACHED ", "failed": "ERROR ", "cancelled": "CANCELED "}.get(vertex.outcome, "")
+        seconds = f"  {vertex.ended - vertex.began:.1f}s" if vertex.outcome != "cached" else ""
+        return Text(f" => {mark}{vertex.name}{seconds}", style=_OUTCOMES[vertex.outcome])
+
+    def _render_running(self, vertex: Vertex, now: float) -> Iterable[Text]:
+        yield Text(f" => {vertex.name}  {max(0.0, now - vertex.began):.1f}s", style="bold")
+        for event in list(vertex.transfers.values())[-TAIL:]:
+            if not event.total or event.current < event.total:
+                yield Text(f" => => {render_transfer(event)}", style="dim")
+        for line in self._tails.get(vertex.number, ()):
+            yield Text(f" => => # {line}", style="dim")
+
+
+class LiveBuildScreen:
+    """A screen of nothing but builds, redrawn in place. `labelled` writes the service into each step."""
+
+    def __init__(self, *, colour: bool, labelled: bool) -> None:
+        self._labelled = labelled
+        self._board = BuildBoard()
+        self._console = Console(stderr=True, highlight=False, no_color=not colour, force_terminal=True)
+        self._live = Live(self, console=self._console, refresh_per_second=10, redirect_stdout=False)
+        self._began = time.time()
+        self._open = False
+
+    def __call__(self, event: Event, /) -> None:
+        """Take an event; the display is redrawn by a thread of rich's."""
+        if event.kind == "warning" and event.message:
+            self._console.print(render_warning(event), markup=False)
+            return
+        if not self._open:
+            self._open = True
+            self._live.start()
+        for one in load_build_events(event.details):
+            if one.kind == "warning":
+                self._console.print(f"WARNING: {one.text}", markup=False)
+            else:
+                self._board.show(event.service if self._labelled else "", one)
+
+    def close(self) -> None:
+        """Draw once more and give the terminal back."""
+        if self._open:
+            self._open = False
+            self._live.stop()
+
+    def __enter__(self) -> LiveBuildScreen:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __rich__(self) -> RenderableType:
+        now = time.time()
+        ended, count = self._board.counts()
+        head = Text(f"[+] Building {now - self._began:.1f}s ({ended}/{count})", style="bold")
+        size = self._console.size
+        return Group(head, *self._board.render(max(3, size.height - 2), size.width, now))

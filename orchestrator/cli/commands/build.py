@@ -1,0 +1,122 @@
+"""``stack build``"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from orchestrator.actions.build import build_services, choose_builds, render_bake
+from orchestrator.actions.build_environment import read_build_options
+from orchestrator.cli.build_progress import BUILD_PROGRESS
+from orchestrator.cli.building import open_display, report_build_error, report_unhonoured
+from orchestrator.cli.invocation import Invocation
+from orchestrator.cli.options import services_argument, stack_command
+from orchestrator.errors import OperationFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from orchestrator.model import Stack
+
+
+@stack_command("build")
+@services_argument
+@click.option("--build-arg", "args", multiple=True, metavar="NAME=VALUE", help="A build argument, for all builds.")
+@click.option("--builder", metavar="NAME", help="Accepted for compatibility: there is one builder.")
+@click.option("--check", is_flag=True, help="Only check the Dockerfiles.")
+@click.option("-m", "--memory", metavar="BYTES", help="Accepted for compatibility: builds have no limit of their own.")
+@click.option("--no-cache", is_flag=True, help="Run every step again.")
+@click.option("--print", "print_bake", is_flag=True, help="Print the builds as a bake file, and build nothing.")
+@click.option("--progress", type=click.Choice(BUILD_PROGRESS), help="How the builds are shown.")
+@click.option("--provenance", metavar="MODE", help="Accepted for compatibility: attestations are not made.")
+@click.option("--pull", is_flag=True, help="Fetch base images again.")
+@click.option("--push", is_flag=True, help="Send the images to their registries.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+@click.option("--sbom", metavar="MODE", help="Accepted for compatibility: attestations are not made.")
+@click.option("--ssh", multiple=True, metavar="ID[=PATH]", help="An agent or keys for RUN --mount=type=ssh.")
+@click.option("--with-dependencies", is_flag=True, help="Services that they depend on, too.")
+@click.pass_obj
+def command(
+    invocation: Invocation,
+    services: tuple[str, ...],
+    args: tuple[str, ...],
+    builder: str | None,
+    check: bool,
+    memory: str | None,
+    no_cache: bool,
+    print_bake: bool,
+    progress: str | None,
+    provenance: str | None,
+    pull: bool,
+    push: bool,
+    quiet: bool,
+    sbom: str | None,
+    ssh: tuple[str, ...],
+    with_dependencies: bool,
+) -> None:
+    """Build the images of services."""
+    stack = invocation.load(services).stack
+    assert stack is not None
+    needs = choose_builds(stack, services, dependencies=with_dependencies)
+    options = read_build_options(args=args, no_cache=no_cache, pull=pull, ssh=ssh).replace(every_platform=True)
+    if print_bake:
+        sys.stdout.write(json.dumps(render_bake(stack, needs, options), indent=2, ensure_ascii=False) + "\n")
+        return
+    _report_options(builder, memory, provenance, sbom)
+    engine = invocation.engine()
+    _check_builds(invocation, stack, needs)
+    if check:
+        from orchestrator.cli.checking import check_dockerfiles
+
+        check_dockerfiles(stack, needs, options)
+        return
+    if invocation.dry_run:
+        sys.stdout.writelines(f"build image {name}\n" for name in needs)
+        return
+    if not needs:
+        print("No services to build", file=sys.stderr)
+        return
+    engine.require_access()
+    with open_display(invocation, progress, quiet=quiet, labelled=len(needs) > 1) as screen:
+        outcome = build_services(engine, stack, needs, options, screen)
+    for error in outcome.failures.values():
+        report_build_error(error)
+    if outcome.failures:
+        count = len(outcome.failures) + len(outcome.skipped)
+        raise OperationFailed(f"{count} of {len(needs)} images could not be built")
+    for _name, facts in sorted(outcome.built.items()):
+        if (progress or invocation.progress) == "quiet" and not quiet:
+            print(facts.id)
+        elif not quiet:
+            print(f" Image {facts.reference}  Built", file=sys.stderr)
+    if push:
+        from orchestrator.cli.pushing import push_services
+
+        push_services(invocation, stack, tuple(needs), quiet=quiet)
+
+
+def _report_options(builder: str | None, memory: str | None, provenance: str | None, sbom: str | None) -> None:
+    from orchestrator.engines.native.dockerfile.requests import is_asked_for
+
+    attestations = "attestations are not made"
+    report_unhonoured(
+        (
+            ("--builder", builder not in (None, "", "default"), "there is one builder, and it is built in"),
+            ("--memory", memory not in (None, "", "0"), "builds have no memory limit of their own"),
+            ("--provenance", is_asked_for(provenance), attestations),
+            ("--sbom", is_asked_for(sbom), attestations),
+        )
+    )
+
+
+def _check_builds(invocation: Invocation, stack: Stack, names: Iterable[str]) -> None:
+    """Refuse what no build can honour before any begins. Raises ModelError."""
+    from orchestrator.engines.native.dockerfile.requests import translate_build
+    from orchestrator.errors import ModelError
+
+    found = [one for name in names for one in translate_build(stack, stack.services[name], check=True)[1]]
+    if any(one.severity == "error" for one in found):
+        raise ModelError(found)

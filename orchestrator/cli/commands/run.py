@@ -1,0 +1,157 @@
+"""``stack run``"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from orchestrator.actions.goals import PullPolicy
+from orchestrator.cli.converging import report_failures, show_plan
+from orchestrator.cli.invocation import Invocation
+from orchestrator.cli.options import dry_run_option, pull_option, stack_command
+from orchestrator.errors import Interrupted
+
+if TYPE_CHECKING:
+    from orchestrator.client import Session
+    from orchestrator.engines.base import Engine
+    from orchestrator.events import Sink
+    from orchestrator.goal import Goal
+
+
+@stack_command("run", context_settings={"allow_interspersed_args": False})
+@click.option("--build", is_flag=True, help="Build the image first.")
+@click.option("--cap-add", multiple=True, metavar="NAME", help="Give the container a capability.")
+@click.option("--cap-drop", multiple=True, metavar="NAME", help="Take a capability away.")
+@click.option("-d", "--detach", is_flag=True, help="Go on in the background; print the container's id.")
+@click.option("--entrypoint", metavar="COMMAND", help="Instead of the service's entrypoint.")
+@click.option("-e", "--env", "env", multiple=True, metavar="NAME=VALUE", help="Set an environment variable.")
+@click.option("--env-from-file", "env_files", multiple=True, metavar="FILE", help="Set the variables of a file.")
+@click.option("-i", "--interactive/--no-interactive", default=True, help="Pass on what is typed (default).")
+@click.option("-l", "--label", "labels", multiple=True, metavar="NAME=VALUE", help="Set a label.")
+@click.option("--name", metavar="NAME", help="The container's name.")
+@click.option("-T", "--no-tty", "--no-TTY", "no_tty", is_flag=True, help="No terminal (default: one if this is one).")
+@click.option("-t", "--tty/--disable-tty", "tty", default=None, hidden=True)
+@click.option("--no-deps", is_flag=True, help="Not the services that it depends on.")
+@click.option("-p", "--publish", multiple=True, metavar="PORT", help="Publish a port.")
+@pull_option()
+@click.option("-q", "--quiet", is_flag=True, help="Say nothing of what is done.")
+@click.option("--quiet-build", is_flag=True, help="No output of builds.")
+@click.option("--quiet-pull", is_flag=True, help="No progress of fetched images.")
+@click.option("--remove-orphans", is_flag=True, help="Remove containers of services that the file no longer has.")
+@click.option("--rm", "remove", is_flag=True, help="Remove the container when it has ended.")
+@click.option("-P", "--service-ports", is_flag=True, help="Publish the ports of the service.")
+@click.option("--use-aliases", is_flag=True, help="Let others find it by the names of the service.")
+@click.option("-u", "--user", metavar="USER", help="Run as this user.")
+@click.option("-v", "--volume", "volumes", multiple=True, metavar="VOLUME", help="Mount a path or a volume.")
+@click.option("-w", "--workdir", metavar="DIR", help="Run in this directory.")
+@dry_run_option
+@click.argument("service")
+@click.argument("words", nargs=-1, metavar="[COMMAND] [ARGS]...", type=click.UNPROCESSED)
+@click.pass_obj
+def command(
+    invocation: Invocation,
+    build: bool,
+    cap_add: tuple[str, ...],
+    cap_drop: tuple[str, ...],
+    detach: bool,
+    entrypoint: str | None,
+    env: tuple[str, ...],
+    env_files: tuple[str, ...],
+    interactive: bool,
+    labels: tuple[str, ...],
+    name: str | None,
+    no_tty: bool,
+    tty: bool | None,
+    no_deps: bool,
+    publish: tuple[str, ...],
+    pull: PullPolicy | None,
+    quiet: bool,
+    quiet_build: bool,
+    quiet_pull: bool,
+    remove_orphans: bool,
+    remove: bool,
+    service_ports: bool,
+    use_aliases: bool,
+    user: str | None,
+    volumes: tuple[str, ...],
+    workdir: str | None,
+    service: str,
+    words: tuple[str, ...],
+) -> int:
+    """Run a one-off container of a service; the exit code is the container's."""
+    from orchestrator.actions.plan import check_stack
+    from orchestrator.actions.run import RunOptions, prepare_run, run_oneoff
+    from orchestrator.cli.progress import leave_out
+    from orchestrator.client import Session
+
+    terminal = sys.stdin.isatty() and sys.stdout.isatty()
+    options = RunOptions(
+        service=service,
+        command=words,
+        entrypoint=entrypoint,
+        environment=env,
+        env_files=env_files,
+        labels=labels,
+        volumes=volumes,
+        publish=publish,
+        cap_add=cap_add,
+        cap_drop=cap_drop,
+        user=user,
+        workdir=workdir,
+        name=name,
+        tty=not no_tty and (terminal if tty is None else tty),
+        stdin=interactive,
+        detach=detach,
+        remove=remove,
+        service_ports=service_ports,
+        use_aliases=use_aliases,
+        dependencies=not no_deps,
+        remove_orphans=remove_orphans,
+        build=build,
+        pull=pull or "policy",
+    )
+    project = invocation.load((service,))
+    wanted = prepare_run(project, options)
+    if invocation.dry_run:
+        show_plan(invocation, wanted.goal)
+        print(f"run {wanted.name}")
+        return 0
+    engine = invocation.engine()
+    engine.require_access(starting=True)
+    check_stack(engine, wanted.goal.replace(stack=wanted.stack))
+    hide = [*(("pull image",) if quiet_pull else ()), *(("build image",) if quiet_build else ())]
+    if quiet:
+        invocation.progress = "quiet"
+    with Session(project.name, prepared=invocation.prepared) as session:
+
+        def make_ready(goal: Goal) -> None:
+            with invocation.screen("run") as screen:
+                _converge(session, goal, leave_out(screen, hide), engine)
+
+        def start(goal: Goal) -> None:
+            outcome = session.converge(goal, lambda _event: None)
+            # Not kept open while the container runs: nobody would read what the supervisor has to say.
+            session.finish()
+            if not outcome.converged:
+                raise report_failures(outcome.failures, goal.stack)
+
+        code, container = run_oneoff(engine, wanted, make_ready, start)
+    if detach:
+        print(container.id)
+    return code
+
+
+def _converge(session: Session, goal: Goal, sink: Sink, engine: Engine) -> None:
+    from orchestrator.actions.converge import call_off
+
+    try:
+        outcome = session.converge(goal, sink)
+    except KeyboardInterrupt:
+        call_off(session, goal, engine, sink)
+        session.finish()
+        raise Interrupted("interrupted", hint="what has been started goes on") from None
+    if not outcome.converged:
+        session.finish()
+        raise report_failures(outcome.failures, goal.stack)

@@ -1,0 +1,1 @@
+"""The subcommands of ``stack image``, by what they do to images."""

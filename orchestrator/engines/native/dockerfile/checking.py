@@ -1,0 +1,68 @@
+"""``--check``: what a Dockerfile says, judged without building anything."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.engines.native.dockerfile.failures import ContextError
+from orchestrator.engines.native.dockerfile.problems import DockerfileInvalid
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from orchestrator.engines.native.dockerfile.request import BuildRequest
+    from orchestrator.engines.native.dockerfile.steps import StageSteps
+    from orchestrator.errors import Diagnostic
+
+
+def check_request(request: BuildRequest, platform: str) -> tuple[Diagnostic, ...]:
+    """Everything that is wrong (errors) or doubtful (warnings) in the request's Dockerfile; builds and fetches nothing.
+
+    `platform` is this machine's. Images are not looked at: what comes from a base image counts as unknown. Raises
+    ContextError where the Dockerfile is not a local file.
+    """
+    from orchestrator.engines.native.dockerfile.evaluate import evaluate_stage
+    from orchestrator.engines.native.dockerfile.parser import parse_dockerfile
+    from orchestrator.engines.native.dockerfile.stages import plan_stages
+
+    text, name = read_dockerfile(request)
+    try:
+        dockerfile = parse_dockerfile(text, name)
+        plan = plan_stages(
+            dockerfile,
+            target=request.target,
+            args=request.args,
+            platform=request.platforms[0] if request.platforms else platform,
+            build_platform=platform,
+            contexts=tuple(request.contexts),
+        )
+    except DockerfileInvalid as error:
+        return error.diagnostics
+    found: list[Diagnostic] = list(plan.warnings)
+    done: dict[str, StageSteps] = {}
+    for stage in plan.stages:
+        base: StageSteps | Mapping[str, Any] | None = done.get(stage.base.name) if stage.base.kind == "stage" else {}
+        try:
+            steps = done[str(stage.index)] = evaluate_stage(plan, stage.index, base or {})
+            found += steps.warnings
+        except DockerfileInvalid as error:
+            found += error.diagnostics
+    return tuple(dict.fromkeys(found))
+
+
+def read_dockerfile(request: BuildRequest) -> tuple[bytes, str]:
+    """The text of the request's Dockerfile and what messages call it. Raises ContextError."""
+    if request.inline is not None:
+        return request.inline.encode("utf-8", "surrogateescape"), "Dockerfile (inline)"
+    path = os.path.join(request.context or "", request.dockerfile or "Dockerfile")
+    if not os.path.isabs(path):
+        raise ContextError(
+            f"the context {request.context} is not a local folder: its Dockerfile is not checked",
+            hint="build it, and every fault is told",
+        )
+    try:
+        with open(path, "rb") as file:
+            return file.read(), path
+    except OSError as error:
+        raise ContextError(f"cannot read {path}: {error.strerror}") from error

@@ -1,0 +1,163 @@
+"""Where files and layers of a build come from besides its own stages: contexts and images, each opened once.
+
+A context of files is a *tree*; an image (also one that an additional context names) is a *chain* of layers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from threading import Lock
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from orchestrator.engines.native.dockerfile.chain import SCRATCH, Chain, chain_of_image
+from orchestrator.engines.native.dockerfile.failures import BuildError
+from orchestrator.engines.native.images.failures import ImageMissing, InvalidReference
+from orchestrator.engines.native.images.platform import parse_platform, rank_platform
+
+if TYPE_CHECKING:
+    from orchestrator.engines.native.dockerfile.contexts import Context
+    from orchestrator.engines.native.dockerfile.narrator import Narrator
+    from orchestrator.engines.native.dockerfile.request import BuildRequest
+    from orchestrator.engines.native.dockerfile.site import BuildSite, SourceRoot
+    from orchestrator.engines.native.dockerfile.steps import Base, Origin
+    from orchestrator.engines.native.images.content import Cancel
+    from orchestrator.engines.native.images.image import Image
+    from orchestrator.engines.native.images.store import ImageStore
+    from orchestrator.engines.native.images.workspace import Workspace
+    from orchestrator.source import Location
+
+_IMAGE_SCHEMES = ("docker-image://", "oci-layout://")
+
+
+class Foundation(NamedTuple):
+    """What a stage stands on: layers, and the whole configuration of the image that they are from (empty: none)."""
+
+    chain: Chain
+    document: Mapping[str, Any]
+
+
+class Supplies:
+    """The contexts and images of one build. Thread-safe."""
+
+    def __init__(
+        self,
+        store: ImageStore,
+        workspace: Workspace,
+        request: BuildRequest,
+        platform: str,
+        narrator: Narrator,
+        cancel: Cancel,
+        site: BuildSite,
+    ) -> None:
+        self._store = store
+        self._workspace = workspace
+        self._request = request
+        self._platform = platform
+        self._narrator = narrator
+        self._cancel = cancel
+        self._site = site
+        self._images: dict[tuple[str, str], Image] = {}
+        self._contexts: dict[str | None, Context] = {}
+        self._locks: dict[Any, Lock] = {}
+        self._lock = Lock()
+
+    def _hold(self, key: Any) -> Lock:
+        with self._lock:
+            return self._locks.setdefault(key, Lock())
+
+    # -- trees -------------------------------------------------------------------------------------------------------
+
+    def is_tree(self, kind: str, name: str) -> bool:
+        """Whether an origin or a base is a context of files."""
+        if kind == "named":
+            return not self._request.contexts[name].startswith(_IMAGE_SCHEMES)
+        return kind == "context"
+
+    def open_tree(self, origin: Origin) -> SourceRoot | None:
+        """The files of a context; None for a build without one. Raises ContextError."""
+        return self.context(origin.name if origin.kind == "named" else None).source
+
+    def context(self, name: str | None = None) -> Context:
+        """The build context, or an additional one. Raises ContextError."""
+        from orchestrator.engines.native.dockerfile.contexts import open_build_context, open_named_context
+
+        with self._hold(("context", name)):
+            if name in self._contexts:
+                return self._contexts[name]
+            if name is None:
+                found = open_build_context(self._request, self._site)
+            else:
+                source = self._request.contexts[name]
+                found = open_named_context(name, source, self._site, platform=self._platform, workspace=self._workspace)
+            self._contexts[name] = found
+            return found
+
+    def describe(self, origin: Origin) -> str:
+        """What messages call an origin."""
+        if origin.kind == "stage":
+            return f"stage {origin.name}"
+        if origin.kind == "image":
+            return f"the image {origin.name}"
+        return f"the context {origin.name}" if origin.kind == "named" else "the build context"
+
+    # -- chains ------------------------------------------------------------------------------------------------------
+
+    def open_chain(self, origin: Origin) -> Chain:
+        """The layers of an image that files are taken from."""
+        if origin.kind == "image" and origin.name == "scratch":
+            return SCRATCH
+        return chain_of_image(self._require(self._name_of(origin.kind, origin.name), self._platform, None))
+
+    def open_base(self, base: Base) -> Foundation:
+        """What a stage stands on that is not another stage; a directory counts as nothing. Raises BuildError ..."""
+        import json
+
+        if base.kind == "scratch" or self.is_tree(base.kind, base.name):
+            return Foundation(SCRATCH, {})
+        image = self._require(self._name_of(base.kind, base.name), base.platform or self._platform, base.location)
+        data = self._store.read_configuration(image.id)
+        return Foundation(chain_of_image(image), json.loads(data) if data is not None else {})
+
+    def _name_of(self, kind: str, name: str) -> str:
+        """The image that is meant: a reference, or the identifier of one that came from a layout."""
+        return self.context(name).image if kind == "named" else name
+
+    def _require(self, name: str, platform: str, location: Location | None) -> Image:
+        with self._hold(("image", name)):
+            found = self._images.get((name, platform))
+            if found is None:
+                found = self._images[name, platform] = self._find(name, platform, location)
+            return found
+
+    def _find(self, name: str, platform: str, location: Location | None) -> Image:
+        try:
+            image = self._store.resolve_image(name)
+            if image is not None and not _serves(image, platform):
+                image = None
+            if image is None or (self._request.pull and not name.startswith("sha256:")):
+                image = self._pull(name, platform, image)
+        except (InvalidReference, ImageMissing) as error:
+            raise BuildError(error.message, location=location, hint=error.hint, code=error.code) from error
+        self._workspace.keep((image.id, *image.diff_ids))
+        # It may have been removed before it was protected.
+        return self._store.require_image(image.id)
+
+    def _pull(self, name: str, platform: str, known: Image | None) -> Image:
+        with self._narrator.open(f"[internal] load metadata for {name}") as vertex:
+            done: dict[str, tuple[int, int]] = {}
+
+            def report(one: Any) -> None:
+                done[one.layer] = (one.current, one.total)
+                vertex.status(name, sum(a for a, _ in done.values()), sum(b for _, b in done.values()))
+
+            image = self._store.pull(name, platform=platform, progress=report, cancel=self._cancel)
+            if known is not None and known.id == image.id:
+                vertex.mark_cached()
+            return image
+
+
+def _serves(image: Image, platform: str) -> bool:
+    if not image.platform:
+        return True
+    offered, wanted = parse_platform(image.platform), parse_platform(platform)
+    return rank_platform(offered, wanted) is not None

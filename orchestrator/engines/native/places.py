@@ -1,0 +1,17 @@
+"""The two directories below which everything of the native engine stands, as text: importing pathlib takes its time."""
+
+import os
+
+
+def find_places() -> tuple[str, str]:
+    """Return the state directory (persistent) and the run directory (lost at reboot).
+
+    Root: ``/var/lib/stack`` and ``/run/stack``; others: the XDG data and runtime directories. ``STACK_STATE_DIR`` and
+    ``STACK_RUN_DIR`` move them.
+    """
+    state, run = os.environ.get("STACK_STATE_DIR"), os.environ.get("STACK_RUN_DIR")
+    if os.geteuid() == 0:
+        return state or "/var/lib/stack", run or "/run/stack"
+    data = os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")
+    runtime = os.environ.get("XDG_RUNTIME_DIR") or f"/tmp/stack-{os.geteuid()}"
+    return state or f"{data}/stack", run or f"{runtime}/stack"

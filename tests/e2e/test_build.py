@@ -1,0 +1,163 @@
+"""Stacks that build their images: brought up, changed, interrupted, failing, described, taken down."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import subprocess
+import tarfile
+
+from .conftest import STACK, Project
+
+SHOP = """
+services:
+  web:
+    build:
+      context: web
+      args: {GREETING: hello}
+      additional_contexts: {base: "service:base"}
+      secrets: [token]
+      labels: {made.by: test}
+    command: [sh, -c, "cat /page /base; exec sleep 1000"]
+    init: true
+  db: {image: busybox, init: true, command: [sleep, "1000"]}
+  base: {build: base, scale: 0}
+secrets:
+  token: {environment: BUILD_TOKEN}
+"""
+
+WEB = """
+FROM base
+ARG GREETING
+COPY page /page
+RUN --mount=type=secret,id=token test "$(cat /run/secrets/token)" = s3cret && echo $GREETING >>/page
+"""
+
+
+def write_shop(project: Project) -> None:
+    """A service that is built from another one's image, and one that is not built."""
+    project.machine.environment["BUILD_TOKEN"] = "s3cret"
+    project.write(SHOP)
+    project.write("FROM busybox\nRUN echo base >/base\n", "base/Dockerfile")
+    project.write(WEB, "web/Dockerfile")
+    project.write("first\n", "web/page")
+
+
+def identify(project: Project) -> dict[str, str]:
+    """The id of every container, by its name."""
+    return {name: row["ID"] for name, row in project.containers("--no-trunc").items()}
+
+
+def test_up_builds_and_recreates_only_what_changed(project: Project) -> None:
+    write_shop(project)
+    planned = project.succeed("plan").split()
+    assert planned.index(f"{project.name}-base") < planned.index(f"{project.name}-web"), "in the order of the builds"
+    project.succeed("up", "-d")
+    project.wait_until("web speaks", lambda: "base" in project.succeed("logs", "web"))
+    assert project.succeed("logs", "--no-log-prefix", "web").split() == ["first", "hello", "base"]
+    before = identify(project)
+    assert before.keys() == {"web-1", "db-1"}
+    # Nothing has changed: a build that finds everything in its cache changes no container either.
+    project.succeed("up", "-d")
+    ran = project.run("--progress", "plain", "up", "-d", "--build")
+    assert ran.code == 0, ran.err
+    assert "CACHED" in ran.err
+    assert "COPY page /page\n" in ran.err
+    assert identify(project) == before
+    # A file has changed: the service that it belongs to is made anew, and nothing else.
+    project.write("second\n", "web/page")
+    project.succeed("up", "-d")
+    assert identify(project) == before
+    project.succeed("up", "-d", "--build")
+    after = identify(project)
+    assert after["db-1"] == before["db-1"]
+    assert after["web-1"] != before["web-1"]
+    project.wait_until("web speaks again", lambda: "base" in project.succeed("logs", "web"))
+    assert project.succeed("logs", "--no-log-prefix", "web").split() == ["second", "hello", "base"]
+    # What was built without a name of its own goes with the project; what was fetched stays.
+    project.succeed("down", "-t", "0", "--rmi", "local")
+    left = project.succeed("image", "ls", "--format", "{{.Repository}}").split()
+    assert f"{project.name}-web" not in left
+    assert "busybox" in left
+
+
+def test_a_failed_build_shows_the_line_the_output_and_the_exit_code(project: Project) -> None:
+    project.write("services:\n  bad: {build: .}\n  good: {image: busybox, init: true, command: [sleep, '100']}\n")
+    project.write("FROM busybox\nRUN echo the last words; exit 3\nRUN true\n", "Dockerfile")
+    for words in (("up", "-d"), ("build",)):
+        ran = project.run("--progress", "quiet", *words)
+        assert ran.code == 1
+        assert "Dockerfile:2:1: error[build-step-failed]: RUN echo the last words; exit 3: exit code 3" in ran.err
+        assert ">    2 | RUN echo the last words; exit 3" in ran.err
+        assert "    | the last words" in ran.err
+    assert project.containers()["good-1"]["State"] == "running", "a failure holds back only what needs it"
+
+
+def test_ctrl_c_ends_a_build(project: Project) -> None:
+    project.write("services:\n  slow: {build: .}\n")
+    project.write("FROM busybox\nRUN echo begun; sleep 98765\n", "Dockerfile")
+    for words in (("up", "-d"), ("up",), ("build",)):
+        process = project.popen("--progress", "plain", *words)
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.endswith(" begun\n"):
+                break
+        os.kill(process.pid, signal.SIGINT)
+        process.communicate(timeout=30)
+        assert process.returncode == 130, words
+        project.wait_until("the command of the build is gone", lambda: not _sleepers())
+        assert project.containers() == {}
+    assert project.run("image", "inspect", f"{project.name}-slow").code == 1
+
+
+def _sleepers() -> str:
+    return subprocess.run(["pgrep", "-fx", "sleep 98765"], capture_output=True, text=True).stdout
+
+
+def test_images_are_built_described_exported_and_pruned_by_hand(project: Project) -> None:
+    project.write('FROM busybox AS one\nRUN echo 1 >/one\nFROM one\nLABEL a=b\nCMD ["cat", "/one"]\n', "Dockerfile")
+    ids = [
+        project.succeed("image", "build", "-q", "-t", "hand:1", ".").strip(),
+        project.succeed("image", "build", "-q", "-t", "hand:2", "--iidfile", "iid", "--label", "c=d", ".").strip(),
+    ]
+    assert (project.folder / "iid").read_text() == ids[1]
+    assert project.succeed("image", "inspect", "hand:1", "--format", "{{.Id}} {{.Config.Cmd}}") == (
+        f"{ids[0]} [cat /one]\n"
+    )
+    shown = json.loads(project.succeed("image", "inspect", "hand:2"))[0]
+    assert (shown["Os"], shown["Config"]["Labels"]) == ("linux", {"a": "b", "c": "d"})
+    assert len(shown["RootFS"]["Layers"]) == 2
+    history = project.succeed("image", "history", "hand:2", "--no-trunc")
+    assert "LABEL a=b" in history
+    assert "echo 1 >/one" in history
+    listed = project.succeed("image", "ls", "--filter", "label=c", "--format", "{{.Repository}}:{{.Tag}}")
+    assert listed.split() == ["hand:2"]
+    project.succeed("image", "export", "hand:1", "-o", "root.tar")
+    with tarfile.open(project.folder / "root.tar") as archive:
+        content = archive.extractfile("one")
+        assert content is not None
+        assert content.read() == b"1\n"
+    # A Dockerfile from standard input has no context; a tar is one.
+    text = project.succeed("image", "build", "-q", "--target", "one", "-", stdin="FROM busybox AS one\nRUN true\n")
+    assert text.startswith("sha256:")
+    archive_bytes = io.BytesIO()
+    with tarfile.open(fileobj=archive_bytes, mode="w") as archive:
+        for name, data in (("Dockerfile", b"FROM busybox\nCOPY x /x\n"), ("x", b"data")):
+            entry = tarfile.TarInfo(name)
+            entry.size = len(data)
+            archive.addfile(entry, io.BytesIO(data))
+    done = subprocess.run(
+        [*STACK, "image", "build", "-q", "-"],
+        cwd=project.folder,
+        env=project.machine.environment,
+        input=archive_bytes.getvalue(),
+        capture_output=True,
+        check=True,
+    )
+    assert done.stdout.startswith(b"sha256:")
+    gone = project.succeed("image", "prune", "--filter", "label!=c")
+    assert text.strip() in gone
+    assert "build steps forgotten" in project.succeed("image", "prune", "--build-cache")
+    project.succeed("image", "rm", "hand:1", "hand:2")

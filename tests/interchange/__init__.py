@@ -1,0 +1,1 @@
+"""Images between this project and other tools, through registries and archives."""

@@ -1,0 +1,198 @@
+"""RUN with mounts, networks and privileges."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from pathlib import Path
+
+import pytest
+from conftest import Bench
+
+from orchestrator.engines.native.dockerfile.build_network import render_build_resolv_conf
+from orchestrator.engines.native.dockerfile.failures import BuildError
+from orchestrator.engines.native.dockerfile.request import BuildSecret, SshSource
+from orchestrator.model import Ulimit
+
+
+def test_bind_mounts(bench: Bench) -> None:
+    bench.write("src/x", "context\n")
+    bench.write("hidden", "no")
+    bench.write(".dockerignore", "hidden\n")
+    text = (
+        "FROM base AS other\nRUN echo stage > /file\nFROM base\n"
+        "RUN --mount=type=bind,target=/c cat /c/src/x && ! test -e /c/hidden && ! touch /c/y 2>/dev/null\n"
+        "RUN --mount=type=bind,source=src,target=/c,rw touch /c/y && ls /c\n"
+        "RUN --mount=type=bind,from=other,source=/file,target=/f cat /f\n"
+        "RUN --mount=type=bind,from=base,source=/etc,target=/e head -n 1 /e/passwd\n"
+    )
+    assert bench.build(text).built_steps == 5
+    assert bench.output == "context\nx\ny\nstage\nroot:x:0:0:root:/root:/bin/sh\n"
+    assert all(not list(one.iterdir()) for one in bench.image().layers[:4]), "nothing of it is in a layer"
+    assert not (bench.context / "src/y").exists()
+    assert bench.build(text).built_steps == 0
+    bench.write("hidden", "changed")
+    assert bench.build(text).built_steps == 0, "what is ignored does not count"
+    bench.write("src/x", "changed\n")
+    assert bench.build(text).built_steps == 2 + 2
+    with pytest.raises(BuildError, match="nothing"):
+        bench.build("FROM base\nRUN --mount=type=bind,source=nothing,target=/c true\n")
+
+
+def test_cache_mounts(bench: Bench) -> None:
+    def run(number: int, options: str) -> str:
+        bench.build(f"FROM base\nRUN --mount=type=cache,{options} echo {number} >> /c/n; cat /c/n; ls -ld /c\n")
+        return bench.output
+
+    assert run(1, "target=/c,mode=0700,uid=101").startswith("1\ndrwx------")
+    assert run(2, "target=/c").startswith("1\n2\n")
+    assert run(3, "id=other,target=/c").startswith("3\n")
+    assert run(4, "id=other,target=/c,sharing=locked").startswith("3\n4\n")
+    bench.build("FROM base\nRUN --mount=type=cache,id=seed,target=/c,from=base,source=/etc cat /c/group\n")
+    assert bench.output.startswith("root:")
+    assert not any(bench.image().layers[0].iterdir())
+
+
+def test_a_locked_cache_has_one_user_at_a_time(bench: Bench) -> None:
+    step = "RUN --mount=type=cache,id=l,target=/c,sharing=locked mkdir /c/held && sleep 0.2 && rmdir /c/held"
+    text = f"FROM base AS a\n{step}\nFROM base AS b\n{step} && true\nFROM base\nCOPY --from=a /etc /a\nCOPY --from=b /etc /b\n"
+    assert bench.build(text).built_steps == 4
+    private = text.replace("sharing=locked", "sharing=private").replace("id=l", "id=p")
+    result = bench.build(private)
+    assert (result.built_steps, result.cached_steps) == (2, 2), "what is copied is the same as before"
+
+
+def test_tmpfs_and_heredoc_mounts(bench: Bench) -> None:
+    bench.build("FROM base\nRUN --mount=type=tmpfs,target=/t,size=1048576 df -k /t | tail -n 1; touch /t/x\n")
+    assert " 1024 " in bench.output
+    assert bench.top() == []
+
+
+def test_secrets(bench: Bench) -> None:
+    file = bench.folder / "file"
+    file.write_text("from a file\n")
+    secrets = (BuildSecret(id="a", content=b"hush\n"), BuildSecret(id="b", file=str(file)))
+    text = (
+        "FROM base\n"
+        "RUN --mount=type=secret,id=a,required cat /run/secrets/a; ls -l /run/secrets/a | cut -c 1-10\n"
+        "RUN --mount=type=secret,id=b,target=/root/b,mode=0444,uid=101 cat /root/b; ls -ln /root/b | cut -c 1-20\n"
+        "RUN --mount=type=secret,id=a,env=TOKEN echo \"<$TOKEN>\"; ls /run/secrets 2>/dev/null; true\n"
+        "RUN --mount=type=secret,id=missing ls /run/secrets/missing 2>/dev/null || echo optional\n"
+    )
+    bench.build(text, secrets=secrets)
+    assert bench.output == "hush\n-r--------\nfrom a file\n-r--r--r--    1 101 \n<hush\n>\noptional\n"
+    assert not [one for one in bench.folder.glob("state/**/*") if one.is_file() and b"hush" in one.read_bytes()]
+    again = (BuildSecret(id="a", content=b"changed\n"), *secrets[1:])
+    assert bench.build(text, secrets=again).built_steps == 0, "what a secret says does not count"
+    with pytest.raises(BuildError, match="the secret c is required") as caught:
+        bench.build("FROM base\nRUN --mount=type=secret,id=c,required true\n", secrets=secrets)
+    assert caught.value.location is not None
+    assert caught.value.location.line == 2
+
+
+def test_an_agent_is_forwarded(bench: Bench) -> None:
+    path = bench.folder / "agent.sock"
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(path))
+    listener.listen(1)
+
+    def answer() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.sendall(b"agent heard " + connection.recv(100))
+
+    thread = threading.Thread(target=answer)
+    thread.start()
+    text = (
+        "FROM base\nRUN --mount=type=ssh,id=x,required,mode=0606 ls -l $SSH_AUTH_SOCK | cut -c 1-10; "
+        "echo hello | nc local:$SSH_AUTH_SOCK\n"
+    )
+    try:
+        bench.build(text, ssh=(SshSource(id="x", paths=(str(path),)),))
+    finally:
+        listener.close()
+        thread.join()
+    assert bench.output == "srw----rw-\nagent heard hello\n"
+    with pytest.raises(BuildError, match="the ssh agent default is required"):
+        bench.build("FROM base\nRUN --mount=type=ssh,required true\n")
+
+
+def test_networks(bench: Bench) -> None:
+    hosts = (("db", "10.1.2.3"), ("gate", "host-gateway"))
+    bench.build("FROM base\nRUN ip -o -4 addr; ip route; grep -E 'db|gate' /etc/hosts\n", extra_hosts=hosts)
+    assert "eth0" in bench.output
+    assert "default via" in bench.output
+    assert "10.1.2.3\tdb" in bench.output
+    gateway = bench.output.partition("default via ")[2].split()[0]
+    assert f"{gateway}\tgate" in bench.output
+    bench.build("FROM base\nRUN --network=none ip -o -4 addr\n")
+    assert "eth0" not in bench.output
+    with pytest.raises(BuildError, match="not allowed") as caught:
+        bench.build("FROM base\nRUN --network=host true\n")
+    assert "network.host" in caught.value.hint
+    bench.build("FROM base\nRUN --network=host ls /sys/class/net\n", entitlements=("network.host",))
+    assert set(bench.output.split()) == {one.name for one in Path("/sys/class/net").iterdir()}
+    assert bench.build("FROM base\nRUN ip -o -4 addr\n", network="none").built_steps == 1
+    assert "eth0" not in bench.output
+
+
+def test_the_host_is_reached_by_masquerade(bench: Bench) -> None:
+    """A server on the host's side of the bridge hears the step."""
+    server = socket.create_server(("0.0.0.0", 0))
+    port = server.getsockname()[1]
+
+    def answer() -> None:
+        connection, _ = server.accept()
+        with connection:
+            connection.sendall(b"served\n")
+
+    thread = threading.Thread(target=answer)
+    thread.start()
+    try:
+        bench.build(f"FROM base\nRUN nc gate {port}\n", extra_hosts=(("gate", "host-gateway"),))
+    finally:
+        with socket.create_connection(("127.0.0.1", port)):
+            server.close()
+        thread.join()
+    assert bench.output == "served\n"
+
+
+def test_steps_at_the_same_time_do_not_see_each_other(bench: Bench) -> None:
+    text = (
+        "FROM base AS server\nRUN ip -o -4 addr show eth0; (nc -l -p 99 < /etc/group &) ; sleep 1\n"
+        "FROM base AS client\nRUN ip -o -4 addr show eth0; sleep 0.3; ip route | grep -o '[0-9.]*/26' > /net; "
+        "for n in 2 3; do nc -w 1 $(sed 's/[0-9]*.26//' /net)$(( $(sed 's/.*\\.\\([0-9]*\\).26/\\1/' /net) + n )) 99; done; true\n"
+        "FROM base\nCOPY --from=server /etc /s\nCOPY --from=client /etc /c\n"
+    )
+    bench.build(text)
+    assert bench.output.count("eth0") == 2
+    assert "web:x" not in bench.output
+
+
+def test_privileges_and_limits(bench: Bench) -> None:
+    with pytest.raises(BuildError, match="not allowed"):
+        bench.build("FROM base\nRUN --security=insecure true\n")
+    probe = "mkdir /m && mount -t tmpfs x /m && echo mounted || echo refused"
+    bench.build(f"FROM base\nRUN {probe}\n")
+    assert bench.output.endswith("refused\n")
+    bench.build(f"FROM base\nRUN --security=insecure {probe}\n", entitlements=("security.insecure",))
+    assert bench.output == "mounted\n"
+    bench.build(f"FROM base\nRUN {probe}; true\n", privileged=True)
+    assert bench.output == "mounted\n"
+    limits = {"nofile": Ulimit(soft=99, hard=100)}
+    bench.build("FROM base\nRUN ulimit -n; df -k /dev/shm | tail -n 1\n", ulimits=limits, shm_size=1 << 21)
+    assert bench.output.startswith("99\n")
+    assert " 2048 " in bench.output
+    with pytest.raises(BuildError, match="no limit 'nofiles'"):
+        bench.build("FROM base\nRUN true\n", ulimits={"nofiles": Ulimit(soft=1, hard=1)})
+
+
+def test_resolv_conf() -> None:
+    files = {"/etc/resolv.conf": "nameserver 127.0.0.53\nnameserver ::1\nsearch a.test\noptions ndots:2\n"}
+    assert render_build_resolv_conf(lambda path: files.get(path, "")) == (
+        "nameserver 8.8.8.8\nnameserver 8.8.4.4\nsearch a.test\noptions ndots:2\n"
+    )
+    files["/run/systemd/resolve/resolv.conf"] = "nameserver 192.0.2.1\nsearch b.test\n"
+    assert render_build_resolv_conf(lambda path: files.get(path, "")).startswith("nameserver 192.0.2.1\nsearch a.test")
+    files["/etc/resolv.conf"] = "nameserver 192.0.2.7\n"
+    assert render_build_resolv_conf(lambda path: files.get(path, "")) == "nameserver 192.0.2.7\n"

@@ -1,0 +1,1 @@
+"""COPY, ADD and build contexts, on real files."""
