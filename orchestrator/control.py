@@ -71,6 +71,11 @@ class Place(Record):
         return f"{self.run}/settled"
 
     @property
+    def trace(self) -> str:
+        """What the last command did, and when (:mod:`orchestrator.tracing`)."""
+        return f"{self.run}/trace.json"
+
+    @property
     def goal(self) -> str:
         """The last goal, for a supervisor that takes over and for commands that edit it."""
         return f"{self.state}/goal.json"

@@ -61,6 +61,7 @@ class Loop:
         on_settled: Callable[[Settled], None],
         on_idle: Callable[[], None],
         on_edit: Callable[[Goal], None] = lambda _goal: None,
+        on_plan: Callable[[Plan], None] = lambda _plan: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.engine = engine
@@ -71,6 +72,7 @@ class Loop:
         self._on_settled = on_settled
         self._on_idle = on_idle
         self._on_edit = on_edit
+        self._on_plan = on_plan
         self._fresh = False
         self._reached = True
         self._wake = asyncio.Event()
@@ -300,6 +302,7 @@ class Loop:
     async def _execute(self, goal: Goal, plan: Plan) -> tuple[PlanOutcome, tuple[Failure, ...]]:
         ours = (self.board, self.workers, self._emit, self._clock, self.catalog.images)
         performer = Performer(self.engine, goal.stack, *ours, build_options=goal.build_options, answers=self._answers)
+        self._on_plan(plan)
         reports: list[asyncio.Task[Failure]] = []
 
         async def perform(operation: Operation, progress: Progress) -> None:

@@ -36,6 +36,7 @@ from orchestrator.errors import StackError
 from orchestrator.events import Event
 from orchestrator.loop import Loop, Settled
 from orchestrator.preload import preload
+from orchestrator.tracing import Tracer, write_timeline
 
 if TYPE_CHECKING:
     from orchestrator.engines.base import Engine
@@ -184,6 +185,7 @@ class Supervisor:
         self._done = asyncio.Event()
         self._begun = False
         self._machine_ends = False
+        self._tracer = Tracer()
         self.loop = Loop(
             engine,
             place.project,
@@ -191,6 +193,7 @@ class Supervisor:
             on_settled=self._settle,
             on_idle=self._consider_leaving,
             on_edit=lambda goal: self._save(dump_goal(goal)),
+            on_plan=self._tracer.note_plan,
         )
         self._engine.on_warning = self._warn
 
@@ -220,6 +223,7 @@ class Supervisor:
 
     def emit(self, event: Event) -> None:
         """Send an event to every client that listens."""
+        self._tracer.hear(event)
         listeners = [one for one in self._clients if one.listens]
         if listeners:
             line = encode({"event": event.to_json()})
@@ -253,6 +257,7 @@ class Supervisor:
         except Exception as error:
             raise StackError(f"the goal cannot be read: {error!r}") from error
         self._requests.append((connection, request))
+        self._tracer.begin(goal.issued_at)
         self.loop.submit(goal)
         # What counts from now on is the merged goal; the client's own text is it, unless there was something to merge.
         self._save(data if self.loop.goal is goal else dump_goal(self.loop.goal or goal))
@@ -316,6 +321,7 @@ class Supervisor:
         if goal is None or not self.loop.reached:
             return
         self._mark_settled(goal.issued_at)
+        self._keep_trace(converged=settled.converged)
         answer = {"converged": settled.converged, "failures": [one.to_json() for one in settled.failures]}
         requests, self._requests = self._requests, []
         for connection, request in requests:
@@ -323,6 +329,11 @@ class Supervisor:
             connection.send({"settled": {"request": request, "superseded": superseded, **answer}})
         if self._running is not None:
             self._running.call_later(SLIM_AFTER, self._slim)
+
+    def _keep_trace(self, *, converged: bool) -> None:
+        # Written at once: the client that is about to hear of the end may ask for it.
+        with contextlib.suppress(OSError):
+            write_timeline(self.place, self._tracer.finish(self.place.project, time.time(), converged=converged))
 
     def _mark_settled(self, issued_at: float) -> None:
         with contextlib.suppress(OSError):
@@ -382,7 +393,7 @@ class Supervisor:
         goal = self.loop.goal
         paths = [self.place.socket]
         if goal is not None and goal.down and self.loop.converged:
-            paths += [self.place.goal, f"{self.place.goal}.new", self.place.settled, self.place.log]
+            paths += [self.place.goal, f"{self.place.goal}.new", self.place.settled, self.place.log, self.place.trace]
         elif not os.path.getsize(self.place.log):
             paths.append(self.place.log)
         # The lock goes last: from then on another supervisor may begin.

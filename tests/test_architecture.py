@@ -17,13 +17,14 @@ LAYERS = (
     {"model", "state", "codec"},
     {
         *("spec", "graph", "graph_layout", "graph_render", "graph_svg", "digest", "goal", "superseding", "plan"),
-        *("events", "reconcile", "restart", "health"),
+        *("timeline", "events", "reconcile", "restart", "health"),
     },
     {"engines"},
     {
         *(
             "building",
             "catalog",
+            "tracing",
             "providers",
             "providers",
             "rollback",

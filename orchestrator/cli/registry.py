@@ -34,6 +34,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "pull": ("pull", "Fetch the images of services"),
     "plan": ("plan", "Show what `up` would do, and why"),
     "why": ("why", "Show what holds a service back"),
+    "trace": ("trace", "Show when the last command did what, and what took its time"),
     "config": ("config", "Show the stack file as it is understood"),
     "graph": ("graph", "Show what needs what, as a tree or a picture"),
     "ls": ("ls", "List the projects on this machine"),

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 
 import click
 
+from orchestrator.actions.containers import find_replica
 from orchestrator.actions.exec import parse_environment, run_exec
 from orchestrator.cli.invocation import Invocation
-from orchestrator.cli.options import index_option, stack_command
+from orchestrator.cli.options import dry_run_option, index_option, stack_command
 from orchestrator.engines.base import ExecRequest
 
 
@@ -22,6 +24,7 @@ from orchestrator.engines.base import ExecRequest
 @click.option("-i", "--interactive/--no-interactive", default=True, hidden=True)
 @click.option("-t", "--tty/--disable-tty", "tty", default=None, hidden=True)
 @index_option
+@dry_run_option
 @click.argument("service")
 @click.argument("words", nargs=-1, required=True, metavar="COMMAND [ARGS]...", type=click.UNPROCESSED)
 @click.pass_obj
@@ -52,4 +55,8 @@ def command(
         detach=detach,
     )
     project = invocation.recognize()
+    if invocation.dry_run:
+        container = find_replica(invocation.engine(), project, service, index)
+        print(f"run in container {container.name}: {shlex.join(words)}")
+        return 0
     return run_exec(invocation.engine(), project, service, request, index=index)

@@ -6,14 +6,18 @@ import click
 
 from orchestrator.actions.signal_containers import kill_services
 from orchestrator.cli.invocation import Invocation
-from orchestrator.cli.marking import tell_lines
-from orchestrator.cli.options import services_argument, stack_command
+from orchestrator.cli.marking import tell_lines, tell_plan
+from orchestrator.cli.options import dry_run_option, services_argument, stack_command
 
 
 @stack_command("kill")
 @services_argument
 @click.option("-s", "--signal", default="SIGKILL", show_default=True, metavar="SIGNAL", help="Which signal.")
+@click.option("--remove-orphans", "orphans", is_flag=True, help="Containers of services that the file lacks, too.")
+@dry_run_option
 @click.pass_obj
-def command(invocation: Invocation, services: tuple[str, ...], signal: str) -> None:
+def command(invocation: Invocation, services: tuple[str, ...], signal: str, orphans: bool) -> None:
     """Send a signal to the main processes of running containers."""
-    kill_services(invocation.engine(), invocation.recognize(), services, signal, tell_lines())
+    engine, project = invocation.engine(), invocation.recognize()
+    tell = tell_plan("kill") if invocation.dry_run else tell_lines()
+    kill_services(engine, project, services, signal, tell, orphans=orphans, act=not invocation.dry_run)

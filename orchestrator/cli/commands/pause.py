@@ -6,13 +6,16 @@ import click
 
 from orchestrator.actions.signal_containers import pause_services
 from orchestrator.cli.invocation import Invocation
-from orchestrator.cli.marking import tell_lines
-from orchestrator.cli.options import services_argument, stack_command
+from orchestrator.cli.marking import tell_lines, tell_plan
+from orchestrator.cli.options import dry_run_option, services_argument, stack_command
 
 
 @stack_command("pause")
 @services_argument
+@dry_run_option
 @click.pass_obj
 def command(invocation: Invocation, services: tuple[str, ...]) -> None:
     """Freeze all processes of services."""
-    pause_services(invocation.engine(), invocation.recognize(), services, tell_lines(), paused=True)
+    tell = tell_plan("pause") if invocation.dry_run else tell_lines()
+    act = not invocation.dry_run
+    pause_services(invocation.engine(), invocation.recognize(), services, tell, paused=True, act=act)

@@ -6,7 +6,7 @@ import json
 import sys
 import time
 
-from orchestrator.actions.containers import choose_containers
+from orchestrator.actions.containers import choose_containers, mark_restarting
 from orchestrator.actions.names import suggest_names
 from orchestrator.cli.containers import describe_container
 from orchestrator.cli.declare import FORMAT, Option, declare
@@ -50,7 +50,8 @@ def command(
     """List the project's containers."""
     statuses = (*statuses, *(_parse_filter(one) for one in filters))
     project = invocation.recognize()
-    observed = invocation.engine().observe(project.name)
+    now = time.time()
+    observed = mark_restarting(invocation.engine().observe(project.name), now)
     containers = choose_containers(
         project,
         observed,
@@ -68,7 +69,6 @@ def command(
         names = sorted({one.service for one in containers})
         write("".join(f"{name}\n" for name in names))
         return
-    now = time.time()
     rows = [describe_container(one, now, trunc=not no_trunc) for one in containers]
     if form == "json":
         write("".join(json.dumps(row, separators=(",", ":"), ensure_ascii=False) + "\n" for row in rows))
