@@ -166,7 +166,7 @@ def push_image(registry: PrivateRegistry, image: str, tars: list[bytes], tag: st
     """Push ``bench/<image>:<tag>``, none of whose layers any other tag has. Returns the bytes of its layers, plain and
     compressed.
 
-    Without removing images between the rounds: ext4 does not give out an inode again within seconds of its deletion, and
+    Nothing is removed between the rounds: ext4 does not give out an inode again within seconds of its deletion, and
     searches long for another.
     """
     name, layers, diff_ids, plain = f"bench/{image}", [], [], 0

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measures pulling from a registry on loopback against Docker and Podman, in alternating runs. See README.md beside it."""
+"""Measures pulling from a registry on loopback against Docker and Podman, in alternating runs. See README.md."""
 
 from __future__ import annotations
 

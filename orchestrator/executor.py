@@ -41,9 +41,17 @@ class PlanOutcome(Record):
 
 
 class Execution:
-    """One run of one plan."""
+    """One run of one plan. At most `parallel` operations run at a time (0: as many as can); waiting counts for none."""
 
-    def __init__(self, plan: Plan, perform: Perform, emit: Sink, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        perform: Perform,
+        emit: Sink,
+        *,
+        clock: Callable[[], float] = time.time,
+        parallel: int = 0,
+    ) -> None:
         self._operations = {one.id: one for one in plan}
         self._perform = perform
         self._emit = emit
@@ -55,6 +63,8 @@ class Execution:
                 if need not in self._dependents:
                     raise ValueError(f"operation {one.id!r} needs {need!r}, which is not in the plan")
                 self._dependents[need].append(one.id)
+        self._parallel = parallel
+        self._queued: list[str] = []
         self._running: dict[str, asyncio.Task[None]] = {}
         self._succeeded: list[str] = []
         self._failed: dict[str, StackError] = {}
@@ -110,9 +120,26 @@ class Execution:
     def _start(self, key: str) -> None:
         if self._dropped or self._group is None:
             return
+        if self._parallel and not isinstance(self._operations[key], WaitFor) and self._count_busy() >= self._parallel:
+            self._queued.append(key)
+            return
         self._running[key] = self._group.create_task(self._run(self._operations[key]))
 
+    def _count_busy(self) -> int:
+        return sum(1 for key in self._running if not isinstance(self._operations[key], WaitFor))
+
     async def _run(self, operation: Operation) -> None:
+        try:
+            await self._carry_out(operation)
+        finally:
+            if self._queued:
+                # What is cancelled meanwhile is not begun.
+                waiting, self._queued = self._queued, []
+                for key in waiting:
+                    if key not in self._cancelled:
+                        self._start(key)
+
+    async def _carry_out(self, operation: Operation) -> None:
         started = time.monotonic()
         self._tell(operation, "started")
         try:

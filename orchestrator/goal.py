@@ -75,6 +75,8 @@ class Goal(Record):
     file_digests: Mapping[str, str] = _NOTHING
     """A digest of what each secret's or config's file holds, by absolute path, where the command read it."""
     abort_on_exit: Literal["", "any", "failure"] = ""
+    parallel: int = 0
+    """How many operations may run at a time; 0 is as many as can."""
     prepare: tuple[str, ...] = ()
     """Services whose image, networks and volumes shall be there, although no container is asked for (``run``)."""
     oneoffs: tuple[str, ...] = ()

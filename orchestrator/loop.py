@@ -312,7 +312,9 @@ class Loop:
                 reports.append(self._spawn(self._report(error, operation)))
                 raise
 
-        self._performer, self._execution = performer, Execution(plan, perform, self._emit, clock=self._clock)
+        self._performer, self._execution = performer, Execution(
+            plan, perform, self._emit, clock=self._clock, parallel=goal.parallel
+        )
         try:
             with self.tender.expecting(plan) as expected:
                 outcome = await self._execution.run()

@@ -323,3 +323,5 @@ class Stack(Record):
     files: tuple[str, ...] = ()
     tree: Mapping[str, Any] = _NOTHING
     sources: SourceMap = SourceMap()
+    separator: str = "-"
+    """What stands between the parts of container and image names; ``_`` with ``--compatibility``."""

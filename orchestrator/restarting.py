@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -125,6 +126,13 @@ class Restarter:
         self._tell(container, "restart-in", decision.reason, {"at": decision.time, "seconds": round(wait, 3)})
 
     async def _restart(self, container_id: str, decision: RestartAt) -> None:
+        one = self._board.get(container_id)
+        if one is not None and decision.time > self._clock():
+            count = one.restart_count
+            with contextlib.suppress(EngineError):
+                await self._workers.run(
+                    "work", lambda: self._engine.record_restart(container_id, count, at=decision.time)
+                )
         await asyncio.sleep(max(0.0, decision.time - self._clock()))
         one = self._board.get(container_id)
         if one is None or one.status != "restarting":

@@ -66,6 +66,8 @@ class Container(Record):
     started_at: float = 0.0
     finished_at: float = 0.0
     restart_count: int = 0
+    restart_at: float = 0.0
+    """When its restart policy is to start a container that has ended; 0 when it is not."""
     health: HealthStatus | None = None
     command: tuple[str, ...] = ()
     labels: Mapping[str, str] = _NOTHING

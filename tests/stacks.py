@@ -121,6 +121,8 @@ def _bind_port(text: str) -> Port:
 
 
 def _bind_mount(text: str) -> VolumeMount:
+    if text.startswith("image="):
+        return VolumeMount(type="image", source=text.removeprefix("image=").partition(" ")[0], target="/image")
     source, _, target = text.rpartition(":")
     return VolumeMount(type="volume", source=source or None, target=target)
 

@@ -62,6 +62,7 @@ SYSTEM_CALLS = {
     "engines.native.network_syscalls": "namespaces and links",
     "engines.native.nftables": "libnftables",
     "engines.native.seccomp": "libseccomp",
+    "engines.native.copying": "archives may hold device nodes",
     "engines.native.diagnosis": "asks whether the libraries can be loaded",
     "engines.native.images.content": "brings blobs to the disk",
     "engines.native.images.unpack": "whiteouts are device nodes",

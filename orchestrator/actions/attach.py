@@ -128,4 +128,4 @@ class Attachment:
         return next((one for one in found if one.name == name), None)
 
     def _short(self, name: str) -> str:
-        return name.removeprefix(f"{self._project}-") or name
+        return name.removeprefix(f"{self._project}-").removeprefix(f"{self._project}_") or name

@@ -53,17 +53,18 @@ def restrict_tree(stack: Stack, services: Sequence[str]) -> Map:
     return tree
 
 
-def list_names(tree: Mapping[str, Any], kind: str) -> list[str]:
+def list_names(tree: Mapping[str, Any], kind: str, separator: str = "-") -> list[str]:
     """Return the sorted names of `kind`: services, volumes, networks, models, profiles or images of a canonical tree.
 
-    Of a model it is the name of the model, not its key; a service without an image has the one that it builds.
+    Of a model it is the name of the model, not its key; a service without an image has the one that it builds, whose
+    name is the project's, `separator` and its own.
     """
     services: Mapping[str, Mapping[str, Any]] = tree.get("services") or {}
     if kind == "images":
         project = tree.get("name", "")
         return sorted(
             {
-                service.get("image") or f"{project}-{name}"
+                service.get("image") or f"{project}{separator}{name}"
                 for name, service in services.items()
                 if "provider" not in service
             }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
 from typing import get_args
 
@@ -10,6 +11,9 @@ from orchestrator.actions.project import Project
 from orchestrator.engines.base import Engine
 from orchestrator.errors import NotFound, UsageError
 from orchestrator.state import Container, ContainerStatus, ObservedState
+
+RESTART_GRACE = 5.0
+"""Seconds that a start may take which a restart policy has announced."""
 
 STATUSES: tuple[str, ...] = get_args(ContainerStatus)
 
@@ -48,9 +52,25 @@ def choose_containers(
     return tuple(sorted(found, key=lambda one: (one.service, one.oneoff, one.number, one.created_at)))
 
 
+def mark_restarting(observed: ObservedState, now: float) -> ObservedState:
+    """Call containers that wait for their restart policy "restarting", as ``ps`` shows them.
+
+    `now` is epoch seconds. One that is overdue has nobody who would start it: its supervisor is gone.
+    """
+    return observed.replace(
+        containers=tuple(
+            one.replace(status="restarting") if _waits_for_restart(one, now) else one for one in observed.containers
+        )
+    )
+
+
+def _waits_for_restart(one: Container, now: float) -> bool:
+    return one.status == "exited" and not one.hold and one.restart_at + RESTART_GRACE > now
+
+
 def find_replica(engine: Engine, project: Project, service: str, index: int | None) -> Container:
     """Return a running replica of `service`: number `index`, or the first. Raises NoSuchService, NotFound."""
-    observed = engine.observe(project.name)
+    observed = mark_restarting(engine.observe(project.name), time.time())
     replicas = choose_containers(project, observed, [service])
     if index is not None:
         replicas = tuple(one for one in replicas if one.number == index)
@@ -77,4 +97,6 @@ def count_replicas(observed: ObservedState, services: Iterable[str]) -> dict[str
 
 def short_name(container: Container) -> str:
     """The name without its project: ``web-1``."""
-    return container.name.removeprefix(f"{container.project}-") or container.name
+    # With --compatibility the parts of a name are joined by underscores.
+    whole = container.name
+    return whole.removeprefix(f"{container.project}-").removeprefix(f"{container.project}_") or whole

@@ -136,8 +136,8 @@ def remove_service_images(engine: Engine, stack: Stack, which: str) -> tuple[lis
     """
     store = open_image_store()
     in_use = list_used_images(engine)
-    wanted = {one.image or f"{stack.name}-{one.name}" for one in stack.services.values() if which == "all"}
-    wanted |= {f"{stack.name}-{one.name}" for one in stack.services.values() if not one.image}
+    wanted = {one.image or f"{stack.name}{stack.separator}{one.name}" for one in stack.services.values() if which == "all"}
+    wanted |= {f"{stack.name}{stack.separator}{one.name}" for one in stack.services.values() if not one.image}
     removed: list[str] = []
     failures: list[EngineError] = []
     for name in sorted(wanted):

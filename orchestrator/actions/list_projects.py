@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 
+from orchestrator.actions.containers import mark_restarting
 from orchestrator.actions.project import recall_goal
 from orchestrator.engines.base import Engine
 from orchestrator.record import Record
@@ -22,7 +24,8 @@ def list_projects(engine: Engine, *, every: bool = False) -> tuple[ProjectSummar
     """Return the projects that have running containers; with `every` those that have any."""
     found = []
     for name in sorted(engine.projects()):
-        containers = [one for one in engine.observe(name).containers if not one.oneoff]
+        observed = mark_restarting(engine.observe(name), time.time())
+        containers = [one for one in observed.containers if not one.oneoff]
         counts = Counter(one.status for one in containers)
         running = any(one.alive for one in containers)
         if not (running or (every and containers)):

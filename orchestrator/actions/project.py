@@ -27,6 +27,8 @@ class ProjectOptions(Record):
     profiles: tuple[str, ...] = ()
     env_files: tuple[str, ...] = ()
     directory: str | None = None
+    all_resources: bool = False
+    compatibility: bool = False
 
 
 class Project(Record):
@@ -143,13 +145,14 @@ def _load(options: ProjectOptions, services: Sequence[str], reader: Reader, pass
             env_files=options.env_files,
             project_directory=options.directory,
             services=tuple(services),
+            all_resources=options.all_resources,
             cwd=os.getcwd(),
             **passes,
         ),
         os.environ,
         reader,
     )
-    stack = loaded.stack
+    stack = loaded.stack.replace(separator="_") if options.compatibility else loaded.stack
     return Project(
         name=stack.name,
         stack=stack,

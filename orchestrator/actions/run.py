@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.actions.exec import parse_environment
-from orchestrator.actions.file_digests import read_file_digests
-from orchestrator.actions.goals import PullPolicy, UpOptions, edit_up
+from orchestrator.actions.goals import PullPolicy, UpOptions
 from orchestrator.actions.names import select_services
-from orchestrator.actions.project import recall_goal
+from orchestrator.actions.prepare_up import prepare_up
 from orchestrator.digest import config_hash
 from orchestrator.engines.base import AttachRequest
 from orchestrator.errors import EngineError, ModelError, NotFound, UsageError
 from orchestrator.plan import CreateContainer
 from orchestrator.record import Record
+from orchestrator.spec.faults import check_faults
 
 if TYPE_CHECKING:
     from orchestrator.actions.project import Project
@@ -75,32 +74,32 @@ class OneOff(Record):
 
 
 def prepare_run(project: Project, options: RunOptions) -> OneOff:
-    """Shape the service and make the goal. Raises NoSuchService, UsageError."""
+    """Shape the service and make the goal. Raises NoSuchService, UsageError, ModelError for what cannot run."""
     stack = project.stack
     assert stack is not None
     select_services([options.service], stack.services, disabled=stack.disabled)
+    check_faults(stack, [options.service])
     base = stack.services[options.service]
-    name = options.name or f"{stack.name}-{base.name}-run-{os.urandom(_SLUG_BYTES).hex()}"
+    name = options.name or stack.separator.join((stack.name, base.name, "run", os.urandom(_SLUG_BYTES).hex()))
     service = shape_service(base, options, stack, name)
     outside = _find_outside(service, stack)
     changed = stack.replace(
         services={**stack.services, base.name: service},
         volumes={**stack.volumes, **{one.key: one for one in outside}},
     )
-    return OneOff(options=options, stack=changed, goal=_make_goal(stack, options), name=name, outside=outside)
+    return OneOff(options=options, stack=changed, goal=_make_goal(project, options), name=name, outside=outside)
 
 
-def _make_goal(stack: Stack, options: RunOptions) -> Goal:
+def _make_goal(project: Project, options: RunOptions) -> Goal:
     """Want what the service depends on running, and its own image, networks and volumes there."""
     wish = UpOptions(
         services=(options.service,),
         dependencies=options.dependencies,
-        remove_orphans=options.remove_orphans or os.environ.get("COMPOSE_REMOVE_ORPHANS", "").lower() in ("1", "true"),
+        remove_orphans=options.remove_orphans,
         pull=options.pull,
         build="always" if options.build else "policy",
-        file_digests=read_file_digests(stack),
     )
-    goal = edit_up(stack, recall_goal(stack.name), wish, time.time())
+    goal = prepare_up(project, wish)
     wants = {name: want for name, want in goal.wants.items() if name != options.service}
     return goal.replace(wants=wants, prepare=(options.service,))
 

@@ -15,26 +15,47 @@ Tell = Callable[[Container, str], None]
 """Takes a container and a word of progress."""
 
 
-def kill_services(engine: Engine, project: Project, services: Sequence[str], signal: str, tell: Tell) -> int:
-    """Send `signal` to every running container of `services`; return how many there were. Raises UsageError."""
+def kill_services(
+    engine: Engine,
+    project: Project,
+    services: Sequence[str],
+    signal: str,
+    tell: Tell,
+    *,
+    orphans: bool = False,
+    act: bool = True,
+) -> int:
+    """Send `signal` to every running container of `services`; return how many there were. Raises UsageError.
+
+    One-off containers are among them; those of services that the file lacks if they are named, or with `orphans`.
+    Without `act` it only tells which.
+    """
     name = parse_signal(signal)
     observed = engine.observe(project.name)
-    chosen = [one for one in choose_containers(project, observed, services, oneoff=True) if one.alive]
+    found = choose_containers(project, observed, services, oneoff=True, orphans=orphans or bool(services))
+    chosen = [one for one in found if one.alive]
     if not chosen:
         raise NotFound("no container to kill", operation="kill")
     for one in chosen:
         tell(one, "Killing")
-        engine.kill_container(one.id, name)
-        tell(one, "Killed")
+        if act:
+            engine.kill_container(one.id, name)
+            tell(one, "Killed")
     return len(chosen)
 
 
-def pause_services(engine: Engine, project: Project, services: Sequence[str], tell: Tell, *, paused: bool) -> None:
-    """Freeze or thaw containers; those that are in the wanted state already are left alone, if none was named."""
+def pause_services(
+    engine: Engine, project: Project, services: Sequence[str], tell: Tell, *, paused: bool, act: bool = True
+) -> None:
+    """Freeze or thaw containers; those that are in the wanted state already are left alone, if none was named.
+
+    Without `act` it only tells which.
+    """
     before, after = ("running", "Paused") if paused else ("paused", "Unpaused")
     for one in _chosen(engine, project, services):
         if one.status == before:
-            engine.pause_container(one.id, paused=paused)
+            if act:
+                engine.pause_container(one.id, paused=paused)
             tell(one, after)
         elif services and not (paused and one.status == "paused"):
             raise Conflict(
@@ -45,9 +66,17 @@ def pause_services(engine: Engine, project: Project, services: Sequence[str], te
 
 
 def wait_for_exit(
-    engine: Engine, project: Project, services: Sequence[str], on_exit: Callable[[Container], None]
+    engine: Engine,
+    project: Project,
+    services: Sequence[str],
+    on_exit: Callable[[Container], None],
+    *,
+    first: bool = False,
 ) -> int:
-    """Wait until one container of each service has ended; return the last exit code that is told to `on_exit`."""
+    """Wait until all containers of the services have ended; return the last exit code that is told to `on_exit`.
+
+    With `first` the first end is enough.
+    """
     changed = threading.Event()
     stop_watching = engine.watch(project.name, lambda _change: changed.set())
     try:
@@ -61,6 +90,8 @@ def wait_for_exit(
                     waiting.discard(one.id)
                     code = one.exit_code or 0
                     on_exit(one)
+                    if first:
+                        return code
             if not waiting:
                 return code
             # The time-out is not a poll: a removed container sends no change, and Ctrl-C wants the main thread awake.

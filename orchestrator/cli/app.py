@@ -61,6 +61,9 @@ class StackGroup(click.Group):
 @click.option("--profile", "profiles", multiple=True, metavar="NAME", help="Switch a profile on.")
 @click.option("--env-file", "env_files", multiple=True, metavar="FILE", help="Read variables from this file, not .env.")
 @click.option("--project-directory", metavar="DIR", help="Where relative paths begin (default: beside the first file).")
+@click.option("--compatibility", is_flag=True, help="Names with underscores (shop_web_1), as Compose once had them.")
+@click.option("--parallel", type=click.IntRange(min=-1), metavar="N", help="Do so many things at a time at most.")
+@click.option("--all-resources", is_flag=True, help="Keep networks, volumes and others that no service uses.")
 @click.option("--ansi", type=click.Choice(ANSI), help="When to write colours and control characters.")
 @click.option("--progress", type=click.Choice(PROGRESS), help="How progress is shown.")
 @click.option("--dry-run", is_flag=True, help="Show what would be done, and do nothing.")
@@ -73,6 +76,9 @@ def root(
     profiles: tuple[str, ...],
     env_files: tuple[str, ...],
     project_directory: str | None,
+    all_resources: bool,
+    compatibility: bool,
+    parallel: int | None,
     ansi: str | None,
     progress: str | None,
     dry_run: bool,
@@ -85,6 +91,9 @@ def root(
         profiles=profiles,
         env_files=env_files,
         project_directory=project_directory,
+        all_resources=all_resources,
+        compatibility=compatibility,
+        parallel=parallel,
         ansi=ansi,
         progress=progress,
         dry_run=dry_run,

@@ -17,6 +17,7 @@ from orchestrator.client import Session, query_status
 from orchestrator.record import Record
 
 if TYPE_CHECKING:
+    from orchestrator.cli.menu import Menu
     from orchestrator.cli.invocation import Invocation
     from orchestrator.events import Event
     from orchestrator.goal import Goal
@@ -34,6 +35,7 @@ class AttachOptions(Record):
     prefix: bool = True
     timestamps: bool = False
     hide: tuple[str, ...] = ()
+    menu: bool = False
 
 
 class _Display:
@@ -57,6 +59,22 @@ class _Display:
 
 def run_attached(invocation: Invocation, goal: Goal, options: AttachOptions) -> int:
     """Bring the goal about and stay until the services have ended; return the exit code. Raises StackError."""
+    if not options.menu:
+        return _stay(invocation, goal, options)
+    from orchestrator.cli.menu import LeftRunning, Menu, leave_running, raise_left_running
+
+    before = signal.signal(signal.SIGUSR1, raise_left_running)
+    try:
+        with Menu({"d": ("Detach", leave_running)}) as menu:
+            return _stay(invocation, goal, options, menu)
+    except LeftRunning:
+        return 0
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
+def _stay(invocation: Invocation, goal: Goal, options: AttachOptions, menu: Menu | None = None) -> int:
+    goal = invocation.limit(goal)
     stack = goal.stack
     shown = choose_attached(
         stack,
@@ -85,6 +103,11 @@ def run_attached(invocation: Invocation, goal: Goal, options: AttachOptions) -> 
     display = _Display(invocation)
     progress = leave_out(display, options.hide)
 
+    def rest() -> None:
+        display.rest()
+        if menu is not None and menu.begin():
+            view.write_remark(menu.line)
+
     def hear(event: Event, /) -> None:
         progress(event)
         attachment(event)
@@ -104,7 +127,7 @@ def run_attached(invocation: Invocation, goal: Goal, options: AttachOptions) -> 
                 query_status=query_status,
                 observe=lambda: engine.observe(stack.name).containers,
                 exit_code_from=options.exit_code_from,
-                on_ready=display.rest,
+                on_ready=rest,
                 on_stopping=display.stopping,
             )
             result = up.run()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections import deque
 from typing import TYPE_CHECKING
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 TAIL = 6
 """Lines of output that are shown below a step that runs."""
 
+_CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b.|[\x00-\x1f\x7f]")
+"""What would move the cursor away under a display that is redrawn in place."""
+
 _OUTCOMES = {"done": "green", "cached": "cyan", "failed": "red", "cancelled": "yellow"}
 
 
@@ -39,7 +43,7 @@ class BuildBoard:
         vertex = self.vertices.find(build, event)
         if event.kind == "log":
             tail = self._tails.setdefault(vertex.number, deque(maxlen=TAIL))
-            tail.extend(vertex.take_lines(event.text))
+            tail.extend(_CONTROL.sub("", line.expandtabs(4)) for line in vertex.take_lines(event.text))
         elif event.kind == "status":
             vertex.transfers[event.text] = event
         elif event.kind in _OUTCOMES:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -17,10 +18,12 @@ if TYPE_CHECKING:
 
 
 def open_display(invocation: Invocation, progress: str | None, *, quiet: bool, labelled: bool) -> Screen:
-    """The display of builds; ``--progress`` behind the command wins over the one before it."""
-    from orchestrator.cli.build_progress import open_build_screen
+    """The display of builds: ``--progress`` behind the command, the one before it, BUILDKIT_PROGRESS."""
+    from orchestrator.cli.build_progress import BUILD_PROGRESS, open_build_screen
 
     chosen = "quiet" if quiet else progress or invocation.progress
+    if chosen == "auto" and os.environ.get("BUILDKIT_PROGRESS") in BUILD_PROGRESS:
+        chosen = os.environ["BUILDKIT_PROGRESS"]
     return open_build_screen(chosen, ansi=invocation.ansi, colour=invocation.colour(sys.stderr), labelled=labelled)
 
 

@@ -37,6 +37,7 @@ def converge_with_progress(
     if invocation.dry_run:
         show_plan(invocation, goal)
         return
+    goal = invocation.limit(goal)
     from orchestrator.actions.converge import converge_goal
     from orchestrator.cli.progress import leave_out
 

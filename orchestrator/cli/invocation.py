@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from orchestrator.cli.progress import Screen
     from orchestrator.engines.base import Engine
     from orchestrator.errors import Diagnostic
+    from orchestrator.goal import Goal
 
 
 ANSI = ("never", "always", "auto")
@@ -24,12 +25,22 @@ PROGRESS = ("auto", "tty", "plain", "json", "rawjson", "quiet")
 class Invocation:
     """The global options of this run, and what hangs on them."""
 
-    def __init__(self, *, project: ProjectOptions, ansi: str, progress: str, dry_run: bool, prepared: Any) -> None:
+    def __init__(
+        self,
+        *,
+        project: ProjectOptions,
+        ansi: str,
+        progress: str,
+        dry_run: bool,
+        prepared: Any,
+        parallel: int = 0,
+    ) -> None:
         self.project = project
         self.ansi = ansi
         self.progress = progress
         self.dry_run = dry_run
         self.prepared = prepared
+        self.parallel = parallel
 
     def load(self, services: Sequence[str] = ()) -> Project:
         """Load the stack files; warnings go to stderr. Naming a service switches its profile on."""
@@ -77,6 +88,10 @@ class Invocation:
 
         return open_screen(self.progress, title, ansi=self.ansi, colour=self.colour(sys.stderr))
 
+    def limit(self, goal: Goal) -> Goal:
+        """The goal with ``--parallel``, if that was given."""
+        return goal.replace(parallel=self.parallel) if self.parallel else goal
+
     def colour(self, stream: object) -> bool:
         """Whether to write colours to `stream`."""
         return uses_colour(stream, self.ansi)
@@ -89,6 +104,9 @@ def make_invocation(
     profiles: Sequence[str] = (),
     env_files: Sequence[str] = (),
     project_directory: str | None = None,
+    all_resources: bool = False,
+    compatibility: bool = False,
+    parallel: int | None = None,
     ansi: str | None = None,
     progress: str | None = None,
     dry_run: bool = False,
@@ -105,12 +123,27 @@ def make_invocation(
             profiles=tuple(word for value in profiles for word in value.split(",") if word),
             env_files=tuple(env_files),
             directory=project_directory,
+            all_resources=all_resources,
+            compatibility=compatibility or os.environ.get("COMPOSE_COMPATIBILITY", "").lower() in ("1", "true"),
         ),
         ansi=_from_environment(ansi, "COMPOSE_ANSI", ANSI) or "auto",
         progress=_from_environment(progress, "COMPOSE_PROGRESS", PROGRESS) or "auto",
         dry_run=dry_run,
         prepared=prepared,
+        parallel=_read_parallel(parallel),
     )
+
+
+def _read_parallel(given: int | None) -> int:
+    """How many operations may run at a time, 0 for as many as can; -1 says that, too."""
+    if given is not None:
+        return max(0, given)
+    text = os.environ.get("COMPOSE_PARALLEL_LIMIT", "")
+    if text and not text.removeprefix("-").isdecimal():
+        from orchestrator.errors import UsageError
+
+        raise UsageError(f"COMPOSE_PARALLEL_LIMIT={text} is not a number")
+    return max(0, int(text or 0))
 
 
 def _from_environment(given: str | None, variable: str, allowed: Sequence[str]) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from orchestrator.cli.declare import Choice, Declared, Option
+from orchestrator.cli.declare import AtLeast, Choice, Declared, Option
 from orchestrator.cli.registry import COMMANDS
 
 GLOBAL = (
@@ -14,9 +14,12 @@ GLOBAL = (
     Option("--profile", "profiles", multiple=True),
     Option("--env-file", "env_files", multiple=True),
     Option("--project-directory"),
+    Option("--all-resources", flag=True),
     Option("--ansi", kind=Choice("never", "always", "auto")),
     Option("--progress", kind=Choice("auto", "tty", "plain", "json", "rawjson", "quiet")),
     Option("--dry-run", flag=True),
+    Option("--compatibility", flag=True),
+    Option("--parallel", kind=AtLeast(0)),
 )
 
 

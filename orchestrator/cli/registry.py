@@ -36,6 +36,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "why": ("why", "Show what holds a service back"),
     "trace": ("trace", "Show when the last command did what, and what took its time"),
     "config": ("config", "Show the stack file as it is understood"),
+    "convert": ("convert", "The older name of config"),
     "graph": ("graph", "Show what needs what, as a tree or a picture"),
     "ls": ("ls", "List the projects on this machine"),
     "image": ("image", "Import, load, list, pull and remove images"),

@@ -291,8 +291,8 @@ class Engine(Protocol):
     def record_health(self, container_id: str, health: HealthStatus | None) -> None:
         """Remember what the supervisor's probes found, so that ``ps`` tells it."""
 
-    def record_restart(self, container_id: str, count: int) -> None:
-        """Remember how often the restart policy has started the container again."""
+    def record_restart(self, container_id: str, count: int, *, at: float = 0.0) -> None:
+        """Remember how often the restart policy has started the container again, and when it is going to (0: not)."""
 
     def exec_attached(self, container: Container, request: ExecRequest) -> int:
         """Run a command with this process's stdio (and terminal, if asked), pass on resizes and signals; exit code."""

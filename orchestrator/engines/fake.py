@@ -24,6 +24,7 @@ from orchestrator.engines.fake_parts import (
 from orchestrator.engines.fake_resources import FakeResources
 from orchestrator.engines.fake_shell import CommandMissing, Script
 from orchestrator.errors import Conflict, Diagnostic, EngineError, NotFound
+from orchestrator.reconcile.images import list_references
 from orchestrator.state import Container, HealthStatus, ObservedState
 
 if TYPE_CHECKING:
@@ -73,8 +74,7 @@ class FakeEngine(FakeResources):
         with self._lock:
             named_networks = {one.name for one in stack.networks.values()} if stack else set()
             named_volumes = {one.name for one in stack.volumes.values()} if stack else set()
-            services = stack.services.values() if stack else ()
-            references = {one.image or f"{project}-{one.name}" for one in services}
+            references = list_references(stack) if stack else set()
             return ObservedState(
                 project=project,
                 containers=tuple(one.state for one in self._containers.values() if one.state.project == project),
@@ -98,7 +98,7 @@ class FakeEngine(FakeResources):
         self._begin("create", request.container_name)
         service = request.service
         with self._lock:
-            reference = service.image or f"{stack.name}-{service.name}"
+            reference = service.image or f"{stack.name}{stack.separator}{service.name}"
             image = self._images.get(reference)
             if image is None:
                 raise NotFound(f"no image {reference}", resource=reference, operation="create container")
@@ -245,11 +245,11 @@ class FakeEngine(FakeResources):
             if container_id in self._containers:
                 self._containers[container_id].change(health=health)
 
-    def record_restart(self, container_id: str, count: int) -> None:
-        """Remember how often a restart policy has started a container."""
+    def record_restart(self, container_id: str, count: int, *, at: float = 0.0) -> None:
+        """Remember how often a restart policy has started a container, and when it is going to."""
         with self._lock:
             if container_id in self._containers:
-                self._containers[container_id].change(restart_count=count)
+                self._containers[container_id].change(restart_count=count, restart_at=at)
 
     # Looking inside
 

@@ -77,6 +77,7 @@ class FakeContainer:
             error="",
             hold=False,
             health=None,
+            restart_at=0.0,
             pid=int(self.state.id[:12], 16) + 1000,
             endpoints=endpoints,
         )

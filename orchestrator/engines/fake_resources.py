@@ -99,7 +99,7 @@ class FakeResources:
         cancel: Callable[[], bool] | None = None,
     ) -> ImageFacts:
         """Make an image that differs from every one before; it is told as a build of one step."""
-        reference = service.image or f"{stack.name}-{service.name}"
+        reference = service.image or f"{stack.name}{stack.separator}{service.name}"
         self._begin("build", reference)
         if cancel is not None and cancel():
             raise EngineError("the build was cancelled", resource=reference, operation="build image")

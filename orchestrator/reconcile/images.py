@@ -16,7 +16,22 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 def image_reference(stack: Stack, service: Service) -> str:
     """The image a service runs: its own, or the name that its build is stored under."""
-    return service.image or f"{stack.name}-{service.name}"
+    return service.image or f"{stack.name}{stack.separator}{service.name}"
+
+
+def list_references(stack: Stack) -> set[str]:
+    """Every image that a stack names: of services, of their hooks, and those that they mount."""
+    found = set()
+    for service in stack.services.values():
+        found.add(image_reference(stack, service))
+        found.update(str(hook["image"]) for hook in service.config.get("pre_start") or () if hook.get("image"))
+        found.update(list_mounted(service))
+    return found
+
+
+def list_mounted(service: Service) -> tuple[str, ...]:
+    """The images that a service mounts (volumes of type image), each once."""
+    return tuple(dict.fromkeys(one.source for one in service.volumes if one.type == "image" and one.source))
 
 
 def find_builder(stack: Stack, service: Service) -> Service | None:
@@ -54,17 +69,54 @@ def plan_images(draft: Draft) -> None:
         users.setdefault(image_operation(draft, service), []).append(service)
     for operation_id, services in users.items():
         _plan_image(draft, operation_id, services)
+    for service in draft.present_services():
+        if _is_created(draft, service):
+            _plan_mounted(draft, service)
+
+
+def mount_operations(draft: Draft, service: Service) -> list[str]:
+    """The ids of the operations that provide what a service mounts, if the plan has them."""
+    return [image_operation(draft, service.replace(image=one, build=None)) for one in list_mounted(service)]
+
+
+def _plan_mounted(draft: Draft, service: Service) -> None:
+    for reference in list_mounted(service):
+        if draft.observed.images.get(reference) is not None:
+            continue
+        builder = draft.builders.get(reference)
+        cause = f"image {reference}, which {service.name} mounts, is not here yet"
+        if builder is not None:
+            _plan_build(draft, builder, cause, pull_first=_may_pull(draft, builder, reference))
+        elif draft.goal.pull == "never":
+            draft.refuse(
+                "image-missing",
+                f"image {reference} that {service.name} mounts is not here, and --pull never forbids to fetch it",
+                ("services", service.name, "volumes"),
+                hint=f"fetch it with: stack image pull {reference}",
+            )
+        else:
+            draft.add(
+                PullImage(
+                    id=image_operation(draft, service.replace(image=reference, build=None)),
+                    subject=reference,
+                    cause=cause,
+                    reference=reference,
+                    platform=service.platform,
+                    service=service.name,
+                )
+            )
+
+
+def _is_created(draft: Draft, service: Service) -> bool:
+    created = any(one.action in ("create", "recreate") for one in draft.replicas[service.name])
+    return created or service.name in draft.goal.prepare
 
 
 def _plan_image(draft: Draft, operation_id: str, services: list[Service]) -> None:
     reference = image_reference(draft.stack, services[0])
     facts = draft.observed.images.get(reference)
     builder = _find_builder(draft, services[0])
-    creating = [
-        one
-        for one in services
-        if one.name in draft.goal.prepare or any(r.action in ("create", "recreate") for r in draft.replicas[one.name])
-    ]
+    creating = [one for one in services if _is_created(draft, one)]
     if facts is None and builder is None:
         for service in creating:
             _refuse_missing(draft, service, reference)
@@ -88,7 +140,8 @@ def _plan_image(draft: Draft, operation_id: str, services: list[Service]) -> Non
             )
     if builder is not None and causes:
         _warn_of_others(draft, builder, reference)
-        _plan_build(draft, builder, causes[0], pull_first=pull_first)
+        first = "; its registry is asked first" if pull_first else ""
+        _plan_build(draft, builder, f"{causes[0]}{first}", pull_first=pull_first)
 
 
 def _plan_build(draft: Draft, builder: Service, cause: str, *, pull_first: bool = False) -> str:

@@ -35,7 +35,7 @@ def plan_init(draft: Draft, service: Service, needs: Sequence[str]) -> tuple[str
     images = [_plan_image(draft, service, str(hook["image"])) for hook in hooks if hook.get("image")]
     last: tuple[str, ...] = tuple(sorted({*needs, *made, *filter(None, images)}))
     for index, hook in enumerate(hooks):
-        name = f"{draft.stack.name}-{service.name}-pre_start-{index}"
+        name = draft.stack.separator.join((draft.stack.name, service.name, "pre_start", str(index)))
         shaped = shape_init(service, hook, name)
         last = (
             draft.add(

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def container_name(draft: Draft, service: Service, number: int) -> str:
     """The name of a replica: the service's ``container_name``, or ``project-service-number``."""
-    return service.container_name or f"{draft.stack.name}-{service.name}-{number}"
+    return service.container_name or draft.stack.separator.join((draft.stack.name, service.name, str(number)))
 
 
 def wanted_hash(draft: Draft, service: Service) -> str:

@@ -15,7 +15,7 @@ from orchestrator.plan import (
 )
 from orchestrator.reconcile.divergence import restart_moment
 from orchestrator.reconcile.hooks import plan_post_start, plan_pre_stop
-from orchestrator.reconcile.images import image_operation
+from orchestrator.reconcile.images import image_operation, mount_operations
 from orchestrator.reconcile.init_containers import plan_init
 from orchestrator.reconcile.networks import attached_networks, create_network_operation, service_networks
 from orchestrator.reconcile.replicas import decide_replicas, wanted_hash
@@ -65,7 +65,7 @@ def plan_services(draft: Draft) -> Waits:
 
 def _prerequisites(draft: Draft, service: Service) -> tuple[str, ...]:
     """Everything that a container of the service is made of."""
-    ids = [image_operation(draft, service)]
+    ids = [image_operation(draft, service), *mount_operations(draft, service)]
     ids += [create_network_operation(network.name) for network in service_networks(draft, service)]
     ids += [create_volume_operation(volume.name) for volume in service_volumes(draft, service)]
     for name in shared_services(service):

@@ -188,7 +188,7 @@ _SERVICE = (
     Row(f"{_S}.restart", "string"),
     Row(f"{_S}.runtime", "string"),
     Row(f"{_S}.scale", "integer", keep=True, minimum=0),
-    Row(f"{_S}.secrets", "list", unique="target"),
+    Row(f"{_S}.secrets", "list", unique="secret"),
     Row(f"{_S}.secrets[]", "object", short="secret"),
     *rows_of_file_mount(f"{_S}.secrets[]"),
     Row(f"{_S}.security_opt", "strings", unique="refuse"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.source import Path
@@ -63,17 +64,47 @@ def refuse_type(problems: Problems, expected: str, value: Any, mark: Mark, path:
     """Report that `value` is not `expected`."""
     name = path[-1] if path and isinstance(path[-1], str) else "the item"
     if value is None:
-        problems.report(
-            "null-value", f"{name} must be {expected}, not null", mark, path, "give it a value, or remove the line"
-        )
+        problems.report("null-value", f"{name} must be {expected}, not null", mark, path, _hint_null(path))
         return INVALID
-    hint = ""
-    if "string" in expected and isinstance(value, bool | int | float):
-        hint = f'quote it: "{render_scalar(value)}"'
-    elif "string" in expected and isinstance(value, Timestamp):
-        hint = "quote it: dates are strings only between quotes"
+    hint = hint_type(expected, value, path)
     problems.report("wrong-type", f"{name} must be {expected}, not {name_type(value)}", mark, path, hint)
     return INVALID
+
+
+def hint_type(expected: str, value: Any, path: Path) -> str:
+    """Return what to write where `value` is of another type than `expected`, or an empty text."""
+    if isinstance(value, Timestamp):
+        return "quote it: dates are strings only between quotes"
+    if "string" in expected and isinstance(value, bool | int | float):
+        return f'quote it: "{render_scalar(value)}"'
+    if isinstance(value, str):
+        if "list" in expected and value.startswith("-"):
+            return "put a space after the dash"
+        if "mapping" in expected and re.fullmatch(r"[a-z_]+:\S+", value):
+            name, _, rest = value.partition(":")
+            return f"put a space after the colon: {name}: {rest}"
+        if "list" in expected and "\n" not in value:
+            return f'write a list: ["{value[:60]}"]'
+        return _hint_mapping(value, path)
+    if type(value) is Seq and expected == "a mapping":
+        return "leave the dashes away, and end each name with a colon"
+    if type(value) is Map and expected == "a string" and len(value) == 1 and "environment" in path:
+        name, item = next(iter(value.items()))
+        return f"write {name}={render_scalar(item)}, or leave the dashes away" if not isinstance(item, dict) else ""
+    if type(value) is Map and "labels" in path and len(value):
+        return f"labels are flat: write {path[-1]}.{next(iter(value))}"
+    return ""
+
+
+def _hint_mapping(text: str, path: Path) -> str:
+    """What a text may be meant for, where a mapping is expected."""
+    if len(path) != 2 or "\n" in text:
+        return ""
+    if path[0] in ("secrets", "configs"):
+        return f"write file: {text} below it"
+    if text == "external":
+        return "write external: true below it"
+    return f"write image: {text} below it" if path[0] == "services" else ""
 
 
 def shape_string(problems: Problems, row: Row, value: Any, mark: Mark, path: Path) -> Any:
@@ -126,12 +157,21 @@ def shape_boolean(problems: Problems, row: Row, value: Any, mark: Mark, path: Pa
         return True
     if word in _FALSE:
         return False
-    problems.report("bad-boolean", f"{value!r} is neither true nor false", mark, path, _empty_hint(value))
+    hint = _empty_hint(value) or "write true or false"
+    problems.report("bad-boolean", f"{value!r} is neither true nor false", mark, path, hint)
     return INVALID
 
 
 def _empty_hint(value: str) -> str:
     return "an unset variable becomes empty; give it a default: ${NAME:-value}" if value == "" else ""
+
+
+def _hint_null(path: Path) -> str:
+    if len(path) == 2 and path[0] == "services":
+        return "write image: or build: below it"
+    if len(path) == 2 and path[0] in ("secrets", "configs"):
+        return "write file:, environment: or external: below it"
+    return "give it a value, or remove the line"
 
 
 def shape_integer(problems: Problems, row: Row, value: Any, mark: Mark, path: Path) -> Any:
@@ -140,7 +180,8 @@ def shape_integer(problems: Problems, row: Row, value: Any, mark: Mark, path: Pa
     if type(value) is str:
         digits = value[1:] if value[:1] in ("-", "+") else value
         if not (digits.isascii() and digits.isdigit() and len(digits) < 20):
-            problems.report("bad-number", f"{value!r} is not a whole number", mark, path, _empty_hint(value))
+            hint = _empty_hint(value) or ("-1 is no limit" if "ulimits" in path else "")
+            problems.report("bad-number", f"{value!r} is not a whole number", mark, path, hint)
             return INVALID
         number = int(value)
     elif type(value) is float and value.is_integer():

@@ -153,11 +153,11 @@ def _split_braces(template: str, start: int, end: int) -> tuple[str, str, int]:
 
 
 def _invalid(text: str) -> TemplateError:
-    return TemplateError(
-        "bad-interpolation",
-        f"{_shorten(text)} is not a variable reference",
-        "write $$ for a dollar sign, or ${NAME} for a variable",
-    )
+    hint = "write $$ for a dollar sign, or ${NAME} for a variable"
+    meant = re.fullmatch(r"\$\{(\w+):([\w./-]+)\}", text)
+    if meant is not None:
+        hint = f"did you mean ${{{meant[1]}:-{meant[2]}}}?"
+    return TemplateError("bad-interpolation", f"{_shorten(text)} is not a variable reference", hint)
 
 
 def _shorten(text: str) -> str:

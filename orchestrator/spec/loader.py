@@ -34,7 +34,8 @@ class LoadOptions(Record):
 
     `files` are paths of stack files, directories that hold one, or ``-``; without them the environment and then the
     working directory `cwd` (absolute) and its parents are searched. `services` are targets: the profiles that keep one
-    of them off are activated. The five flags switch passes off, as the options of ``stack config`` do.
+    of them off are activated. `all_resources` keeps networks, volumes and others that no service uses. The last five
+    flags switch passes off, as the options of ``stack config`` do.
     """
 
     files: tuple[str, ...] = ()
@@ -43,6 +44,7 @@ class LoadOptions(Record):
     profiles: tuple[str, ...] = ()
     env_files: tuple[str, ...] = ()
     services: tuple[str, ...] = ()
+    all_resources: bool = False
     interpolate: bool = True
     normalize: bool = True
     resolve_paths: bool = True
@@ -119,7 +121,8 @@ def _complete(loader: LayerLoader, setup: _Setup, tree: Map, name: str, environm
     if not tree and not problems.has_errors:
         problems.report("empty-stack", f"{loader.display_name(setup.files[0])} is empty", 0, (), "add services:")
     if not tree.get("services") and tree and not problems.is_broken(("services",)) and "services" not in tree:
-        problems.report("no-services", "the stack defines no services", 0, ("services",), "add services:")
+        problems.warn("no-services", "the stack defines no services", 0, ("services",), "add services:")
+        tree.put("services", Map(), (0, 0))
     if options.normalize:
         normalize_stack(tree, name, setup.directory, loader.home, problems, resolve=options.resolve_paths)
     active, disabled = split_profiles(tree, setup.profiles, options.services)
@@ -132,7 +135,8 @@ def _complete(loader: LayerLoader, setup: _Setup, tree: Map, name: str, environm
         if options.normalize and options.consistency and not problems.keep_templates:
             problems.add_faults(find_faults(tree, TreeSources(tree, problems.files).locate, active))
         problems.raise_errors()
-    prune_resources(tree, active)
+    if not options.all_resources:
+        prune_resources(tree, active)
     canonical = finish_tree(tree, name if options.normalize else "", active, keep_env_files=not options.resolve_env)
     _warn_unset(canonical, environment, problems)
     if problems.keep_templates:

@@ -84,6 +84,10 @@ def _merge_maps(row: Row | None, base: Map, over: Map, path: Path, problems: Pro
         marks = over.marks[key]
         if key in base and not (key.startswith("x-") and not path):
             child = (row.fields.get(key) or row.item) if row is not None else None
+            if row is not None and row.kind == "pairs":
+                # Also a name without a value takes the place of an earlier value.
+                result.put(key, item, marks)
+                continue
             merged = _merge_values(child, base[key], item, marks[1], (*path, key), problems)
             result[key] = merged
             if merged is not base[key]:

@@ -19,7 +19,7 @@ _NAMESPACES = ("network_mode", "ipc", "pid", "uts", "cgroup")
 
 
 def apply_defaults(tree: Map, directory: str) -> None:
-    """Give builds their context, secrets their target and device requests their count, in place."""
+    """Give what is not said its default, in place: what files say is merged before."""
     for section in _NAMED:
         for key, resource in (tree.get(section) or {}).items():
             if resource is None:
@@ -31,6 +31,9 @@ def apply_defaults(tree: Map, directory: str) -> None:
         for secret in service.get("secrets") or ():
             if type(secret) is Map and "target" not in secret and secret.get("source"):
                 secret.put("target", f"/run/secrets/{secret['source']}", (0, 0))
+        for dependency in (service.get("depends_on") or {}).values():
+            if "required" not in dependency:
+                dependency.put("required", True, (0, 0))
         _default_counts(service)
 
 
@@ -269,9 +272,6 @@ def prune_resources(tree: Map, services: Map) -> None:
         for section, items in (("secrets", service.get("secrets")), ("secrets", build_secrets)):
             used[section].update(item.get("source", "") for item in items or () if type(item) is Map)
         used["configs"].update(item.get("source", "") for item in service.get("configs") or () if type(item) is Map)
-        credential = service.get("credential_spec")
-        if type(credential) is Map and credential.get("config"):
-            used["configs"].add(credential["config"])
     for section in _NAMED:
         if section not in tree:
             continue

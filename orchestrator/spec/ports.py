@@ -90,7 +90,8 @@ def _parse_port(text: str, whole: str, what: str) -> int:
 def check_address(text: str) -> None:
     """Raise PortError unless `text` is an IPv4 or IPv6 address."""
     if not is_address(text):
-        raise PortError("bad-address", f"{text!r} is no IP address")
+        hint = "did you mean 127.0.0.1?" if text == "localhost" else "write ADDRESS:HOST:CONTAINER/PROTOCOL"
+        raise PortError("bad-address", f"{text!r} is no IP address", hint)
 
 
 def is_address(text: str, family: int = 0) -> bool:

@@ -12,6 +12,7 @@ from orchestrator.spec.scalars import resolve_scalar
 # The reference's JSON shows these with a capital letter, its YAML does not.
 _JSON_NAMES = {"path": "Path", "rate": "Rate", "weight": "Weight"}
 
+_ORDER = ("name", "services", "networks", "volumes", "secrets", "configs", "models")
 _UNSET = ("command", "entrypoint")
 _LONGEST_KEY = 1000
 _CHOMPING = ("-", "", "+")
@@ -20,7 +21,8 @@ _UNPRINTABLE = "\x00-\x1f\x7f-\xa0\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff"
 _PLAIN = re.compile(
     rf"(?!\.\.\.)[^\s{_UNPRINTABLE}\-?:,\[\]{{}}#&*!|>'\"%@`](?:[^{_UNPRINTABLE}:#]|:(?!\s|$)|(?<! )#)*(?<![\s:])"
 )
-_BLOCK = re.compile(rf"[^\s{_UNPRINTABLE}](?:[^{_UNPRINTABLE}]|[\n\t])*")
+# Compiled where it is needed: so large a set takes its time, and few stacks hold texts of several lines.
+_BLOCK = rf"[^\s{_UNPRINTABLE}](?:[^{_UNPRINTABLE}]|[\n\t])*"
 # Words, numbers, times and dates of YAML 1.1, and its two single characters with a meaning.
 _OTHER = re.compile(
     r"(?i:y|yes|n|no|on|off|true|false|null)|[<]{2}|=|~|[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?"
@@ -68,9 +70,15 @@ def _rename_devices(value: Any) -> Any:
 def render_yaml(tree: Mapping[str, Any], *, escape: bool = True) -> str:
     """Render a canonical tree as YAML, as ``stack config`` prints it: ``command`` and ``entrypoint`` only where set."""
     lines: list[str] = []
-    _write_mapping(_without_unset(tree), "", lines, {})
+    shown, known = _without_unset(tree), dict[str, str]()
+    for key in sorted(shown, key=_rank):
+        _write_mapping({key: shown[key]}, "", lines, known)
     text = "\n".join(lines) + "\n" if lines else "{}\n"
     return text.replace("$", "$$") if escape else text
+
+
+def _rank(key: str) -> tuple[int, str]:
+    return (_ORDER.index(key) if key in _ORDER else len(_ORDER), key)
 
 
 def _without_unset(tree: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -106,7 +114,7 @@ def _write_sequence(items: Sequence[Any], indent: str, lines: list[str], known: 
 
 def _write_value(value: Any, head: str, indent: str, lines: list[str], known: dict[str, str]) -> None:
     if isinstance(value, str):
-        if "\n" in value and _BLOCK.fullmatch(value):
+        if "\n" in value and re.fullmatch(_BLOCK, value):
             kept = value.endswith("\n") + value.endswith("\n\n")
             lines.append(f"{head} |{_CHOMPING[kept]}")
             lines.extend(f"{indent}  {line}" if line else "" for line in value.removesuffix("\n").split("\n"))

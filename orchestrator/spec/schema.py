@@ -67,12 +67,29 @@ def shape_service(value: Any, mark: Mark, path: Path, problems: Problems) -> Any
 def _report_unknown(problems: Problems, row: Row, key: str, mark: Mark, path: Path) -> None:
     nearest = find_nearest(key, row.fields)
     hint = f"did you mean {nearest}?" if nearest else ""
-    if not hint and not path:
-        hint = "services stand under services:, own extensions begin with x-"
+    if not nearest:
+        hint = _hint_place(row, key)
     problems.report("unknown-attribute", f"{key} is not an attribute of {_describe(row)}", mark, (*path, key), hint)
     if nearest:
         # What was meant is not missing as well.
         problems.mark_broken((*path, nearest))
+
+
+def _hint_place(row: Row, key: str) -> str:
+    """Return where an attribute belongs that stands in the wrong mapping, or an empty text."""
+    if not row.path:
+        return "services stand under services:, own extensions begin with x-"
+    for name, child in row.fields.items():
+        if key in child.fields:
+            return f"did you mean {name}.{key}?"
+    service = ROOT.fields["services"].item
+    if service is not None and row is not service and key in service.fields:
+        return (
+            f"{key} is an attribute of a service: it belongs beside {row.path.split('.')[2].removesuffix('[]')}"
+            if (row.path.startswith("services.*."))
+            else ""
+        )
+    return ""
 
 
 def _describe(row: Row) -> str:
@@ -198,6 +215,7 @@ def _port_key(port: Map) -> Any:
 
 _UNIQUE: dict[str, Callable[[Any], Any]] = {
     "target": lambda item: item.get("target") or f"/{item.get('source')}",
+    "secret": lambda item: item.get("target") or f"/run/secrets/{item.get('source')}",
     "port": _port_key,
     "path": lambda item: item.get("path"),
 }
@@ -266,14 +284,9 @@ def _shape_references(problems: Problems, row: Row, value: Any, mark: Mark, path
 
 
 def _shape_depends_on(problems: Problems, row: Row, value: Any, mark: Mark, path: Path) -> Any:
-    shaped = _references(
+    return _references(
         problems, row, value, mark, path, lambda place: plant({"condition": "service_started", "required": True}, place)
     )
-    if shaped is not INVALID:
-        for entry in shaped.values():
-            _default(entry, "required", True)
-            _default(entry, "condition", "service_started")
-    return shaped
 
 
 def _references(
@@ -290,6 +303,10 @@ def _references(
             refuse_type(problems, "a string", name, place, (*path, index))
         elif name in result:
             problems.report("duplicate-item", f"{name!r} is listed twice", place, (*path, index), "remove one of them")
+        elif row.path.endswith(".models") and not _NAME.fullmatch(name):
+            # The others have to be defined, so that a name that is none is found anyhow.
+            hint = "names are letters, digits, '.', '_' and '-'"
+            problems.report("bad-name", f"{name!r} is not a name", place, (*path, index), hint)
         else:
             result.put(name, make(place), (place, place))
     return result

@@ -30,6 +30,7 @@ def dump_stack(stack: Stack) -> dict[str, Any]:
         "files": list(stack.files),
         "disabled": list(stack.disabled),
         "values": values,
+        "separator": stack.separator,
     }
 
 
@@ -46,4 +47,4 @@ def load_dumped_stack(data: dict[str, Any]) -> Stack:
         files=tuple(data["files"]),
         disabled=tuple(data["disabled"]),
         values={(section, key): value for section, key, value in data["values"]},
-    )
+    ).replace(separator=data.get("separator", "-"))

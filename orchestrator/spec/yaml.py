@@ -19,7 +19,8 @@ MAX_LINE = 1024 * 1024
 MAX_NODES = 100_000
 MAX_DEPTH = 64
 
-_UNREADABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+# Compiled where it is needed: so large a set takes longer than reading a small file.
+_UNREADABLE = "[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
 _STANDARD = "tag:yaml.org,2002:"
 
 
@@ -68,8 +69,8 @@ def parse_documents(text: str, file: int, problems: Problems) -> list[tuple[Any,
 
 
 def _report_syntax(error: Exception, text: str, file: int, problems: Problems) -> None:
-    unreadable = _UNREADABLE.search(text)
-    if unreadable is not None and not hasattr(error, "problem_mark"):
+    unreadable = None if hasattr(error, "problem_mark") else re.search(_UNREADABLE, text)
+    if unreadable is not None:
         at = unreadable.start()
         line, column = text.count("\n", 0, at) + 1, at - text.rfind("\n", 0, at)
         message = f"the control character U+{ord(text[at]):04X} cannot stand in a YAML file"
@@ -90,6 +91,8 @@ def _report_syntax(error: Exception, text: str, file: int, problems: Problems) -
         hint = "indent with spaces, and quote values that begin with a special character"
     elif "mapping values are not allowed" in reason:
         hint = "check the indentation, and quote values that contain ': '"
+    elif "did not find expected" in reason:
+        hint = "something before this place is not closed or not indented: a quote, a bracket, a line"
     elif "found undefined alias" in reason:
         hint = "define the anchor (&name) before its alias (*name)"
     problems.report("yaml-syntax", f"{reason} ({context})" if context else reason, place, (), hint)

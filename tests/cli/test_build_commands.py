@@ -380,7 +380,7 @@ def test_the_live_display_keeps_what_runs_in_sight() -> None:
         board.show("", event("started", number, name=f"[{number}] done"))
         board.show("", event("done", number, time=11.0))
     board.show("", event("started", 99, name="[99] RUN make"))
-    board.show("", event("log", 99, text="".join(f"line {number}\n" for number in range(50))))
+    board.show("", event("log", 99, text="".join(f"\x1b[31mline\x1b[K {number}\x07\n" for number in range(50))))
     lines = [line.plain for line in board.render(10, 40, 12.0)]
     assert len(lines) == 10
     assert lines[-1] == " => => # line 49"

@@ -70,7 +70,9 @@ def test_up_builds_and_recreates_only_what_changed(project: Project) -> None:
     project.write("second\n", "web/page")
     project.succeed("up", "-d")
     assert identify(project) == before
-    project.succeed("up", "-d", "--build")
+    ran = project.run("up", "-d", "--build")
+    assert ran.code == 0, ran.err
+    print(ran.err, project.succeed("ps", "-a", "--no-trunc", "--format", "json"), before)
     after = identify(project)
     assert after["db-1"] == before["db-1"]
     assert after["web-1"] != before["web-1"]

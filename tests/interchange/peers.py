@@ -81,11 +81,20 @@ class Docker(Peer):
         settings.write_text("{}\n")
         command = ["dockerd", "--config-file", str(settings), "--host", f"unix://{work}/d.sock", "--bridge=none"]
         command += ["--iptables=false", "--ip6tables=false", "--ip-forward=false", f"--cgroup-parent=/{self.group}"]
-        command += ["--data-root", str(work / "data"), "--exec-root", str(work / "exec"), "--pidfile", str(work / "pid")]
+        command += [
+            "--data-root",
+            str(work / "data"),
+            "--exec-root",
+            str(work / "exec"),
+            "--pidfile",
+            str(work / "pid"),
+        ]
         with (work / "log").open("wb") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
         end = time.monotonic() + START_SECONDS
-        while subprocess.run(["docker", "version"], capture_output=True, env=self.environment(), check=False).returncode:
+        while subprocess.run(
+            ["docker", "version"], capture_output=True, env=self.environment(), check=False
+        ).returncode:
             if self.process.poll() is not None or time.monotonic() > end:
                 self.close()
                 raise AssertionError((work / "log").read_text(errors="replace")[-2000:])
@@ -122,7 +131,7 @@ class Docker(Peer):
 
 
 class Podman(Peer):
-    """Podman with plain copies as storage: nothing stays mounted."""
+    """Podman with its usual storage."""
 
     name = "podman"
     programs = ("podman", "runc")
@@ -140,7 +149,7 @@ class Podman(Peer):
 
     def command(self) -> list[str]:
         places = [f"--root={self.work}/data", f"--runroot={self.work}/run", f"--tmpdir={self.work}/tmp"]
-        return ["podman", *places, "--storage-driver=vfs"]
+        return ["podman", *places, "--storage-driver=overlay"]
 
     def environment(self) -> dict[str, str]:
         return {**super().environment(), "CONTAINERS_CONF": str(self.work / "containers.conf")}
@@ -156,6 +165,10 @@ class Podman(Peer):
 
     def run(self, reference: str) -> str:
         return self.call("run", "--rm", "--network=none", f"--cgroup-parent=/{self.group}", reference)
+
+    def close(self) -> None:
+        subprocess.run(["umount", "-l", str(self.work / "data" / "overlay")], capture_output=True, check=False)
+        super().close()
 
 
 PEERS: dict[str, type[Peer]] = {peer.name: peer for peer in (Docker, Podman)}

@@ -220,9 +220,9 @@ class DiskEngine:
         with self._lock:
             self.save(self.find(container_id).replace(health=health))
 
-    def record_restart(self, container_id: str, count: int) -> None:
+    def record_restart(self, container_id: str, count: int, *, at: float = 0.0) -> None:
         with self._lock:
-            self.save(self.find(container_id).replace(restart_count=count))
+            self.save(self.find(container_id).replace(restart_count=count, restart_at=at))
 
     def exec_captured(self, container: Container, request: ExecRequest, *, timeout: float) -> ExecResult:
         return self.healthy(container)

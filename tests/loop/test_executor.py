@@ -36,8 +36,8 @@ class World:
     def phases(self, key: str) -> list[str]:
         return [one.phase or "" for one in self.events if one.action == key]
 
-    def execution(self, *operations: Operation) -> Execution:
-        return Execution(Plan(operations=operations), self.perform, self.events.append)
+    def execution(self, *operations: Operation, parallel: int = 0) -> Execution:
+        return Execution(Plan(operations=operations), self.perform, self.events.append, parallel=parallel)
 
 
 async def settle() -> None:
@@ -146,5 +146,35 @@ def test_a_plan_with_a_cycle_or_a_missing_prerequisite_is_refused() -> None:
             await world.execution(operation("a", "b"), operation("b", "a")).run()
         with pytest.raises(ValueError, match="not in the plan"):
             world.execution(operation("a", "nothing"))
+
+    run(scenario())
+
+
+def test_no_more_run_at_a_time_than_were_asked_for() -> None:
+    async def scenario() -> None:
+        world = World(held=("a", "b", "c", "wait"))
+        waiting = WaitFor(id="wait", subject="db", cause="a test", service="db", condition="service_healthy")
+        plan = world.execution(*(operation(key) for key in "abc"), waiting, operation("d", "c"), parallel=2)
+        running = asyncio.create_task(plan.run())
+        await settle()
+        # Waiting takes no place.
+        assert world.began == ["a", "b", "wait"]
+        world.gates["b"].set()
+        await settle()
+        assert world.began == ["a", "b", "wait", "c"]
+        world.gates["c"].set()
+        await settle()
+        assert world.began[-1] == "d"
+        # What waits for its turn is not begun once the goal has changed.
+        world = World(held=("a",))
+        plan = world.execution(operation("a"), operation("b"), parallel=1)
+        dropped = asyncio.create_task(plan.run())
+        await settle()
+        plan.drop_pending("the goal was changed")
+        world.gates["a"].set()
+        assert (await dropped).cancelled == ("b",)
+        assert world.began == ["a"]
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
 
     run(scenario())

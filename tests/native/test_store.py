@@ -107,3 +107,27 @@ def test_a_store_that_cannot_be_opened_says_so(tmp_path: Path) -> None:
         Store(tmp_path / "state" / "stack.db").containers() or Store(tmp_path / "state" / "stack.db").update_container(
             "x"
         )
+
+
+def test_a_second_connection_of_a_process_does_not_cost_the_first_its_locks(tmp_path: Path) -> None:
+    # A build looks into the store beside the engine. Another process that comes and goes must not end the journal.
+    import subprocess
+    import sys
+
+    path = tmp_path / "stack.db"
+    first, second = Store(path), Store(path)
+    insert = "INSERT INTO volumes VALUES (?, '', '', '', '{}', 0)"
+    with first.writing() as connection:
+        connection.execute(insert, ("one",))
+    assert second.rows("SELECT name FROM volumes")
+    second.close()
+    look = f"import sqlite3; c = sqlite3.connect({str(path)!r}); print(c.execute('SELECT * FROM volumes').fetchall())"
+    subprocess.run([sys.executable, "-c", look], check=True, capture_output=True)
+    with first.writing() as connection:
+        connection.execute(insert, ("two",))
+    third = Store(path)
+    assert [row["name"] for row in third.rows("SELECT name FROM volumes ORDER BY name")] == ["one", "two"]
+    seen = subprocess.run([sys.executable, "-c", look], check=True, capture_output=True, text=True)
+    assert "two" in seen.stdout
+    for store in (first, third):
+        store.close()

@@ -156,3 +156,18 @@ def test_no_build_builds_nothing(runner: Runner) -> None:
     assert runner.plan(want_all(named, 1.0, build="never")).operations[0].id == "pull web:2"
     up(runner, stack)
     assert up(runner, stack, build="never", pull="always") == []
+
+
+def test_images_that_are_mounted_are_fetched_or_built_first(runner: Runner) -> None:
+    runner.engine.publish_image("data:1")
+    volumes = ["image=data:1", "image=app-tools"]
+    services = {"web": {"image": "web:1", "volumes": volumes}, "tools": {"build": "tools"}}
+    stack = bind_stack(services)
+    goal = Goal(stack=stack, wants={"web": "running"}, issued_at=1.0)
+    plan = {one.id: one for one in runner.plan(goal)}
+    assert {"pull data:1", "build tools"} <= set(plan["create web-1"].needs)
+    assert plan["pull data:1"].cause == "image data:1, which web mounts, is not here yet"
+    runner.converge(goal)
+    assert not runner.plan(goal)
+    with pytest.raises(NotFound, match="--pull never forbids"):
+        runner.plan(want_all(bind_stack({"db": {"image": "db:1", "volumes": ["image=gone:1"]}}), 1.0, pull="never"))

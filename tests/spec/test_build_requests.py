@@ -184,6 +184,7 @@ def test_the_moment_of_reproducible_builds(load: Load, options: BuildOptions, se
     [
         ("network: backend", "error", "services.web.build.network"),
         ("isolation: hyperv", "error", "services.web.build.isolation"),
+        ("tags: ['fine:1', 'Not Fine']", "error", "services.web.build.tags[1]"),
         ("entitlements: [device]", "error", "services.web.build.entitlements[0]"),
         ("provenance: mode=max", "warning", "services.web.build.provenance"),
         ("provenance: true", "warning", "services.web.build.provenance"),

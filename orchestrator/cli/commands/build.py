@@ -12,6 +12,7 @@ from orchestrator.actions.build import build_services, choose_builds, render_bak
 from orchestrator.actions.build_environment import read_build_options
 from orchestrator.cli.build_progress import BUILD_PROGRESS
 from orchestrator.cli.building import open_display, report_build_error, report_unhonoured
+from orchestrator.cli.diagnostics import report_diagnostics
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.options import services_argument, stack_command
 from orchestrator.errors import OperationFailed
@@ -67,7 +68,7 @@ def command(
         return
     _report_options(builder, memory, provenance, sbom)
     engine = invocation.engine()
-    _check_builds(invocation, stack, needs)
+    _check_builds(stack, needs)
     if check:
         from orchestrator.cli.checking import check_dockerfiles
 
@@ -112,11 +113,12 @@ def _report_options(builder: str | None, memory: str | None, provenance: str | N
     )
 
 
-def _check_builds(invocation: Invocation, stack: Stack, names: Iterable[str]) -> None:
-    """Refuse what no build can honour before any begins. Raises ModelError."""
+def _check_builds(stack: Stack, names: Iterable[str]) -> None:
+    """Refuse what no build can honour before any begins, and warn of what has no effect. Raises ModelError."""
     from orchestrator.engines.native.dockerfile.requests import translate_build
     from orchestrator.errors import ModelError
 
     found = [one for name in names for one in translate_build(stack, stack.services[name], check=True)[1]]
     if any(one.severity == "error" for one in found):
         raise ModelError(found)
+    report_diagnostics(found)

@@ -83,7 +83,8 @@ def _render(invocation: Invocation, services: tuple[str, ...], part: str, asked:
         interpolate=not passes.get("no_interpolate"),
         normalize=not passes.get("no_normalize"),
         resolve_paths=not passes.get("no_path_resolution"),
-        resolve_env=not passes.get("no_env_resolution"),
+        # The values of an env file may name variables, which are left alone then.
+        resolve_env=not (passes.get("no_env_resolution") or passes.get("no_interpolate")),
         consistency=not passes.get("no_consistency"),
     )
     stack = project.stack
@@ -104,7 +105,8 @@ def _render(invocation: Invocation, services: tuple[str, ...], part: str, asked:
         tree = config.pin_images(tree, stack)
         return _render_tree(config.keep_images(tree) if asked["lock_image_digests"] else tree, asked)
     if part:
-        text = "".join(f"{name}\n" for name in config.list_names(tree, part.removeprefix("list_")))
+        shown = stack.tree if part == "list_profiles" else tree
+        text = "".join(f"{name}\n" for name in config.list_names(shown, part.removeprefix("list_"), stack.separator))
     else:
         text = _render_tree(tree, asked)
     if asked["keep"] and not warnings:

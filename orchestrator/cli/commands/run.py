@@ -118,6 +118,7 @@ def command(
         show_plan(invocation, wanted.goal)
         print(f"run {wanted.name}")
         return 0
+    wanted = wanted.replace(goal=invocation.limit(wanted.goal))
     engine = invocation.engine()
     engine.require_access(starting=True)
     check_stack(engine, wanted.goal.replace(stack=wanted.stack))

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     Option("--attach", multiple=True, metavar="SERVICE", help="Show the output of this service only."),
     Option("--no-attach", multiple=True, metavar="SERVICE", help="Do not show the output of this service."),
     Option("--attach-dependencies", flag=True, help="Show the output of services that they depend on, too."),
+    Option("--menu/--no-menu", flag=True, default=None, help="Read keys: d leaves the services running."),
     Option("--no-color", flag=True, help="No colours."),
     Option("--no-log-prefix", flag=True, help="No names before the lines."),
     Option("--timestamps", flag=True, help="Show when each line was written."),
@@ -72,6 +73,7 @@ def command(
     attach: tuple[str, ...],
     no_attach: tuple[str, ...],
     attach_dependencies: bool,
+    menu: bool | None,
     no_color: bool,
     no_log_prefix: bool,
     timestamps: bool,
@@ -122,6 +124,7 @@ def command(
         )
         return 0
     from orchestrator.cli.attached import AttachOptions, run_attached
+    from orchestrator.cli.menu import wants_menu
 
     options: AttachOptions = AttachOptions(
         services=services,
@@ -133,5 +136,6 @@ def command(
         prefix=not no_log_prefix,
         timestamps=timestamps,
         hide=hide,
+        menu=wants_menu(menu),
     )
     return run_attached(invocation, goal, options)

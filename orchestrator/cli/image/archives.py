@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Literal
 
 import click
 
@@ -53,13 +54,21 @@ def load_images(archive: str | None, given: str | None, quiet: bool) -> None:
 @stack_command("save")
 @click.argument("names", nargs=-1, required=True, metavar="IMAGE...")
 @click.option("-o", "--output", metavar="FILE", help="Where to write the archive (default: standard output).")
-def save_images(names: tuple[str, ...], output: str | None) -> None:
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["both", "oci", "docker"]),
+    default="both",
+    show_default=True,
+    help="An OCI layout, a docker-archive, or both in one.",
+)
+def save_images(names: tuple[str, ...], output: str | None, form: Literal["both", "oci", "docker"]) -> None:
     """Write images as one archive."""
     _refuse_terminal("save", output)
     from pathlib import Path
 
     store = actions.open_image_store()
-    store.save_archive(names, sys.stdout.buffer if output in (None, "-") else Path(str(output)))
+    store.save_archive(names, sys.stdout.buffer if output in (None, "-") else Path(str(output)), form=form)
 
 
 @stack_command("export")

@@ -107,6 +107,7 @@ def _report_options(asked: dict[str, Any]) -> None:
             ("--provenance", is_asked_for(asked["provenance"]), attestations),
             ("--sbom", is_asked_for(asked["sbom"]), attestations),
             ("--attest", bool(asked["attest"]), attestations),
+            ("--annotation", bool(asked["annotations"]), "manifests are written without annotations"),
             ("--cgroup-parent", bool(asked["cgroup_parent"]), "builds have no control group of their own"),
         )
     )

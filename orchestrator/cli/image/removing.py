@@ -89,6 +89,7 @@ def prune_images(
 
 def _prune_cache(filters: tuple[str, ...], keep_storage: str | None) -> None:
     from orchestrator.actions.moments import parse_moment
+    from orchestrator.engines.native.dockerfile.cache import StepCache
 
     until: float | None = None
     for text in filters:
@@ -97,6 +98,9 @@ def _prune_cache(filters: tuple[str, ...], keep_storage: str | None) -> None:
             raise UsageError(f"--filter: the build cache has no {key}", hint="there is until")
         until = parse_moment(value, time.time(), "--filter until")
     keep = None if keep_storage is None else parse_size(keep_storage, "--keep-storage")
-    gone = actions.open_image_store().prune_cache(used_before=until, keep_bytes=keep)
+    store = actions.open_image_store()
+    gone = store.prune_cache(used_before=until, keep_bytes=keep)
+    # Directories of RUN --mount=type=cache are no results: a limit for those says nothing about them.
+    freed = StepCache(store).prune_mounts(used_before=until) if keep is None else 0
     sys.stdout.write(f"Results of {len(gone.keys)} build steps forgotten\n")
-    sys.stdout.write(f"Total reclaimed space: {render_size(gone.reclaimed)}\n")
+    sys.stdout.write(f"Total reclaimed space: {render_size(gone.reclaimed + freed)}\n")

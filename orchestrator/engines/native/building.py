@@ -50,8 +50,11 @@ def build_service(
     )
     if any(one.severity == "error" for one in found):
         raise ModelError(found)
+    known = translate_build(stack, service, check=True)[1] if found else ()
     for one in found:
-        warn(one)
+        # What the stack file alone shows has been told where the goal was made.
+        if one not in known:
+            warn(one)
     result = run_build(layout, images, request, progress=progress, cancel=cancel)
     return image_facts(image_reference(stack, service), images.require_image(result.image_id))
 

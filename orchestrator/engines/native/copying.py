@@ -16,10 +16,6 @@ from orchestrator.errors import Conflict, EngineError, NotFound
 
 if TYPE_CHECKING:
     from orchestrator.engines.native.container_root import Root
-    from orchestrator.engines.native.images.store import ImageStore
-    from orchestrator.engines.native.layout import Layout
-    from orchestrator.engines.native.store import Store
-    from orchestrator.state import Container
 
 _PIECE: Final = 1 << 20
 _TYPES: Final = {
@@ -63,26 +59,6 @@ def render_tree(root: Root, path: str, name: str, *, follow: bool = False) -> It
     finally:
         os.close(fd)
     yield bytes(BLOCK * 2)
-
-
-def render_filesystem(layout: Layout, store: Store, images: ImageStore, container: Container) -> Iterator[bytes]:
-    """The tar of a container's own file system as it is now, without what is mounted in it. NotFound."""
-    from orchestrator.engines.native.container import is_alive, read_boot_id
-    from orchestrator.engines.native.container_root import Root, open_layers
-
-    row = store.container(container.id)
-    if row is None:
-        raise NotFound(f"no container {container.name}", resource=container.name, operation="export")
-    if is_alive(row, read_boot_id()):
-        # On this machine the layers are mounted bare: volumes are in the container's own mount namespace only.
-        fd = os.open(layout.container_run(row["id"]) / "rootfs", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            yield from render_tree(Root(fd, ()), "/", ".")
-        finally:
-            os.close(fd)
-        return
-    with open_layers(layout, images, row) as fd:
-        yield from render_tree(Root(fd, ()), "/", ".")
 
 
 class _Renderer:
@@ -289,7 +265,7 @@ class _Writer:
             if member.isdir():
                 return
             raise Conflict(f"{member.name} is a directory there", resource=member.name, operation="copy")
-        in_place = there is not None and not self._remove(name, parent, member)
+        in_place = there is not None and not self._remove(name, parent, member, there)
         if member.isreg():
             self._write_file(parent, name, member, archive, in_place=in_place)
             return
@@ -309,12 +285,12 @@ class _Writer:
             return
         self._dress_entry(parent, name, member)
 
-    def _remove(self, name: str, parent: int, member: tarfile.TarInfo) -> bool:
+    def _remove(self, name: str, parent: int, member: tarfile.TarInfo, there: os.stat_result) -> bool:
         """Make room; False for a file that something is mounted on, which is written in place."""
         try:
             os.unlink(name, dir_fd=parent)
         except OSError as error:
-            if member.isreg():
+            if member.isreg() and stat.S_ISREG(there.st_mode):
                 return False
             raise Conflict(f"{member.name}: {error.strerror}", resource=member.name, operation="copy") from error
         return True

@@ -212,9 +212,9 @@ class NativeEngine:
         if health is not None:
             self._note(container_id, f"health_status: {health}")
 
-    def record_restart(self, container_id: str, count: int) -> None:
-        """Remember how often the restart policy has started a container."""
-        self.store.update_container(container_id, restart_count=count)
+    def record_restart(self, container_id: str, count: int, *, at: float = 0.0) -> None:
+        """Remember how often the restart policy has started a container, and when it is going to."""
+        self.store.update_container(container_id, restart_count=count, restart_at=at)
 
     # Looking inside
 
@@ -272,7 +272,7 @@ class NativeEngine:
 
     def read_filesystem(self, container: Container) -> Iterator[bytes]:
         """The tar of a container's file system."""
-        from orchestrator.engines.native.copying import render_filesystem
+        from orchestrator.engines.native.exporting import render_filesystem
 
         self._note(container.id, "export")
         return render_filesystem(self.layout, self.store, self.images, container)

@@ -152,6 +152,7 @@ class Lifecycle:
                 hold=0,
                 paused=0,
                 health=None,
+                restart_at=0.0,
             )
         self._journal.note(row, "start", spec.labels)
         self._tend(container_id, spec)

@@ -50,7 +50,7 @@ def read_logs(
     readers = [_Reader(source) for source in sources]
     watch = _Watch(readers, writers) if follow else None
     try:
-        lists = [reader.read_present(tail, first, last) for reader in readers]
+        lists = [reader.read_present(tail, first, last, final=not follow) for reader in readers]
         yield from heapq.merge(*lists, key=lambda line: moment_of(line.time))
         if watch is None:
             return
@@ -64,6 +64,9 @@ def read_logs(
                     return
                 yield line
             if finished and not batch:
+                # What was never ended by a newline is a line all the same.
+                rest = [line for reader in readers for line in reader.read_rest()]
+                yield from sorted(rest, key=lambda line: moment_of(line.time))
                 return
             if not batch:
                 watch.wait(1.0 if stopped is not None else None)
@@ -130,23 +133,32 @@ class _Reader:
             self._file.close()
             self._file = None
 
-    def read_present(self, tail: int | None, first: str | None, last: str | None) -> list[LogLine]:
-        """What is there now; leaves the newest file open at the place reached."""
+    def read_present(
+        self, tail: int | None, first: str | None, last: str | None, *, final: bool = False
+    ) -> list[LogLine]:
+        """What is there now; leaves the newest file open at the place reached. `final`: a line without its end, too."""
         lines: list[LogLine] = []
         if tail is not None and first is None and last is None:
-            return self._read_end(tail)
+            return self._read_end(tail, final=final)
         for path in list_log_files(self.source.path):
             self._open(path)
-            lines += [
-                line
-                for line in self._read_open()
-                if (first is None or moment_of(line.time) >= first) and (last is None or moment_of(line.time) <= last)
-            ]
+            lines += self._read_open()
+        lines += self.read_rest() if final else []
+        lines = [
+            line
+            for line in lines
+            if (first is None or moment_of(line.time) >= first) and (last is None or moment_of(line.time) <= last)
+        ]
         if tail is None:
             return lines
         return lines[-tail:] if tail else []
 
-    def _read_end(self, tail: int) -> list[LogLine]:
+    def read_rest(self) -> list[LogLine]:
+        """What was written of lines whose end has not come; it will not come any more."""
+        parts, self._parts = self._parts, {}
+        return [self._make_line(stream, began, texts) for stream, (began, texts) in parts.items()]
+
+    def _read_end(self, tail: int, *, final: bool) -> list[LogLine]:
         """The last `tail` lines, reading no more than needed: blocks from the end, older files only when short."""
         found: list[LogLine] = []
         files = list_log_files(self.source.path)
@@ -163,6 +175,7 @@ class _Reader:
             found = lines + found
             if len(found) >= tail:
                 break
+        found += self.read_rest() if final else []
         return found[-tail:] if tail else []
 
     def _read_backwards(self, count: int) -> list[LogLine]:
@@ -261,6 +274,9 @@ class _Reader:
         if tag == "P" and sum(map(len, parts)) < _LONGEST:
             self._parts[stream] = (began, parts)
             return None
+        return self._make_line(stream, began, parts)
+
+    def _make_line(self, stream: str, began: str, parts: list[str]) -> LogLine:
         return LogLine(
             container=self.source.container,
             service=self.source.service,

@@ -14,6 +14,7 @@ from orchestrator.engines.native.layout import Layout
 from orchestrator.engines.native.monitor import observe_process, read_exit
 from orchestrator.engines.native.store import Store
 from orchestrator.model import Probe, Stack
+from orchestrator.reconcile.images import list_references
 from orchestrator.state import (
     Binding,
     Container,
@@ -118,6 +119,7 @@ def _container(
         started_at=row["started_at"],
         finished_at=0.0 if running else finished,
         restart_count=row["restart_count"],
+        restart_at=0.0 if running else row["restart_at"],
         health=row["health"] if running else None,
         command=spec.command,
         labels=spec.labels,
@@ -173,10 +175,7 @@ def observe_project(
         for volume in stack.volumes.values():
             if volume.name not in volumes:
                 volumes.update((one.name, one) for one in observe_volumes(layout, store, None, volume.name))
-        wanted = {image_reference(stack, name) for name in stack.services}
-        for service in stack.services.values():
-            wanted |= {hook["image"] for hook in service.config.get("pre_start") or () if hook.get("image")}
-        for reference in wanted:
+        for reference in list_references(stack):
             found = images.resolve_image(reference)
             facts[reference] = image_facts(reference, found) if found else None
     return ObservedState(
@@ -190,7 +189,7 @@ def observe_project(
 
 def image_reference(stack: Stack, service: str) -> str:
     """The image a service runs: its own, or the name that its build is stored under."""
-    return stack.services[service].image or f"{stack.name}-{service}"
+    return stack.services[service].image or f"{stack.name}{stack.separator}{service}"
 
 
 def image_facts(reference: str, image: Image) -> ImageFacts:

@@ -12,13 +12,13 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import Conflict, Unavailable
 
-_SCHEMA_VERSION = 1
+_SCHEMA_VERSION = 2
 _BUSY_TIMEOUT = 20.0
 
 _SCHEMA = """
@@ -29,7 +29,8 @@ CREATE TABLE containers (
   pid_start INTEGER NOT NULL DEFAULT 0, monitor_pid INTEGER NOT NULL DEFAULT 0, boot_id TEXT NOT NULL DEFAULT '',
   started_at REAL NOT NULL DEFAULT 0, finished_at REAL NOT NULL DEFAULT 0, exit_code INTEGER,
   oom INTEGER NOT NULL DEFAULT 0, error TEXT NOT NULL DEFAULT '', hold INTEGER NOT NULL DEFAULT 0,
-  paused INTEGER NOT NULL DEFAULT 0, restart_count INTEGER NOT NULL DEFAULT 0, health TEXT);
+  paused INTEGER NOT NULL DEFAULT 0, restart_count INTEGER NOT NULL DEFAULT 0, health TEXT,
+  restart_at REAL NOT NULL DEFAULT 0);
 CREATE INDEX containers_project ON containers (project);
 CREATE TABLE endpoints (
   container_id TEXT NOT NULL REFERENCES containers ON DELETE CASCADE, network TEXT NOT NULL, position INTEGER NOT NULL,
@@ -50,6 +51,9 @@ CREATE TABLE mounts (
   anonymous INTEGER NOT NULL, PRIMARY KEY (container_id, target));
 CREATE INDEX mounts_volume ON mounts (volume);
 """
+
+_UPGRADES = {1: ("ALTER TABLE containers ADD COLUMN restart_at REAL NOT NULL DEFAULT 0",)}
+"""What brings a store of an earlier version to this one."""
 
 
 class Store:
@@ -102,8 +106,11 @@ class Store:
             if not self._path.parent.exists():
                 self._path.parent.mkdir(parents=True, exist_ok=True)
                 self._path.parent.chmod(0o711)
-            # It remembers secrets. SQLite gives the files beside it the mode that it has when they are made.
-            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            # It remembers secrets. SQLite gives the files beside it the mode that it has when they are made. Never open
+            # one that is there: closing it would drop the locks of every other connection of this process, and the
+            # next process to leave would take the journal away under them.
+            with suppress(FileExistsError):
+                os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
             connection = sqlite3.connect(
                 self._path, timeout=_BUSY_TIMEOUT, isolation_level=None, check_same_thread=False, cached_statements=256
             )
@@ -137,8 +144,9 @@ class Store:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("BEGIN IMMEDIATE")
         # Another process may have created it while this one waited for the lock.
-        if connection.execute("PRAGMA user_version").fetchone()[0] == 0:
-            for statement in _SCHEMA.split(";\n"):
+        found = connection.execute("PRAGMA user_version").fetchone()[0]
+        if found < _SCHEMA_VERSION:
+            for statement in _SCHEMA.split(";\n") if found == 0 else _UPGRADES[found]:
                 connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
         connection.execute("COMMIT")

@@ -249,8 +249,10 @@ def test_what_is_recorded_is_told(bench: Bench) -> None:
     bench.engine.record_restart(key, 4)
     assert (bench.look(key).health, bench.look(key).restart_count) == ("healthy", 4)
     bench.engine.stop_container(key)
+    bench.engine.record_restart(key, 4, at=12.5)
+    assert bench.look(key).restart_at == 12.5
     bench.engine.start_container(key)
-    assert bench.look(key).health is None
+    assert (bench.look(key).health, bench.look(key).restart_at) == (None, 0.0)
 
 
 def test_one_off_containers_are_no_replicas(bench: Bench) -> None:

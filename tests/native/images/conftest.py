@@ -96,6 +96,16 @@ def registry(run_registry: Callable[..., Registry]) -> Registry:
 
 
 @pytest.fixture
+def locked(run_registry: Callable[..., Registry], tmp_path: Path) -> Registry:
+    """A registry that wants user ``u``, password ``p w``."""
+    hashed = "$2b$05$abcdefghijklmnopqrstuuhQpOLNfbQkSGKgbtXf/AEtH8gugRYb2"  # bcrypt
+    (tmp_path / "htpasswd").write_text(f"u:{hashed}\n")
+    registry = run_registry(auth=f"auth: {{htpasswd: {{realm: test, path: {tmp_path}/htpasswd}}}}\n")
+    registry.arguments += ("--dest-creds=u:p w",)
+    return registry
+
+
+@pytest.fixture
 def sample(tmp_path: Path) -> tuple[str, str]:
     """A docker-archive with three layers: skopeo's name for it, and its identifier."""
     layers = [

@@ -43,6 +43,7 @@ class FaultyProxy(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: FaultyProxy
+    body: bytes | None = None
 
     def log_message(self, *_: Any) -> None:
         pass
@@ -52,7 +53,7 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {key: value for key, value in self.headers.items() if key.lower() not in ("host", "connection")}
         server.seen.append((self.command, self.path, dict(self.headers.items())))
         server.counts[self.path] += 1
-        body = self._read_body()
+        body = self.body = self._read_body()
         if server.before(self):
             return
         if server.ignore_range:
@@ -128,21 +129,33 @@ def require_bearer(proxy: FaultyProxy, user: str, password: str, life: int = 300
 
     def before(handler: BaseHTTPRequestHandler) -> bool:
         parts = urlsplit(handler.path)
+        if parts.path == "/token" and handler.command == "POST":  # OAuth2: an identity token for an access token
+            form = parse_qs((handler.body or b"").decode())  # type: ignore[attr-defined]
+            queries.append(form)
+            if form.get("grant_type") != ["refresh_token"] or form.get("refresh_token") != [f"identity of {user}"]:
+                return answer(handler, 401, {})
+            token = hashlib.sha256(f"{len(queries)}".encode()).hexdigest()
+            tokens[token] = form["scope"]
+            return answer(handler, 200, {}, json.dumps({"access_token": token, "expires_in": life}).encode())
         if parts.path == "/token":
             query = parse_qs(parts.query)
             queries.append(query)
             if user and handler.headers.get("Authorization") != expected:
                 return answer(handler, 401, {})
             token = hashlib.sha256(f"{len(queries)}".encode()).hexdigest()
-            tokens[token] = query["scope"]
+            tokens[token] = query.get("scope", [])
             return answer(handler, 200, {}, json.dumps({"token": token, "expires_in": life}).encode())
         bearer = handler.headers.get("Authorization", "").removeprefix("Bearer ")
+        if parts.path == "/v2/" and bearer in tokens:
+            return answer(handler, 200, {})
         action = "pull" if handler.command in ("GET", "HEAD") else "push"
         name = parts.path.removeprefix("/v2/").split("/manifests/")[0].split("/blobs/")[0]
         if any(one.startswith(f"repository:{name}:") and action in one for one in tokens.get(bearer, ())):
             handler.headers.replace_header("Authorization", "")
             return False
-        challenge = f'Bearer realm="http://{proxy.host}/token",service="test",scope="repository:{name}:{action}"'
+        challenge = f'Bearer realm="http://{proxy.host}/token",service="test"'
+        if parts.path != "/v2/":
+            challenge += f',scope="repository:{name}:{action}"'
         return answer(handler, 401, {"WWW-Authenticate": challenge})
 
     proxy.before = before

@@ -7,11 +7,13 @@ import io
 import json
 import os
 import subprocess
+import tarfile
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
-from orchestrator.engines.native.images.failures import InvalidImage
+from orchestrator.engines.native.images.failures import DiskFull, InvalidImage
 from orchestrator.engines.native.images.store import ImageStore
 from orchestrator.engines.native.layout import Layout
 
@@ -134,3 +136,34 @@ def test_refuses_a_wrong_layer(store: ImageStore, tmp_path: Path) -> None:
     assert store.list_images() == ()
     assert os.listdir(store.root / "work") == []
     assert os.listdir(store.root / "l") == []
+
+
+@pytest.mark.parametrize("form", ["oci", "docker"])
+def test_saves_one_form_alone(
+    store: ImageStore, sample: tuple[str, str], tmp_path: Path, form: Literal["oci", "docker"]
+) -> None:
+    store.load_archive(Path(sample[0].partition(":")[2]))
+    store.import_rootfs(io.BytesIO(make_rootfs()), reference="other:2")
+    saved = tmp_path / "saved.tar"
+    store.save_archive(["localhost/sample:1", "other:2"], saved, form=form)
+    with tarfile.open(saved) as archive:
+        names = set(archive.getnames())
+    assert ("manifest.json" in names, "index.json" in names) == (form == "docker", form == "oci")
+    source = f"docker-archive:{saved}:other:2" if form == "docker" else f"oci-archive:{saved}:2"
+    skopeo("copy", "-q", source, f"dir:{tmp_path}/dir")
+    other = ImageStore(Layout(tmp_path / "other", tmp_path / "run"))
+    loaded = {one.id: one.references for one in other.load_archive(saved)}
+    assert loaded == {one.id: one.references for one in store.list_images()}
+
+
+def test_a_full_disk_leaves_no_half_archive(store: ImageStore, sample: tuple[str, str], tmp_path: Path) -> None:
+    store.load_archive(Path(sample[0].partition(":")[2]))
+    small = tmp_path / "small"
+    small.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(small)], check=True)
+    try:
+        with pytest.raises(DiskFull):
+            store.save_archive(["localhost/sample:1"], small / "saved.tar")
+        assert os.listdir(small) == []
+    finally:
+        subprocess.run(["umount", str(small)], check=True)

@@ -8,6 +8,7 @@ import os
 import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -249,3 +250,54 @@ def test_a_lookup_imports_little() -> None:
     heavy = {"http.client", "ssl", "subprocess", "tarfile", "asyncio", "ctypes", "sqlite3", "isal", "zstandard"}
     heavy |= {"hashlib", "secrets", "tempfile", "logging", "shutil"}
     assert not loaded & heavy
+
+
+def damage_file(store: ImageStore, image: Image) -> None:
+    (image.layers[0] / "d/file").write_bytes(b"other")
+
+
+def damage_layer(store: ImageStore, image: Image) -> None:
+    import shutil
+
+    shutil.rmtree(image.layers[0])
+
+
+def damage_blob(store: ImageStore, image: Image) -> None:
+    store.blobs.path(image.id).write_bytes(b"{}")
+
+
+def damage_record(store: ImageStore, image: Image) -> None:
+    (store.root / "images" / f"{image.id[7:]}.json").write_text("{")
+
+
+@pytest.mark.parametrize("damage", [damage_file, damage_layer, damage_blob, damage_record])
+def test_damage_is_found_and_repaired(store: ImageStore, damage: Callable[[ImageStore, Image], None]) -> None:
+    image, other = import_image(store, "web:1"), import_image(store, "other:1", b"2")
+    assert store.fsck(deep=True) == []
+    damage(store, image)
+    assert store.fsck(deep=True)
+    assert store.repair(deep=True) == ["docker.io/library/web:1"]
+    assert store.fsck(deep=True) == []
+    assert [one.id for one in store.list_images()] == [other.id]
+    assert import_image(store, "web:1").references == ("docker.io/library/web:1",)
+    assert store.fsck(deep=True) == []
+
+
+def test_fsck_command(store: ImageStore, layout: Layout) -> None:
+    image = import_image(store, "web:1")
+    environment = dict(os.environ, STACK_STATE_DIR=str(layout.state), STACK_RUN_DIR=str(layout.run))
+
+    def run(*options: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "orchestrator.cli.main", "image", "fsck", *options]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+    assert (run().returncode, run("-q").stdout) == (0, "")
+    damage_file(store, image)
+    assert run("--quick").returncode == 0
+    found = run()
+    assert found.returncode == 1
+    assert "--repair" in found.stderr
+    repaired = run("--repair")
+    assert repaired.returncode == 0
+    assert "removed: docker.io/library/web:1" in repaired.stderr
+    assert run().stdout == "the image store is whole\n"

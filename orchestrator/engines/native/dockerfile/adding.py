@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.engines.native.dockerfile.failures import CopyError
-from orchestrator.engines.native.dockerfile.remote import Download, download, is_url
+from orchestrator.engines.native.dockerfile.remote import Download, download
 from orchestrator.engines.native.dockerfile.selecting import Selection
 from orchestrator.engines.native.dockerfile.views import View
 from orchestrator.record import Record
@@ -36,17 +36,6 @@ class Unpacked(Record):
 
     root: Path
     implicit: tuple[str, ...]
-
-
-def is_remote(source: str) -> bool:
-    """Whether a source of ADD is a URL or a git reference."""
-    return is_url(source) or (source.startswith(("git@", "ssh://", "git://", "file://")) and _is_git(source))
-
-
-def _is_git(source: str) -> bool:
-    from orchestrator.engines.native.dockerfile.git import parse_git_reference
-
-    return parse_git_reference(source) is not None
 
 
 def fetch_source(source: str, step: CopyStep, site: BuildSite) -> Fetched:

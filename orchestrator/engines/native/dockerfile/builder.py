@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.engines.native.dockerfile.cache import FOLDER, StepCache
+from orchestrator.engines.native.dockerfile.cache import FIELD, FOLDER, StepCache
 from orchestrator.engines.native.dockerfile.commit import BuiltStage, render_configuration
 from orchestrator.engines.native.dockerfile.failures import BuildError
 from orchestrator.engines.native.dockerfile.narrator import Narrator
@@ -26,6 +26,7 @@ from orchestrator.engines.native.images.platform import Platform, detect_platfor
 from orchestrator.engines.native.images.reference import parse_reference
 
 if TYPE_CHECKING:
+    from orchestrator.engines.native.dockerfile.cache_exchange import CacheSpec
     from orchestrator.engines.native.dockerfile.request import BuildEvent, BuildProgress, BuildRequest
     from orchestrator.engines.native.dockerfile.stages import StagePlan
     from orchestrator.engines.native.dockerfile.steps import Base
@@ -54,14 +55,37 @@ def build_image(
     cancelled = cancel or _never
     for tag in request.tags:
         parse_reference(tag)
-    platforms = [str(parse_platform(one)) for one in request.platforms] or [str(detect_platform())]
+    platforms = _list_platforms(request)
     with ExitStack() as held:
         workspace = held.enter_context(store.open_workspace())
         build = _Build(store, layout, request, workspace, narrator, cancelled, held)
-        wanted = list(dict.fromkeys(platforms))
-        results = [build.run(one, first=one == wanted[0], last=one == wanted[-1]) for one in wanted]
+        results = [build.run(one, platforms) for one in platforms]
+        if len(results) > 1:
+            store.tag_group([one.image_id for one in results], request.tags)
     build.cache.prune_sometimes()
-    return results[0]
+    return BuildResult(
+        image_id=results[0].image_id,
+        cached_steps=sum(one.cached_steps for one in results),
+        built_steps=sum(one.built_steps for one in results),
+    )
+
+
+def _parse_caches(request: BuildRequest, narrator: Narrator) -> tuple[list[CacheSpec], list[CacheSpec]]:
+    if not request.cache_from and not request.cache_to:
+        return [], []
+    from orchestrator.engines.native.dockerfile.cache_exchange import parse_cache_specs
+
+    return (
+        parse_cache_specs(request.cache_from, exporting=False, warn=narrator.warn),
+        parse_cache_specs(request.cache_to, exporting=True, warn=narrator.warn),
+    )
+
+
+def _list_platforms(request: BuildRequest) -> list[str]:
+    """What to build for. This machine's own comes first: the names lead to that image."""
+    here = str(detect_platform())
+    wanted = dict.fromkeys(str(parse_platform(one)) for one in request.platforms)
+    return sorted(wanted, key=lambda one: one != here) or [here]
 
 
 def _ignore(_event: BuildEvent) -> None:
@@ -94,13 +118,15 @@ class _Build:
         self._narrator = narrator
         self._cancel = cancel
         self._warned: set[Diagnostic] = set()
+        self._imports, self._exports = _parse_caches(request, narrator)
         self._site = BuildSite(workspace.path, store.root / FOLDER, store=store, report=narrator.warn, cancel=cancel)
         held.callback(self._site.close)
         self._runner = Runner(layout, request)
         held.callback(self._runner.close)
 
-    def run(self, platform: str, *, first: bool, last: bool) -> BuildResult:
-        """Build for one platform; only the `first` one gets the tags."""
+    def run(self, platform: str, platforms: Sequence[str]) -> BuildResult:
+        """Build for one of `platforms`. An image for that one alone gets its names at once."""
+        several = len(platforms) > 1
         supplies = Supplies(
             self._store, self._workspace, self._request, platform, self._narrator, self._cancel, self._site
         )
@@ -109,19 +135,31 @@ class _Build:
         stages = self._evaluate(plan, foundations, supplies)
         self._check(plan, stages)
         jobs = {index: self._make_job(plan, index, foundations, one) for index, one in stages.items()}
-        self._narrator.titles = _name_steps(stages)
+        self._narrator.titles = _name_steps(stages, platform if several else "")
         maker = LayerMaker(self._store, self.cache, self._workspace, self._site, self._request, supplies, self._runner)
         solver = Solver(jobs, plan.target, self.cache, maker, self._narrator, self._cancel)
+        if not solver.foresee() and self._import_caches(platform):
+            solver.foresee()
         for index, one in stages.items():
-            self._tell_base(plan, index, one)
+            self._tell_base(plan, index, one, platform if several else "")
         result = solver.run()
-        if last:
+        if platform == platforms[-1]:
             self._runner.begin_close()
         line = _list_line(plan)
         built = [BuiltStage(steps=stages[index], created=solver.created(index)) for index in line]
+        layers, target = result.chain.layers, parse_platform(stages[plan.target].platform or platform)
+        extra = {}
+        if any(one.kind == "inline" for one in self._exports):
+            from orchestrator.engines.native.dockerfile.cache_exchange import describe_steps
+
+            extra[FIELD] = describe_steps(solver, maker, self.cache, line, layers)
         with self._narrator.open("exporting to image") as vertex:
-            image = self._commit(built, foundations[line[0]].document, result.chain.layers, platform, first=first)
+            document = foundations[line[0]].document
+            image = self._commit(built, document, layers, target, extra, tags=() if several else self._request.tags)
             vertex.log(f"image {image.id}\n")
+        for spec in self._exports:
+            if spec.kind != "inline":
+                self._export_cache(spec, solver, maker, line, target, several=several)
         return BuildResult(image_id=image.id, cached_steps=solver.cached, built_steps=solver.built)
 
     # -- before anything is built ------------------------------------------------------------------------------------
@@ -215,10 +253,10 @@ class _Build:
             return StageJob(steps=steps, foundation=foundations[index].chain, anew=anew)
         return StageJob(steps=steps, foundation=None, parent=int(plan.stage(index).base.name), anew=anew)
 
-    def _tell_base(self, plan: StagePlan, index: int, steps: StageSteps) -> None:
+    def _tell_base(self, plan: StagePlan, index: int, steps: StageSteps, platform: str) -> None:
         base = plan.stage(index).base
         if base.kind != "stage":
-            with self._narrator.open(_render_title(steps, 1, f"FROM {base.name or 'scratch'}")) as vertex:
+            with self._narrator.open(_render_title(steps, 1, f"FROM {base.name or 'scratch'}", platform)) as vertex:
                 vertex.mark_cached()
 
     # -- after everything is built -----------------------------------------------------------------------------------
@@ -228,25 +266,63 @@ class _Build:
         line: Sequence[BuiltStage],
         document: Mapping[str, Any],
         layers: Sequence[str],
-        platform: str,
+        platform: Platform,
+        extra: Mapping[str, Any],
         *,
-        first: bool,
+        tags: Sequence[str],
     ) -> Image:
         epoch = self._request.source_date_epoch
         configuration = render_configuration(
             line,
             document,
             layers,
-            platform=parse_platform(line[-1].steps.platform or platform),
+            platform=platform,
             labels=self._request.labels,
             epoch=render_time(epoch) if epoch is not None else None,
             now=render_time(epoch),
+            extra=extra,
         )
-        tags = [str(parse_reference(one)) for one in self._request.tags] if first else []
+        names = [str(parse_reference(one)) for one in tags]
         known = self._store.resolve_image(compute_digest(configuration))
-        if known is not None and set(tags) <= set(known.references) and self._is_whole(known):
+        if known is not None and set(names) <= set(known.references) and self._is_whole(known):
             return known
-        return self._store.commit_image(configuration, layers, self._workspace, references=tags)
+        return self._store.commit_image(configuration, layers, self._workspace, references=names)
+
+    def _import_caches(self, platform: str) -> bool:
+        if not self._imports:
+            return False
+        from orchestrator.engines.native.dockerfile.cache_exchange import import_caches
+
+        return import_caches(
+            self._imports,
+            self.cache,
+            self._site,
+            self._store,
+            self._workspace,
+            self._narrator,
+            platform,
+            self._cancel,
+        )
+
+    def _export_cache(
+        self,
+        spec: CacheSpec,
+        solver: Solver,
+        maker: LayerMaker,
+        line: Sequence[int],
+        platform: Platform,
+        *,
+        several: bool,
+    ) -> None:
+        from orchestrator.engines.native.dockerfile.cache_exchange import export_cache
+
+        if several:
+            self._narrator.warn(
+                f"cache_to: the cache of {platform} is not written: several platforms, one {spec.place}"
+            )
+            return
+        with self._narrator.open(f"exporting cache to {spec.place}"):
+            export_cache(spec, solver, maker, self.cache, line, platform, self._store, self._workspace, self._cancel)
 
     def _is_whole(self, image: Image) -> bool:
         return all(self._store.layers.read_layer(one.name) is not None for one in image.layers)
@@ -276,20 +352,20 @@ def _list_line(plan: StagePlan) -> list[int]:
     return line
 
 
-def _name_steps(stages: Mapping[int, StageSteps]) -> dict[tuple[int, int], str]:
+def _name_steps(stages: Mapping[int, StageSteps], platform: str) -> dict[tuple[int, int], str]:
     titles = {}
     for index, stage in stages.items():
         number = 1
         for position, step in enumerate(stage.steps):
             if makes_layer(step):
                 number += 1
-                titles[index, position] = _render_title(stage, number, step.text)
+                titles[index, position] = _render_title(stage, number, step.text, platform)
     return titles
 
 
-def _render_title(stage: StageSteps, number: int, text: str) -> str:
+def _render_title(stage: StageSteps, number: int, text: str, platform: str) -> str:
     total = 1 + sum(makes_layer(one) for one in stage.steps)
-    return f"[{f'{stage.shown} ' if stage.shown else ''}{number}/{total}] {text}"
+    return f"[{' '.join(filter(None, (platform, stage.shown, f'{number}/{total}')))}] {text}"
 
 
 def _copy_all(base: Base, stage: StageSteps) -> CopyStep:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from orchestrator.engines.native.images.store import ImageStore
 
 FOLDER: Final = "builds"
+FIELD: Final = "stack.build-cache.v1"
+"""The field of an image's configuration that a cache travels in (see :mod:`.cache_exchange`)."""
 MAX_AGE: Final = 30 * 86400.0  # seconds
 MAX_SIZE: Final = 20 << 30  # bytes
 _TOUCH: Final = 600.0  # seconds; a younger use need not be noted again
@@ -37,6 +39,7 @@ class StepRecord(NamedTuple):
     """One step that was performed. `layer` is what it made, `chain` all layers with it, base first.
 
     `names` are the directories of the chain, base first. `created` is RFC 3339 text, `text` the step as it was written.
+    `alias` is the identifier that the layer had where it was made; empty for one that was made here.
     """
 
     key: str
@@ -45,6 +48,7 @@ class StepRecord(NamedTuple):
     names: tuple[str, ...]
     created: str
     text: str = ""
+    alias: str = ""
 
 
 class CacheDirectory(NamedTuple):
@@ -101,7 +105,7 @@ class StepCache:
 
     def save(self, record: StepRecord) -> None:
         """Write a record; its layers are in the store and kept by an open workspace."""
-        data = {"layer": record.layer, "names": record.names, "created": record.created, "text": record.text}
+        data = {name: getattr(record, name) for name in ("layer", "names", "created", "text", "alias")}
         self._records.write(record.key, record.chain, data)
 
     @contextmanager
@@ -200,6 +204,7 @@ def _parse_record(found: CacheRecord | None) -> StepRecord | None:
             names=tuple(data["names"]),
             created=data["created"],
             text=data["text"],
+            alias=data.get("alias", ""),
         )
     except (KeyError, TypeError):
         return None

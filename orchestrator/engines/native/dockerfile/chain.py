@@ -25,9 +25,11 @@ class Chain(NamedTuple):
     layers: tuple[str, ...] = ()
     lower: tuple[Path, ...] = ()
 
-    def add(self, layer: str, store: LayerStore) -> Chain:
-        """This chain with another layer on top, which need not exist yet."""
-        identity = hashlib.sha256(f"{self.identity} {layer}".encode()).hexdigest()
+    def add(self, layer: str, store: LayerStore, *, alias: str = "") -> Chain:
+        """This chain with another layer on top, which need not exist yet. `alias` is what the layer is known as: where
+        it was made it may have had another identifier.
+        """
+        identity = hashlib.sha256(f"{self.identity} {alias or layer}".encode()).hexdigest()
         directory = store.directory(render_layer_name(layer))
         return Chain(identity, (*self.layers, layer), (directory, *self.lower))
 

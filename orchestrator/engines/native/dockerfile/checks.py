@@ -22,6 +22,7 @@ from orchestrator.source import Location
 
 CHECKS = {
     "ConsistentInstructionCasing": "consistent-instruction-casing",
+    "CustomSyntax": "custom-syntax",
     "DuplicateStageName": "duplicate-stage-name",
     "ExposeInvalidFormat": "expose-invalid-format",
     "ExposeProtoCasing": "expose-proto-casing",
@@ -47,8 +48,8 @@ CHECKS = {
 _FOREIGN = frozenset(("CopyIgnoredFile", "InvalidBaseImagePlatform", "InvalidDefinitionDescription"))
 # Checks of Docker's that need files or images; skipping them is fine.
 _WORDS = "apikey|auth|credentials?|key|password|pword|passwd|secret|token"
-_SECRET = re.compile(rf"(?:_|^)(?:{_WORDS})(?:_|$)", re.IGNORECASE)
-_PUBLIC = re.compile(r"(?:_|^)public(?:_|$)", re.IGNORECASE)
+_SECRET = rf"(?i:(?:_|^)(?:{_WORDS})(?:_|$))"
+_PUBLIC = r"(?i:(?:_|^)public(?:_|$))"
 _ONCE = ("CMD", "ENTRYPOINT", "HEALTHCHECK")
 
 
@@ -104,6 +105,7 @@ def parse_check_options(directives: Iterable[Directive]) -> tuple[CheckOptions, 
 def check_file(dockerfile: Dockerfile, lines: Sequence[SourceLine]) -> tuple[Diagnostic, ...]:
     """The warnings that need nothing but the text."""
     checker = Checker(dockerfile.check)
+    _check_syntax(dockerfile.directives, checker)
     for line in lines:
         for number in line.empty:
             where = Location(line.file, number, 1)
@@ -119,7 +121,7 @@ def check_file(dockerfile: Dockerfile, lines: Sequence[SourceLine]) -> tuple[Dia
 
 def is_secret(name: str) -> bool:
     """Whether a variable of this name is probably a secret."""
-    return _SECRET.search(name) is not None and _PUBLIC.search(name) is None
+    return re.search(_SECRET, name) is not None and re.search(_PUBLIC, name) is None
 
 
 def _skipped_by(comments: Sequence[str]) -> frozenset[str]:
@@ -129,6 +131,13 @@ def _skipped_by(comments: Sequence[str]) -> frozenset[str]:
         if match:
             names.update(one.strip() for one in match[1].split(","))
     return frozenset(names)
+
+
+def _check_syntax(directives: Iterable[Directive], checker: Checker) -> None:
+    for one in directives:
+        if one.name == "syntax" and "dockerfile" not in one.value:
+            message = f"the syntax {one.value} is not known here; the file is read as a Dockerfile"
+            checker.report("CustomSyntax", message, one.location)
 
 
 def _all_instructions(dockerfile: Dockerfile) -> Iterator[Instruction]:
@@ -173,10 +182,11 @@ def _check_instruction(one: Instruction, checker: Checker) -> None:
     if one.keyword == "MAINTAINER":
         hint = 'write LABEL org.opencontainers.image.authors="..."'
         checker.report("MaintainerDeprecated", "MAINTAINER is deprecated", one.location, hint=hint, comments=comments)
-    if one.ignored is not None:
-        rest = one.text[one.ignored :].strip()
-        message = f"{rest!r} after the JSON list is ignored"
-        checker.report("TextAfterList", message, one.line.locate(one.ignored), comments=comments)
+    if one.behind_list is not None:
+        rest = one.text[one.behind_list :].strip()
+        message = f"the JSON list is none, because {rest!r} stands behind it"
+        hint = "a comment needs a line of its own" if rest.startswith("#") else ""
+        checker.report("TextAfterList", message, one.line.locate(one.behind_list), hint=hint, comments=comments)
     if isinstance(one, PairsInstruction) and one.legacy:
         hint = f"write {one.keyword} {one.pairs[0].name}=..."
         message = f"{one.keyword} without an equals sign is a legacy form"

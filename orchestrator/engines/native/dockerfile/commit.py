@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
+from orchestrator.engines.native.dockerfile.cache import FIELD
 from orchestrator.engines.native.dockerfile.solve import makes_layer
 from orchestrator.record import Record
 
@@ -24,8 +26,10 @@ _DROPPED: Final = (
     "throwaway",
     "comment",
     "moby.buildkit.cache.v0",
+    FIELD,
 )
 """Fields of a base image's configuration that say how that image was made."""
+_NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 _COMMENT: Final = "buildkit.dockerfile.v0"
 """What tools know entries of a Dockerfile's history by."""
 
@@ -46,6 +50,7 @@ def render_configuration(
     labels: Mapping[str, str],
     epoch: str | None,
     now: str,
+    extra: Mapping[str, Any] = _NOTHING,
 ) -> bytes:
     """The OCI image configuration.
 
@@ -77,6 +82,7 @@ def render_configuration(
     for key, value in document.items():
         if key not in _OWN and key not in _DROPPED:
             rendered[key] = value
+    rendered.update(extra)
     return json.dumps(rendered, separators=(",", ":")).encode("utf-8", "surrogateescape")
 
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.engines.native.dockerfile.failures import ContextError
-from orchestrator.engines.native.dockerfile.remote import download, hide_password, is_url
 from orchestrator.engines.native.dockerfile.site import SourceRoot
 
 if TYPE_CHECKING:
@@ -134,13 +132,17 @@ def open_context(
 
     Raises ContextError; BuildError when a download fails.
     """
-    from orchestrator.engines.native.dockerfile.git import check_out, parse_git_reference, resolve_commit
-
     if source == "-":
         if not stdin:
             raise ContextError("the context is standard input (-), and nothing came from there")
         return _open_bytes(stdin, site, name)
-    if not os.path.isabs(source) and (reference := parse_git_reference(source)) is not None:
+    if os.path.isabs(source):
+        return _open_folder(source, site, name)
+    # Neither is needed for a directory, the case that has to be quick.
+    from orchestrator.engines.native.dockerfile.git import check_out, parse_git_reference, resolve_commit
+    from orchestrator.engines.native.dockerfile.remote import download, is_url
+
+    if (reference := parse_git_reference(source)) is not None:
         commit = resolve_commit(reference, site)
         tree = check_out(commit, site)
         said = (commit.commit, reference.subdir, reference.keep_git_dir, reference.submodules is not False)
@@ -156,6 +158,8 @@ def open_context(
 def _open_folder(source: str, site: BuildSite, name: str) -> Context:
     root = Path(os.path.abspath(source.removeprefix("local:")))
     if not root.exists():
+        from difflib import get_close_matches
+
         near = get_close_matches(root.name, _list_names(root.parent), n=1) if root.parent.is_dir() else []
         raise ContextError(
             f"{name} {root} does not exist",
@@ -247,32 +251,34 @@ def read_dockerfile(request: BuildRequest, context: Context) -> tuple[bytes, str
     if request.inline is not None:
         return request.inline.encode("utf-8", "surrogateescape"), "dockerfile_inline"
     if context.dockerfile is not None:
+        from orchestrator.engines.native.dockerfile.remote import hide_password
+
         return context.dockerfile, "<stdin>" if request.context == "-" else hide_password(request.context or DOCKERFILE)
     if context.root is None:
         raise ContextError("the build has neither a context nor an inline Dockerfile")
     name = request.dockerfile or DOCKERFILE
-    if context.local:
-        path = _place_dockerfile(request, context.root)
-        shown = _show(path)
-    else:
-        path, shown = _confine(context.root, name), name
-    text = _read_text(path)
-    if text is None and path.name == DOCKERFILE:
-        lower = path.with_name(DOCKERFILE.lower())
-        text, shown = _read_text(lower), shown[: -len(DOCKERFILE)] + lower.name
-    if text is None:
-        raise _explain_missing(path, name, context)
-    return text, shown
+    names = [name]
+    if os.path.basename(name) == DOCKERFILE:
+        names.append(name[: -len(DOCKERFILE)] + DOCKERFILE.lower())
+    for one in names:
+        path = _find_dockerfile(context, one)
+        text = _read_text(path) if path is not None else None
+        if text is not None and path is not None:
+            return text, _show(path) if context.local else one
+    raise _explain_missing(Path(os.path.normpath(context.root / name)), name, context)
 
 
-def _confine(root: Path, name: str) -> Path:
-    """A file of somebody else's tree: no link in it leads out of it."""
+def _find_dockerfile(context: Context, name: str) -> Path | None:
+    """Where a Dockerfile would be. In somebody else's tree no link leads out; in one's own it may lie anywhere."""
     from orchestrator.engines.native.dockerfile.views import resolve_in_root
 
+    assert context.root is not None
+    if context.local:
+        return Path(os.path.normpath(context.root / name))
     try:
-        return root / resolve_in_root(str(root), name)
+        return context.root / resolve_in_root(str(context.root), name)
     except OSError:
-        return root / os.path.normpath(f"/{name}").lstrip("/")
+        return None
 
 
 def _show(path: Path) -> str:
@@ -296,10 +302,13 @@ def _read_text(path: Path) -> bytes | None:
 
 
 def _explain_missing(path: Path, name: str, context: Context) -> ContextError:
-    names = _list_names(path.parent)
+    assert context.root is not None
+    names = _list_names(path.parent if context.local else context.root)
     wanted = path.name.casefold()
     likely = [one for one in names if "dockerfile" in one.casefold() or "containerfile" in one.casefold()]
     likely = [one for one in likely if not one.endswith(IGNORE)]
+    from difflib import get_close_matches
+
     near = get_close_matches(wanted, [one.casefold() for one in likely], n=1, cutoff=0.5)
     found = next((one for one in likely if near and one.casefold() == near[0]), likely[0] if likely else "")
     where = f" in {context.root}" if context.local and not os.path.isabs(name) else ""

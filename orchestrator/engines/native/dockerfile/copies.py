@@ -11,13 +11,15 @@ from orchestrator.engines.native.dockerfile.expansion import Style
 from orchestrator.engines.native.dockerfile.problems import Problem
 from orchestrator.engines.native.dockerfile.steps import CopyStep, InlineFile, Origin
 from orchestrator.engines.native.dockerfile.values import check_mode, is_remote
+from orchestrator.source import Location
 
 if TYPE_CHECKING:
     from orchestrator.engines.native.dockerfile.evaluate import Evaluation
     from orchestrator.engines.native.dockerfile.instructions import CopyInstruction
+    from orchestrator.engines.native.dockerfile.lexer import Heredoc
 
-_DIGEST = re.compile(r"sha(?:256:[0-9a-f]{64}|384:[0-9a-f]{96}|512:[0-9a-f]{128})")
-_COMMIT = re.compile(r"[0-9a-f]{4,64}")
+_DIGEST = r"sha(?:256:[0-9a-f]{64}|384:[0-9a-f]{96}|512:[0-9a-f]{128})"
+_COMMIT = r"[0-9a-f]{4,64}"
 _HEREDOC_STYLE = Style(plain_quotes=True)
 
 
@@ -30,10 +32,7 @@ def plan_copy(now: Evaluation, one: CopyInstruction) -> CopyStep:
     written = now.expand(one, one.destination.text, one.destination.offset).text
     _check_sources(now, one, sources, flags["checksum"])
     inline = tuple(
-        InlineFile(name=source.heredoc.name, content=_expand_heredoc(now, one, source.heredoc.body))
-        if source.heredoc.expand
-        else InlineFile(name=source.heredoc.name, content=source.heredoc.body)
-        for source in one.inline
+        InlineFile(name=source.heredoc.name, content=_expand_heredoc(now, one, source.heredoc)) for source in one.inline
     )
     excluded = tuple(
         now.expand(one, flag.value or "", flag.offset + len("--exclude=")).text
@@ -86,8 +85,19 @@ def _at_flag(now: Evaluation, one: CopyInstruction, name: str, check: Callable[[
         raise problem.at(now.locate_flag(one, name)) from None
 
 
-def _expand_heredoc(now: Evaluation, one: CopyInstruction, content: str) -> str:
-    return now.expand(one, content, max(one.text.find("<<"), 0), _HEREDOC_STYLE).text
+def _expand_heredoc(now: Evaluation, one: CopyInstruction, heredoc: Heredoc) -> str:
+    content = heredoc.body
+    if not heredoc.expand:
+        return content
+    begin = max(one.text.find("<<"), 0)
+    try:
+        return now.expand(one, content, begin, _HEREDOC_STYLE).text
+    except Problem as problem:
+        before = content[: (problem.offset or begin) - begin]
+        if one.line.origin is None:
+            column = len(before) - before.rfind("\n")
+            problem.place = Location(one.line.file, heredoc.line + before.count("\n"), column)
+        raise
 
 
 def _check_sources(now: Evaluation, one: CopyInstruction, sources: list[str], checksum: str | None) -> None:
@@ -101,6 +111,6 @@ def _check_sources(now: Evaluation, one: CopyInstruction, sources: list[str], ch
         raise Problem("--checksum needs exactly one source", offset=offset, code="invalid-checksum")
     if not is_remote(sources[0]):
         raise Problem("--checksum needs a URL or a git reference as the source", offset=offset, code="invalid-checksum")
-    if not _DIGEST.fullmatch(checksum) and not _COMMIT.fullmatch(checksum):
+    if not re.fullmatch(_DIGEST, checksum) and not re.fullmatch(_COMMIT, checksum):
         hint = "for example sha256: and 64 hexadecimal digits"
         raise Problem(f"{checksum!r} is not a digest", offset=offset, code="invalid-checksum", hint=hint)

@@ -154,7 +154,7 @@ class Evaluation:
 def _perform_arg(now: Evaluation, one: Instruction) -> Step:
     shown = []
     for pair in cast(ArgInstruction, one).pairs:
-        name = now.expand(one, pair.name, pair.offset).text
+        name = pair.name
         value = now.plan.args.get(name)
         if value is None and pair.value is not None:
             value = now.expand(one, pair.value, pair.offset + len(pair.name) + 1).text

@@ -109,7 +109,6 @@ class _Reader:
     def read_until(self, stop: str, keep_escapes: bool) -> tuple[str, list[str]]:
         """Read up to `stop` (taken, not returned), or to the end if it is empty."""
         before, self.keep_escapes = self.keep_escapes, keep_escapes
-        begin = self.at
         result: list[str] = []
         words = _Words()
         try:
@@ -122,7 +121,7 @@ class _Reader:
         finally:
             self.keep_escapes = before
         if stop:
-            raise Problem(f"missing {stop!r} in a substitution", offset=max(begin - 1, 0), code="bad-substitution")
+            raise Problem(f"missing {stop!r} in a substitution", code="bad-substitution")
         return "".join(result), words.finish()
 
     def _read_piece(self, char: str, result: list[str], words: _Words) -> None:
@@ -211,7 +210,7 @@ class _Reader:
         colon = operator == ":"
         if colon:
             operator = self.take()
-        if not operator or operator not in "+-?#%":
+        if not operator or operator not in ("+-?" if colon else "+-?#%"):
             raise Problem(
                 f"unsupported modifier {':' if colon else ''}{operator} in ${{{name}...}}",
                 hint="supported are :- - :+ + :? ? # ## % %% / and //",

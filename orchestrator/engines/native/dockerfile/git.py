@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from orchestrator.engines.native.dockerfile.failures import ContextError
-from orchestrator.engines.native.dockerfile.remote import hide_password
+from orchestrator.engines.native.dockerfile.remote import hide_password, is_url
 from orchestrator.record import Record
 
 if TYPE_CHECKING:
@@ -57,8 +57,8 @@ def parse_git_reference(text: str, location: Location | None = None) -> GitRefer
     """
     if text.startswith("github.com/"):
         text = f"https://{text}"
-    elif text.startswith(_SCHEMES):
-        if text.startswith("http") and not urlsplit(text).path.endswith(".git"):
+    elif text.lower().startswith(_SCHEMES):
+        if is_url(text) and not urlsplit(text).path.endswith(".git"):
             return None
     elif not _SCP.match(text):
         return None
@@ -215,15 +215,15 @@ def check_out(
 
     try:
         inner = tree / resolve_in_root(str(tree), reference.subdir)
+        if inner.is_dir():
+            return inner
     except OSError:
-        inner = tree / reference.subdir
-    if not inner.is_dir():
-        raise ContextError(
-            f"the repository {hide_password(reference.remote)} has no folder {reference.subdir!r}",
-            location=location,
-            code="git-folder-missing",
-        )
-    return inner
+        pass  # not there, or a link that leads nowhere within the repository
+    raise ContextError(
+        f"the repository {hide_password(reference.remote)} has no folder {reference.subdir!r}",
+        location=location,
+        code="git-folder-missing",
+    )
 
 
 def _fetch(found: Commit, git: Callable[..., str]) -> None:

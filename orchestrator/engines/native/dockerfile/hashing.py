@@ -22,6 +22,8 @@ _IDENTITY = struct.Struct("<32s32s")
 _MAGIC = b"stack-hashes-1\n\0"
 _PIECE = 1 << 20
 _KEPT_IDENTITIES = 8192
+_KEPT_TABLES = 256
+_TABLE = ".table"
 _FORGET_RATIO = 4  # a table is cut to what was used when it has this many times as many rows
 _RACY = 100_000_000  # nanoseconds: a file this young may change again without a new time stamp
 _RACY_COARSE = 2_000_000_000  # the same where times come in whole seconds
@@ -38,11 +40,11 @@ def make_key(status: os.stat_result) -> Key:
 
 
 class HashTable:
-    """Digests of the files below one root, kept in one file. Thread-safe."""
+    """Digests of the files below one root, kept in one file (or, without `path`, not kept). Thread-safe."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | None) -> None:
         self._path = path
-        self._rows = _load_rows(path)
+        self._rows = _load_rows(path) if path is not None else {}
         self._used: dict[Key, bytes] = {}
         self._changed = False
 
@@ -63,11 +65,15 @@ class HashTable:
         self._changed = True
 
     def save(self) -> None:
-        """Write the table if it has changed."""
+        """Write the table if it has changed; otherwise note that it is in use."""
+        if self._path is None:
+            return
         rows = self._rows
         if len(rows) > _FORGET_RATIO * len(self._used) + 1000:
             rows, self._changed = self._used, True
         if not self._changed:
+            with suppress(FileNotFoundError):
+                os.utime(self._path)
             return
         _write(self._path, b"".join(_ROW.pack(*key, digest) for key, digest in list(rows.items())))
         self._changed = False
@@ -83,15 +89,16 @@ class HashCache:
         self._fresh = False
         self._lock = Lock()
 
-    def open_table(self, root: str) -> HashTable:
-        """The table for the files below `root`."""
+    def open_table(self, root: str, *, kept: bool = True) -> HashTable:
+        """The table for the files below `root`; without `kept` it is forgotten with this object."""
         with self._lock:
             table = self._tables.get(root)
             if table is None:
                 from hashlib import sha256
 
                 name = sha256(os.fsencode(root)).hexdigest()[:24]
-                table = self._tables[root] = HashTable(self._folder / f"{name}.table")
+                path = self._folder / f"{name}{_TABLE}" if kept else None
+                table = self._tables[root] = HashTable(path)
             return table
 
     def recall(self, identity: bytes) -> bytes | None:
@@ -117,6 +124,15 @@ class HashCache:
                 newest = list(self._identities.items())[-_KEPT_IDENTITIES:]
                 _write(self._folder / "identities", b"".join(_IDENTITY.pack(*one) for one in newest))
                 self._fresh = False
+            self._forget_tables()
+
+    def _forget_tables(self) -> None:
+        """Drop the tables of contexts that nobody builds any more."""
+        tables = [path for path in self._folder.iterdir() if path.suffix == _TABLE]
+        if len(tables) > _KEPT_TABLES:
+            tables.sort(key=lambda path: path.stat().st_mtime)
+            for path in tables[:-_KEPT_TABLES]:
+                path.unlink(missing_ok=True)
 
     def _load_identities(self) -> dict[bytes, bytes]:
         if self._identities is None:

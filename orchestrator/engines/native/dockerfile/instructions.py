@@ -34,14 +34,14 @@ class Command(NamedTuple):
 class Instruction(Record):
     """One instruction. `keyword` is upper case, `written` as it stands in the file.
 
-    `ignored` is where text behind a JSON list begins, which has never meant anything.
+    `behind_list` is where text behind a JSON list begins: because of it the list is none.
     """
 
     keyword: str
     written: str
     line: SourceLine
     flags: tuple[Flag, ...] = ()
-    ignored: int | None = None
+    behind_list: int | None = None
 
     @property
     def location(self) -> Location:

@@ -15,8 +15,8 @@ from orchestrator.source import Location
 
 DIRECTIVES = ("syntax", "escape", "check")
 
-_DIRECTIVE = re.compile(r"#\s*([a-zA-Z][a-zA-Z0-9]*)\s*=\s*(.+?)\s*$")
-_HEREDOC = re.compile(r"([0-9]*)<<(-?)([^<]+)")
+_DIRECTIVE = re.compile(r"#[^\S\n]*([a-zA-Z][a-zA-Z0-9]*)[^\S\n]*=(.+)")
+_HEREDOC = re.compile(r"([0-9]*)<<(-?)([^<]*)")
 _GAP = re.compile(r"[\t\v\f\r ]+")
 _HEREDOC_KEYWORDS = frozenset(("RUN", "COPY", "ADD"))
 _SEEK = Style(keep_quotes=True, keep_escapes=True, keep_unset=True)
@@ -34,7 +34,7 @@ class Mark(NamedTuple):
 
 
 class Heredoc(Record):
-    """``<<NAME`` and what follows. `content` is as it stands in the file, its line ends included.
+    """``<<NAME`` and what follows. `content` is as it stands in the file from `line` on, its line ends included.
 
     `expand` is False when the name was quoted; `chomp` (``<<-``) asks to drop the tabs before each line.
     """
@@ -43,6 +43,7 @@ class Heredoc(Record):
     content: str = ""
     expand: bool = True
     chomp: bool = False
+    line: int = 0
 
     @property
     def body(self) -> str:
@@ -111,7 +112,7 @@ def decode_dockerfile(text: bytes | str) -> str:
 def parse_heredoc(word: str) -> Heredoc | None:
     """``<<EOF``, ``<<-EOF``, ``<<"EOF"`` or ``3<<EOF`` as a word of its own; None if it is anything else."""
     match = _HEREDOC.fullmatch(word)
-    if match is None:
+    if match is None or not match[3]:
         return None
     try:
         words = expand_text(match[3], _NO_VARIABLES, _NAME).words
@@ -181,19 +182,19 @@ class _Scanner:
         while self.at < len(self.raw):
             raw = self.raw[self.at].rstrip("\r")
             match = _DIRECTIVE.match(raw.lstrip(SPACES))
-            name = match[1].lower() if match else ""
-            if match is None or name not in DIRECTIVES:
+            name, value = (match[1].lower(), match[2].strip(SPACES)) if match else ("", "")
+            if name not in DIRECTIVES or not value:
                 return
             where = Location(self.name, self.at + 1, len(raw) - len(raw.lstrip(SPACES)) + 1)
             if any(one.name == name for one in self.directives):
                 message = f"only one {name} directive can be used"
                 self.problems.append(Diagnostic("duplicate-directive", message, where))
-            elif name == "escape" and match[2] not in ("\\", "`"):
-                message = f"{match[2]!r} cannot be the escape character"
+            elif name == "escape" and value not in ("\\", "`"):
+                message = f"{value!r} cannot be the escape character"
                 self.problems.append(Diagnostic("invalid-escape", message, where, hint=r"it is \ or `"))
             else:
-                self.directives.append(Directive(name, match[2], where))
-                self.escape = match[2] if name == "escape" else self.escape
+                self.directives.append(Directive(name, value, where))
+                self.escape = value if name == "escape" else self.escape
             self.at += 1
 
     def _scan_instruction(self, comments: tuple[str, ...]) -> SourceLine | None:
@@ -257,14 +258,13 @@ class _Scanner:
                     break
                 self.at += 1
             else:
-                # Everything up to the end of the file was swallowed: look for more faults right behind the line.
-                self.at = begin
                 where = line.locate(max(line.text.find("<<"), 0))
                 hint = f"put a line with nothing but {heredoc.name} after it"
                 message = f"the heredoc {heredoc.name} is not terminated"
                 self.problems.append(Diagnostic("unterminated-heredoc", message, where, hint=hint))
                 return tuple(result)
-            result.append(heredoc.replace(content="".join(f"{one}\n" for one in self.raw[begin : self.at])))
+            content = "".join(f"{one}\n" for one in self.raw[begin : self.at])
+            result.append(heredoc.replace(content=content, line=begin + 1))
             self.at += 1
         return tuple(result)
 
@@ -296,6 +296,7 @@ def _is_exec_form(rest: str) -> bool:
 
     _, arguments = split_flags(rest)
     try:
-        return parse_string_list(rest[arguments:]) is not None
+        found = parse_string_list(rest[arguments:])
     except Problem:
         return True
+    return found is not None and not rest[arguments + found.end :].strip(SPACES)

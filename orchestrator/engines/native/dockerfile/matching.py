@@ -142,12 +142,13 @@ def _reaches_below(pattern: str, directory: str) -> bool:
 
 
 def _clean(pattern: str) -> str:
-    """Go's ``filepath.Clean`` of a pattern that is meant relative to the root."""
+    """Go's ``filepath.Clean``. A pattern that begins with a slash fits no relative path."""
+    text = pattern.strip()
     kept: list[str] = []
-    for part in pattern.strip().split("/"):
+    for part in text.split("/"):
         if part == "..":
             if kept:
                 kept.pop()
         elif part not in ("", "."):
             kept.append(part)
-    return "/".join(kept)
+    return ("/" if text.startswith("/") else "") + "/".join(kept)

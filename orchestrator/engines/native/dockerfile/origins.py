@@ -13,7 +13,7 @@ from orchestrator.engines.native.dockerfile.steps import Origin
 from orchestrator.engines.native.dockerfile.values import is_remote
 
 _RESERVED = ("scratch", "context")
-_NUMBER = re.compile(r"[-+]?[0-9]{1,9}")
+_NUMBER = r"[-+]?[0-9]{1,9}"
 
 
 def find_context(name: str, contexts: Mapping[str, str]) -> str:
@@ -38,7 +38,7 @@ def find_stage_origin(name: str, index: int, stages: tuple[Stage, ...], contexts
             code="variable-not-supported",
             hint="name a stage with FROM ${...} AS name, where global ARGs count, and use that name",
         )
-    if _NUMBER.fullmatch(name):
+    if re.fullmatch(_NUMBER, name):
         found = int(name)
         if not 0 <= found < len(stages):
             raise Problem(
@@ -60,8 +60,6 @@ def find_stage_origin(name: str, index: int, stages: tuple[Stage, ...], contexts
             code="stage-order",
             hint="move it before the stage that uses it",
         )
-    if name.lower() == "context":
-        return Origin()
     if context := find_context(name, contexts):
         return Origin(kind="named", name=context)
     return Origin(kind="image", name=name)

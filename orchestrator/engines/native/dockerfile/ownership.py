@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from orchestrator.source import Location
 
 _HIGHEST_ID = 0xFFFFFFFE
-_WHO = {"u": 0o4700, "g": 0o2070, "o": 0o0007, "a": 0o6777}
+_WHO = {"u": 0o4700, "g": 0o2070, "o": 0o1007, "a": 0o7777}
 _SHIFT = {"u": 6, "g": 3, "o": 0}
 
 
@@ -23,11 +23,14 @@ def is_numeric(chown: str) -> bool:
 
 
 def resolve_owner(chown: str, rootfs: str, location: Location) -> tuple[int, int]:
-    """``user[:group]``, names or numbers, as (uid, gid). A missing group is the number of the user.
+    """``user[:group]``, names or numbers, as (uid, gid).
+
+    Without a group it is the user's own, for a number the same number; an empty one behind the colon is 0.
 
     Raises CopyError for a name that the stage's /etc/passwd or /etc/group does not have.
     """
-    user, _, group = chown.partition(":")
+    user, colon, group = chown.partition(":")
+    group = group or ("0" if colon else "")
     for part in (user, group):
         if part.isdigit() and int(part) > _HIGHEST_ID:
             raise CopyError(f"--chown={chown}: {part} is not a user or group id", location=location)
@@ -71,6 +74,13 @@ class ModeChange:
         for clause in text.split(","):
             self._clauses.append(_parse_clause(clause, text, location))
 
+    @property
+    def directory_mode(self) -> int:
+        """The permissions of directories that have to be made on the way: a number is for them as well, as far as the
+        usual umask leaves it.
+        """
+        return 0o755 if self._absolute is None else self._absolute & 0o755
+
     def apply(self, mode: int) -> int:
         """The permission bits for a file with `mode` (type and permissions)."""
         if self._absolute is not None:
@@ -107,8 +117,6 @@ def _change(bits: int, who: str, operator: str, what: str, directory: bool) -> i
     mask = 0
     for one in who:
         mask |= _WHO[one]
-    if "t" in what or "a" in who:
-        mask |= stat.S_ISVTX
     value = 0
     for char in what:
         if char in "ugo":
@@ -128,8 +136,7 @@ def _change(bits: int, who: str, operator: str, what: str, directory: bool) -> i
         return bits | value
     if operator == "-":
         return bits & ~value
-    kept = 0o6000 if directory else 0  # as chmod(1): = leaves the set-id bits of a directory alone
-    return bits & ~(mask & ~kept) | value
+    return bits & ~mask | value  # set-id bits too, even those of directories, which chmod(1) would leave alone
 
 
 def _refuse(text: str, location: Location | None) -> CopyError:

@@ -75,9 +75,9 @@ def parse_instruction(line: SourceLine, escape: str = "\\") -> Instruction:
         raise Problem(f"unknown instruction: {written}", offset=0, code="unknown-instruction", hint=hint)
     flags, after = split_flags(line.text[begin:])
     flags = tuple(flag._replace(offset=flag.offset + begin) for flag in flags)
-    _check_flags(keyword, flags)
     reader = Reader(keyword, written, line, flags, begin + after, escape)
     try:
+        _check_flags(keyword, flags)
         return READERS[keyword](reader)
     except Problem as problem:
         raise problem.at(reader.begin).name(keyword) from None

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import datetime
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from threading import Lock
@@ -12,13 +12,6 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.engines.native.dockerfile.cache import StepCache, StepRecord, choose_layer_id, compute_key
 from orchestrator.engines.native.dockerfile.chain import SCRATCH, Chain
 from orchestrator.engines.native.dockerfile.failures import BuildError
-from orchestrator.engines.native.dockerfile.layering import (
-    call_with_mounts,
-    finish_layer,
-    make_bench,
-    mount_bench,
-    mount_view,
-)
 from orchestrator.engines.native.dockerfile.site import BuildSite, SourceRoot
 from orchestrator.engines.native.dockerfile.steps import CopyStep, Origin, RunMount, RunStep, Step, WorkdirStep
 from orchestrator.engines.native.images.content import Cancel, check_cancel, disk_error, remove_tree
@@ -126,6 +119,8 @@ class LayerMaker:
         if not look:
             name = self._supplies.describe(step.origin)
             return str(self._plan(step, SourceRoot(_refuse, name=name, identity=chain.identity)).digest)
+        from orchestrator.engines.native.dockerfile.layering import call_with_mounts
+
         source = self._view(step.origin, chain)
         return call_with_mounts(lambda: str(self._plan(step, source).digest))
 
@@ -134,6 +129,8 @@ class LayerMaker:
         mounted: list[Path] = []
 
         def mount() -> Path:
+            from orchestrator.engines.native.dockerfile.layering import mount_view
+
             if not mounted:
                 folder = self._workspace.make_directory("view")
                 mount_view(chain.lower, folder)
@@ -141,6 +138,33 @@ class LayerMaker:
             return mounted[0]
 
         return SourceRoot(mount, name=self._supplies.describe(origin), identity=chain.identity)
+
+    def list_contents(self, step: Step, chains: Mapping[int, Chain | None]) -> dict[str, str]:
+        """What is remembered of the contents that a step takes from layers, in hexadecimal digits by identity."""
+        from orchestrator.engines.native.dockerfile.copying import identify_content
+
+        found = {}
+        for copy in self._list_copies(step):
+            if not needs_origin(copy) or self._supplies.is_tree(copy.origin.kind, copy.origin.name):
+                continue
+            try:
+                identity = identify_content(self._find_chain(copy.origin, chains).identity, copy)
+            except _Unseen:
+                continue
+            digest = self._site.hashes.recall(identity)
+            if digest is not None:
+                found[identity.hex()] = digest.hex()
+        return found
+
+    def _list_copies(self, step: Step) -> list[CopyStep]:
+        if isinstance(step, CopyStep):
+            return [step]
+        mounts = step.mounts if isinstance(step, RunStep) else ()
+        return [
+            _copy_of_mount(one.origin, one.source, one.location)
+            for one in mounts
+            if one.type == "bind" and one.origin is not None
+        ]
 
     def _find_chain(self, origin: Origin, chains: Mapping[int, Chain | None]) -> Chain:
         if origin.kind == "stage":
@@ -187,6 +211,8 @@ class LayerMaker:
         cancel: Cancel,
     ) -> StepRecord:
         """See `solve.Performer`."""
+        from orchestrator.engines.native.dockerfile.layering import finish_layer, make_bench
+
         layer_id = choose_layer_id(key, lambda one: self.layers.find_layer(one) is not None, anew=anew)
         alone = self.stands_alone(step)
         self._workspace.keep((*chain.layers, layer_id))
@@ -229,6 +255,8 @@ class LayerMaker:
         vertex: Vertex,
         cancel: Cancel,
     ) -> None:
+        from orchestrator.engines.native.dockerfile.layering import call_with_mounts
+
         if isinstance(step, CopyStep):
             call_with_mounts(lambda: self._copy(step, bench, chain, chains))
         elif isinstance(step, WorkdirStep):
@@ -244,6 +272,7 @@ class LayerMaker:
 
     def _copy(self, step: CopyStep, bench: Bench, chain: Chain, chains: Mapping[int, Chain | None]) -> None:
         from orchestrator.engines.native.dockerfile.copying import perform_copy
+        from orchestrator.engines.native.dockerfile.layering import mount_bench
 
         plan = self._plan(step, self._open_source(step, chains))
         epoch = self._request.source_date_epoch
@@ -276,6 +305,8 @@ class LayerMaker:
         self, origin: Origin, path: str, folder: Path, chains: Mapping[int, Chain | None], step: RunStep
     ) -> Path:
         """What a mount takes from, as a directory; called within the step's mount namespace."""
+        from orchestrator.engines.native.dockerfile.layering import mount_view
+
         if not self._supplies.is_tree(origin.kind, origin.name):
             mount_view(self._find_chain(origin, chains).lower, folder)
             return folder
@@ -288,6 +319,7 @@ class LayerMaker:
         return folder
 
     def _make_working_dir(self, step: WorkdirStep, bench: Bench, chain: Chain) -> None:
+        from orchestrator.engines.native.dockerfile.layering import mount_bench
         from orchestrator.engines.native.dockerfile.views import resolve_in_root
         from orchestrator.engines.native.users import resolve_identity
         from orchestrator.errors import NotFound
@@ -338,15 +370,14 @@ def needs_origin(step: CopyStep) -> bool:
     """Whether anything is taken from the step's origin: heredocs and URLs are not."""
     if step.instruction == "COPY":
         return bool(step.sources)
-    from orchestrator.engines.native.dockerfile.adding import is_remote
+    from orchestrator.engines.native.dockerfile.values import is_remote
 
     return not all(is_remote(one) for one in step.sources)
 
 
 def render_time(epoch: int | None) -> str:
     """Now, or the given seconds since the epoch, as RFC 3339."""
-    if epoch is not None:
-        moment = datetime.datetime.fromtimestamp(epoch, datetime.UTC)
-    else:
-        moment = datetime.datetime.now(datetime.UTC)
-    return moment.replace(tzinfo=None).isoformat() + "Z"
+    moment = time.time() if epoch is None else epoch
+    seconds = int(moment)
+    fraction = f".{int((moment - seconds) * 1e6):06d}" if epoch is None else ""
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + fraction + "Z"

@@ -23,7 +23,12 @@ class DockerfileInvalid(StackError):
 
 
 class Problem(ValueError):
-    """One fault, on its way to whoever knows the file: `offset` is in the text that was looked at."""
+    """One fault, on its way to whoever knows the file: `offset` is in the text that was looked at.
+
+    `place` is set where that text has a place of its own (the body of a heredoc).
+    """
+
+    place: Location | None = None
 
     def __init__(self, message: str, *, offset: int | None = None, code: str = "", hint: str = "") -> None:
         super().__init__(message)
@@ -46,7 +51,7 @@ class Problem(ValueError):
 
     def locate(self, location: Location, code: str = "") -> Diagnostic:
         """The diagnostic for it; `code` where it has none of its own."""
-        return Diagnostic(self.code or code, self.message, location, hint=self.hint)
+        return Diagnostic(self.code or code, self.message, self.place or location, hint=self.hint)
 
 
 def suggest_name(word: str, known: Iterable[str], *, otherwise: str = "") -> str:

@@ -30,7 +30,7 @@ from orchestrator.engines.native.dockerfile.steps import Origin
 from orchestrator.engines.native.dockerfile.values import parse_health_interval, parse_retries
 from orchestrator.engines.native.dockerfile.words import Flag, Word, parse_string_list, split_plain, split_quoted
 
-_STAGE_NAME = re.compile(r"[a-z][a-z0-9_.-]*")
+_STAGE_NAME = r"[a-z][a-z0-9_.-]*"
 _COMMENT_HINT = "a comment needs a line of its own"
 _GAP = re.compile(r"[\t\v\f\r ]+")
 
@@ -68,7 +68,7 @@ class Reader:
         return tuple(word.shift(self.begin) for word in split_quoted(self.rest, self.escape))
 
     def parse_list(self, skip: int = 0) -> tuple[Word, ...] | None:
-        """The arguments (after `skip` characters) as a JSON list of strings; None if they are not written so."""
+        """The arguments (after `skip` characters) as a JSON list of strings; None if they are anything else."""
         try:
             found = parse_string_list(self.rest[skip:])
         except Problem as problem:
@@ -77,7 +77,8 @@ class Reader:
         if found is None:
             return None
         if self.rest[skip + found.end :].strip(SPACES):
-            self.common["ignored"] = self.begin + skip + found.end
+            self.common["behind_list"] = self.begin + skip + found.end
+            return None
         return tuple(word.shift(self.begin + skip) for word in found.words)
 
     def read_command(self, skip: int = 0) -> Command:
@@ -95,7 +96,7 @@ def _read_from(reader: Reader) -> Instruction:
     keyword: Word | None = None
     if len(words) == 3 and words[1].text.lower() == "as":
         _, keyword, name = words
-        if not _STAGE_NAME.fullmatch(name.text.lower()):
+        if not re.fullmatch(_STAGE_NAME, name.text.lower()):
             raise Problem(
                 f"invalid stage name {name.text!r}",
                 offset=name.offset,
@@ -189,7 +190,8 @@ def _check_mount(flag: Flag, reader: Reader) -> None:
 
 
 def _read_command(reader: Reader) -> Instruction:
-    return CommandInstruction(**reader.common, command=reader.read_command())
+    command = reader.read_command()
+    return CommandInstruction(**reader.common, command=command)
 
 
 def _read_shell(reader: Reader) -> Instruction:
@@ -210,15 +212,15 @@ def _read_copy(reader: Reader) -> Instruction:
     if len(words) < 2:
         raise reader.fail("has no destination: there is only one argument", code="missing-destination", hint=form)
     destination = words[-1]
-    heredocs = {one.name: one for one in reader.line.heredocs}
-    if (found := parse_heredoc(destination.text)) and found.name in heredocs:
+    heredocs = list(reader.line.heredocs)
+    if (found := parse_heredoc(destination.text)) and found.name in {one.name for one in heredocs}:
         raise reader.fail("cannot have a heredoc as its destination", offset=destination.offset, code="invalid-heredoc")
     sources: list[Word] = []
     inline: list[InlineSource] = []
     for word in words[:-1]:
         name = parse_heredoc(word.text)
-        if name is not None and name.name in heredocs:
-            inline.append(InlineSource(heredocs[name.name], len(sources)))
+        if name is not None and heredocs and heredocs[0].name == name.name:
+            inline.append(InlineSource(heredocs.pop(0), len(sources)))
         else:
             sources.append(word)
     return CopyInstruction(**reader.common, sources=tuple(sources), destination=destination, inline=tuple(inline))

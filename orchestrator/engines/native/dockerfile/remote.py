@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
 _PIECE = 1 << 18
 _ATTEMPTS = 4
-_STEP = 16 << 20  # bytes between two looks at the free space
+_KEPT = 30 * 86400.0  # seconds without use
 
 
 class Download(Record):
@@ -33,7 +35,7 @@ class Download(Record):
 
 def is_url(text: str) -> bool:
     """Whether it names something on the web."""
-    return text.startswith(("http://", "https://"))
+    return text[:8].lower().startswith(("http://", "https://"))
 
 
 def name_of_url(url: str) -> str:
@@ -83,7 +85,16 @@ def download(url: str, site: BuildSite, *, checksum: str | None = None, location
         from orchestrator.engines.native.images.content import write_file
 
         write_file(note, json.dumps(fresh).encode(), durable=False)
+        forget_downloads(folder, time.time() - _KEPT)
     return _finish(url, folder, fresh)
+
+
+def forget_downloads(folder: Path, before: float) -> None:
+    """Remove what was not used since `before` (seconds since the epoch)."""
+    for path in folder.iterdir():
+        with suppress(FileNotFoundError):
+            if path.stat().st_atime < before and path.stat().st_ctime < before:
+                path.unlink()
 
 
 def _hash(text: str) -> str:
@@ -98,7 +109,12 @@ def _read_note(note: Path, folder: Path) -> dict[str, Any] | None:
         size = os.stat(folder / known["blob"]).st_size
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return known if size == known.get("size") else None
+    if size != known.get("size"):
+        return None
+    with suppress(OSError):
+        os.utime(note)
+        os.utime(folder / known["blob"])
+    return known  # type: ignore[no-any-return]
 
 
 def _finish(url: str, folder: Path, note: dict[str, Any]) -> Download:

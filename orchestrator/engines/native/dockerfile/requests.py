@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.engines.native.dockerfile.request import BuildRequest, BuildSecret, SshSource
-from orchestrator.errors import Diagnostic
+from orchestrator.engines.native.images.reference import parse_reference
+from orchestrator.errors import Diagnostic, StackError
 from orchestrator.goal import BuildOptions
 from orchestrator.model import Ulimit
 from orchestrator.source import Path, render_path
@@ -70,7 +71,7 @@ def translate_build(
         inline=config.get("dockerfile_inline"),
         target=config.get("target"),
         args=args,
-        tags=_list_tags(stack, service, config),
+        tags=_list_tags(stack, service, config, report),
         labels={str(key): _text(value) for key, value in _pairs(config.get("labels")).items()},
         platforms=_choose_platforms(service, config, options, host_platform),
         contexts=_resolve_contexts(config, images, report, check=check),
@@ -115,9 +116,19 @@ def _merge_args(config: Mapping[str, Any], options: BuildOptions) -> dict[str, s
     return args
 
 
-def _list_tags(stack: Stack, service: Service, config: Mapping[str, Any]) -> tuple[str, ...]:
-    own = service.image or f"{stack.name}-{service.name}"
-    return tuple(dict.fromkeys((own, *(str(one) for one in config.get("tags") or ()))))
+def _list_tags(stack: Stack, service: Service, config: Mapping[str, Any], report: Report) -> tuple[str, ...]:
+    tags = [service.image or f"{stack.name}{stack.separator}{service.name}"]
+    for index, tag in enumerate(config.get("tags") or ()):
+        try:
+            parsed = parse_reference(str(tag))
+        except StackError as error:
+            report(error.message, "tags", index, hint=error.hint)
+            continue
+        if parsed.digest:
+            report(f"{tag} has a digest: a tag is a name without one", "tags", index)
+        else:
+            tags.append(str(tag))
+    return tuple(dict.fromkeys(tags))
 
 
 def _choose_platforms(

@@ -86,10 +86,11 @@ def _select(
     selections = []
     for path in paths:
         selection = _select_path(view, path, Chosen(exclude=exclude), label=pattern)
-        # What is copied has no path of its own within itself: an exclusion of it goes by the name that was matched.
-        excluded = exclude is not None and bool(path) and exclude.matches(path)
-        if excluded and not selection.directory:
-            continue
+        # A file that is named is meant; one that a wildcard brought in may be among those to leave out.
+        if rest and exclude is not None and not selection.directory:
+            inner = path.removeprefix(f"{base}/") if base else path
+            if exclude.matches(path) or exclude.matches(inner):
+                continue
         unpack = step.instruction == "ADD" and step.unpack is not False
         selections.append(selection.replace(unpack=unpack))
     return selections

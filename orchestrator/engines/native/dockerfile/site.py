@@ -7,7 +7,7 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from orchestrator.engines.native.dockerfile.hashing import HashCache
+from orchestrator.engines.native.dockerfile.hashing import HashCache, HashTable
 
 if TYPE_CHECKING:
     from orchestrator.engines.native.dockerfile.views import Rules
@@ -87,6 +87,11 @@ class BuildSite:
             from orchestrator.engines.native.images.content import check_cancel
 
             check_cancel(self.cancel)
+
+    def open_table(self, root: str) -> HashTable:
+        """The digests of the files below `root`; those of a folder that goes with the build are not kept."""
+        kept = not root.startswith(f"{self.workspace}/")
+        return self.hashes.open_table(root, kept=kept)
 
     def remember(self, key: object, make: Callable[[], _T]) -> _T:
         """What `make` gave the first time: within one build the web and repositories do not change."""

@@ -123,16 +123,33 @@ class Solver:
         self._lock = threading.RLock()
         self._threads: dict[int, threading.Thread] = {}
         self._done: dict[int, threading.Event] = {index: threading.Event() for index in jobs}
-        self._stages = {index: Stage(self, index, job) for index, job in jobs.items()}
+        self._stages: dict[int, Stage] = {}
+
+    def list_stages(self) -> list[int]:
+        """The indexes of all stages that the target needs."""
+        return sorted(self._stages)
+
+    def list_finals(self) -> dict[int, Chain | None]:
+        """The layers of each stage as far as they are known."""
+        return {
+            index: self.results[index].chain if index in self.results else one.final
+            for index, one in self._stages.items()
+        }
 
     def cancelled(self) -> bool:
         """Whether everything is to stop: somebody asked, or a stage failed."""
         return self._stop.is_set() or self._cancel()
 
+    def foresee(self) -> bool:
+        """Look everything up; whether the cache has all that the target needs. May be called again before `run`."""
+        for index, job in self._jobs.items():
+            self._stages[index] = Stage(self, index, job)
+        for stage in self._stages.values():
+            stage.foresee()
+        return self._stages[self._target].is_complete()
+
     def run(self) -> StageResult:
-        """Build. Raises what the first stage that failed raised, and TransferCancelled."""
-        for index in sorted(self._jobs):  # a stage only refers to earlier ones
-            self._stages[index].foresee()
+        """Build, after `foresee`. Raises what the first stage that failed raised, and TransferCancelled."""
         try:
             self.start(self._target)
             return self.wait(self._target)
@@ -157,7 +174,8 @@ class Solver:
                 yield self._threads[index]
 
     def stage(self, index: int) -> Stage:
-        """The stage of that index."""
+        """The stage of that index, foreseen."""
+        self._stages[index].foresee()
         return self._stages[index]
 
     def start(self, index: int) -> None:
@@ -228,7 +246,14 @@ class Stage:
         self._chains: list[Chain | None] = [None] * len(self._steps)
         self._first = 0
         """The first step that has to be performed."""
+        self._foreseen = False
+        self._base: Chain | None = None
         self._recalled: tuple[str | None, ...] | None = None
+
+    def list_results(self) -> list[tuple[Step, str, Chain]]:
+        """The steps that made a layer, with their keys and the chains that they came to, as far as they are known."""
+        found = zip(self._steps, self._layered, self._keys, self._chains, strict=True)
+        return [(step, key, chain) for step, layered, key, chain in found if layered and key and chain is not None]
 
     @property
     def final(self) -> Chain | None:
@@ -237,6 +262,9 @@ class Stage:
 
     def foresee(self) -> None:
         """Find the keys of as many steps as possible, and the first one that has to be performed."""
+        if self._foreseen:
+            return
+        self._foreseen = True
         solver, job = self._solver, self.job
         self._base = job.foundation if job.parent is None else solver.stage(job.parent).final
         chain = self._base
@@ -249,8 +277,7 @@ class Stage:
                 else:
                     key = self._keys[number] = self._compute_key(step, chain, content)
                     known = solver.cache.peek(key)
-                    layer = known.layer if known is not None else f"snapshot:{key}"
-                    chain = self._add(chain, layer)
+                    chain = self._add(chain, known.layer, known.alias) if known else self._add(chain, f"snapshot:{key}")
             self._chains[number] = chain
         self._first = self._find_first()
 
@@ -267,22 +294,23 @@ class Stage:
         below = "alone" if performer.stands_alone(step) else chain.identity
         return compute_key(below, performer.render_meaning(step), content)
 
-    def _add(self, chain: Chain, layer: str) -> Chain:
-        return chain.add(layer, self._solver.performer.layers)
+    def _add(self, chain: Chain, layer: str, alias: str = "") -> Chain:
+        return chain.add(layer, self._solver.performer.layers, alias=alias)
 
     def finish_from_cache(self) -> StageResult | None:
         """The result if no step has to be performed; None otherwise."""
         chain = self.final
-        if chain is None or not self._is_complete():
+        if chain is None or not self.is_complete():
             return None
         return StageResult(chain=chain, created=self.recall())
 
-    def _is_complete(self) -> bool:
+    def is_complete(self) -> bool:
+        """Whether no step has to be performed."""
         if any(self._layered[self._first :]):
             return False
         if self._first or self.job.parent is None:
             return True
-        return self._solver.stage(self.job.parent)._is_complete()
+        return self._solver.stage(self.job.parent).is_complete()
 
     def recall(self) -> tuple[str | None, ...]:
         """The times of all steps, of this stage and of those below it, from the cache; told once."""
@@ -327,7 +355,7 @@ class Stage:
             check_cancel(solver.cancelled)
             record = self._do_step(number, step, chain)
             created.append(record.created)
-            chain = self._add(chain, record.layer)
+            chain = self._chains[number] = self._add(chain, record.layer, record.alias)
         return StageResult(chain=chain, created=tuple(created))
 
     def _get_base(self) -> Chain:
@@ -355,7 +383,7 @@ class Stage:
         if content is None or self.job.anew:
             solver.need(list_stages(step))
             content = solver.performer.digest_results(step, solver.results)
-        key = self._compute_key(step, chain, content)
+        key = self._keys[number] = self._compute_key(step, chain, content)
         if not self.job.anew:
             record = solver.cache.find(key)
             if record is not None:

@@ -80,6 +80,7 @@ class _Names(NamedTuple):
     contexts: Mapping[str, str]
     variables: Mapping[str, str]
     style: Style
+    declared: frozenset[str]
 
 
 def plan_stages(
@@ -106,7 +107,9 @@ def plan_stages(
     try:
         shared = _evaluate_shared(dockerfile, predefined, args, style)
         _check_defaults(dockerfile, predefined, style, checker)
-        names = _Names(dockerfile.stages, {shorten_name(one): one for one in contexts}, shared, style)
+        names = _Names(
+            dockerfile.stages, {shorten_name(one): one for one in contexts}, shared, style, _list_declared(dockerfile)
+        )
         stages = tuple(_plan_stage(stage, names, platform, checker) for stage in dockerfile.stages)
     except _Located as located:
         raise DockerfileInvalid([located.diagnostic]) from None
@@ -122,8 +125,7 @@ def plan_stages(
         contexts=names.contexts,
     )
     plan = _complete(plan)
-    checker.found += _check_unused(plan)
-    return plan.replace(warnings=checker.finish())
+    return plan.replace(warnings=(*checker.finish(), *_check_unused(plan)))
 
 
 def add_triggers(plan: StagePlan, index: int, expressions: Iterable[str]) -> StagePlan:
@@ -219,13 +221,16 @@ def _check_defaults(dockerfile: Dockerfile, predefined: Mapping[str, str], style
             found = expand_text(start.image.text, defaults, style)
         except Problem:
             continue
-        declared = {pair.name for one in dockerfile.args for pair in one.pairs}
-        if (found.found | found.missing) & declared and (
+        if (found.found | found.missing) & _list_declared(dockerfile) and (
             not found.text or found.text[-1] in ":@/" or found.text[0] in ":/"
         ):
             message = f"without build arguments {start.image.text} is no image"
             hint = "give the ARG before FROM a default"
             checker.report("InvalidDefaultArgInFrom", message, start.location, hint=hint, comments=start.line.comments)
+
+
+def _list_declared(dockerfile: Dockerfile) -> frozenset[str]:
+    return frozenset(pair.name for one in dockerfile.args for pair in one.pairs)
 
 
 def _plan_stage(stage: Stage, names: _Names, platform: str, checker: Checker) -> PlannedStage:
@@ -256,7 +261,7 @@ def _expand_from(start: FromInstruction, text: str, offset: int, names: _Names, 
         found = expand_text(text, names.variables, names.style)
     except Problem as problem:
         raise _locate(problem.at(0), start, offset) from None
-    for name in sorted(found.missing):
+    for name in sorted(found.missing - names.declared):
         hint = suggest_name(name, names.variables, otherwise=f"declare it with ARG {name}=... before the first FROM")
         message = f"FROM uses ${name}, which is not declared"
         checker.report("UndefinedArgInFrom", message, start.location, hint=hint, comments=start.line.comments)

@@ -13,6 +13,7 @@ from orchestrator.engines.native.dockerfile.chain import SCRATCH, Chain, chain_o
 from orchestrator.engines.native.dockerfile.failures import BuildError
 from orchestrator.engines.native.images.failures import ImageMissing, InvalidReference
 from orchestrator.engines.native.images.platform import parse_platform, rank_platform
+from orchestrator.errors import Diagnostic, EngineError
 
 if TYPE_CHECKING:
     from orchestrator.engines.native.dockerfile.contexts import Context
@@ -138,6 +139,11 @@ class Supplies:
                 image = self._pull(name, platform, image)
         except (InvalidReference, ImageMissing) as error:
             raise BuildError(error.message, location=location, hint=error.hint, code=error.code) from error
+        except EngineError as error:
+            if location is not None and not error.diagnostics:
+                said = error.message if name in error.message else f"{name}: {error.message}"
+                error.diagnostics = (Diagnostic(error.code, said, location, hint=error.hint),)
+            raise
         self._workspace.keep((image.id, *image.diff_ids))
         # It may have been removed before it was protected.
         return self._store.require_image(image.id)

@@ -30,11 +30,15 @@ _CANNOT = frozenset((errno.EXDEV, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, 
 
 
 class Attributes(Record):
-    """What replaces the attributes of the source; None keeps them. `owner` is (uid, gid)."""
+    """What replaces the attributes of the source; None keeps them. `owner` is (uid, gid).
+
+    Times later than `latest_ns` are set to it.
+    """
 
     owner: tuple[int, int] | None = None
     mode: ModeChange | None = None
     mtime_ns: int | None = None
+    latest_ns: int | None = None
 
 
 class Folder:
@@ -51,21 +55,19 @@ class Folder:
 class Transfer:
     """One copy: knows what was hard-linked and what the file systems can do. For one thread."""
 
-    def __init__(self, attributes: Attributes, check: Callable[[], None], *, replace: bool = False) -> None:
-        """`replace` lets a file take a directory's place and the reverse, as an archive's members do."""
+    def __init__(
+        self, stage: View, attributes: Attributes, check: Callable[[], None], *, replace: bool = False
+    ) -> None:
+        """`stage` is what is copied into. `replace` lets a file take a directory's place and the reverse, as an
+        archive's members do.
+        """
+        self._stage = stage
         self._attributes = attributes
         self._check = check
         self._replace = replace
-        self._links: dict[tuple[int, int], tuple[int, str]] = {}
-        self._held: list[int] = []
+        self._links: dict[tuple[int, int], tuple[str, str]] = {}
         self._clones = True
         self._ranges = True
-
-    def close(self) -> None:
-        """Let go of the directories that hard links were looked up in."""
-        for descriptor in self._held:
-            os.close(descriptor)
-        self._held.clear()
 
     # -- directories -------------------------------------------------------------------------------------------------
 
@@ -175,8 +177,7 @@ class Transfer:
             os.fchown(descriptor, *(self._attributes.owner or (0, 0)))
             change = self._attributes.mode
             os.fchmod(descriptor, change.apply(stat.S_IFREG | mode) if change else mode)
-            if self._attributes.mtime_ns is not None:
-                os.utime(descriptor, ns=(self._attributes.mtime_ns, self._attributes.mtime_ns))
+            os.utime(descriptor, ns=self._times(os.fstat(descriptor)))
         finally:
             os.close(descriptor)
 
@@ -184,7 +185,7 @@ class Transfer:
         key = (status.st_dev, status.st_ino)
         if status.st_nlink > 1 and (first := self._links.get(key)) is not None:
             self._make_way(target, name, shown)
-            os.link(first[1], name, src_dir_fd=first[0], dst_dir_fd=target, follow_symlinks=False)
+            self._link(*first, target, name)
             return
         descriptor = self._create(target, name, shown)
         try:
@@ -194,9 +195,14 @@ class Transfer:
         finally:
             os.close(descriptor)
         if status.st_nlink > 1:
-            if not self._held or not os.path.sameopenfile(self._held[-1], target):
-                self._held.append(os.dup(target))
-            self._links[key] = (self._held[-1], name)
+            self._links[key] = (shown, name)
+
+    def _link(self, folder: str, first: str, target: int, name: str) -> None:
+        above = self._stage.open(folder.lstrip("/"), os.O_PATH | os.O_DIRECTORY)
+        try:
+            os.link(first, name, src_dir_fd=above, dst_dir_fd=target, follow_symlinks=False)
+        finally:
+            os.close(above)
 
     def _create(self, target: int, name: str, shown: str) -> int:
         try:
@@ -261,8 +267,9 @@ class Transfer:
         os.utime(descriptor, ns=self._times(status))
 
     def _times(self, status: os.stat_result) -> tuple[int, int]:
-        fixed = self._attributes.mtime_ns
-        return (status.st_atime_ns, status.st_mtime_ns) if fixed is None else (fixed, fixed)
+        fixed, latest = self._attributes.mtime_ns, self._attributes.latest_ns
+        accessed, modified = (status.st_atime_ns, status.st_mtime_ns) if fixed is None else (fixed, fixed)
+        return (accessed, modified) if latest is None else (min(accessed, latest), min(modified, latest))
 
     def _copy_data(self, source: int, target: int, status: os.stat_result) -> None:
         if self._clones:

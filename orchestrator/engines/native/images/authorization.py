@@ -77,18 +77,20 @@ class Authorizer:
         *,
         plain: bool,
         also_pull: Sequence[str] = (),
+        credential: Credential | None = None,
     ) -> None:
         self._transport = transport
         self._host = host
         self._repository = repository
-        self._scopes = {f"repository:{repository}:{actions}", *(f"repository:{one}:pull" for one in also_pull)}
+        self._scopes = {f"repository:{repository}:{actions}"} if repository else set()
+        self._scopes |= {f"repository:{one}:pull" for one in also_pull}
         self._plain = plain
         self._lock = Lock()
-        self._header = ""
+        self._header = self._accepted = ""
         self._expires = float("inf")
         self._challenge: Challenge | None = None
-        self._credential: Credential | None = None
-        self._asked = False
+        self._credential = credential
+        self._asked = credential is not None  # otherwise it is looked up when the registry asks for one
 
     def header(self) -> dict[str, str]:
         """What to send now; empty while nobody asked."""
@@ -105,11 +107,16 @@ class Authorizer:
             challenges = {one.scheme: one for one in parse_challenges(header)}
             challenge = challenges.get("bearer") or challenges.get("basic")
             repeated = self._challenge is not None and bool(sent.get("Authorization"))
-            expired = time.monotonic() > self._expires
-            if challenge is None or (repeated and (challenge.scheme == "basic" or not expired)):
+            # A token that was good may run out sooner than was said, or be withdrawn.
+            renewable = time.monotonic() > self._expires or self._accepted == self._header
+            if challenge is None or (repeated and (challenge.scheme == "basic" or not renewable)):
                 raise self.refuse()
             self._challenge = challenge
             self._authorize(challenge)
+
+    def note_accepted(self, sent: Mapping[str, str]) -> None:
+        """The registry took what was sent."""
+        self._accepted = sent.get("Authorization", "")
 
     def refuse(self) -> Unauthorized:
         """The error for a final refusal."""
@@ -122,8 +129,8 @@ class Authorizer:
             hint=(
                 "the repository may not exist, or the stored login is wrong or has no right to it"
                 if known
-                else "the repository may not exist, or needs a login: 'docker login "
-                f"{self._host}' or 'podman login {self._host}' stores one that is used here too"
+                else "the repository may not exist, or needs a login: 'stack image login "
+                f"{self._host}' stores one; those of docker and podman count, too"
             ),
         )
 

@@ -33,16 +33,16 @@ def find_credential(host: str, repository: str = "", environment: Mapping[str, s
     A helper of the host wins, then an entry of the file, then the default helper. Raises CredentialFailure.
     """
     for path in list_files(environment):
-        raw = _load_file(path)
+        raw = load_credential_file(path)
         if raw is None:
             continue
         helper = next((raw.get("credHelpers", {})[key] for key in _keys(host) if key in raw.get("credHelpers", {})), "")
-        if helper and (found := run_helper(helper, _server(host), environment)) is not None:
+        if helper and (found := run_helper(helper, name_server(host), environment)) is not None:
             return found
         if (found := _find_auth(raw.get("auths") or {}, host, repository, path)) is not None:
             return found
         store = raw.get("credsStore")
-        if store and (found := run_helper(store, _server(host), environment)) is not None:
+        if store and (found := run_helper(store, name_server(host), environment)) is not None:
             return found
     return None
 
@@ -58,7 +58,8 @@ def list_files(environment: Mapping[str, str]) -> list[Path]:
     return [docker, Path(runtime) / "containers/auth.json", config / "containers/auth.json"]
 
 
-def _load_file(path: Path) -> dict[str, Any] | None:
+def load_credential_file(path: Path) -> dict[str, Any] | None:
+    """A credential file as it is, None if there is none. Raises CredentialFailure if it is damaged."""
     try:
         data = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError, PermissionError):
@@ -70,7 +71,8 @@ def _load_file(path: Path) -> dict[str, Any] | None:
     return raw if isinstance(raw, dict) else {}
 
 
-def _server(host: str) -> str:
+def name_server(host: str) -> str:
+    """The key that clients store a host's credential under."""
     return _HUB_KEY if host in _HUB_HOSTS else host
 
 
@@ -121,13 +123,34 @@ def _parse_entry(entry: Mapping[str, Any], key: str, path: Path) -> Credential |
 
 def run_helper(name: str, server: str, environment: Mapping[str, str]) -> Credential | None:
     """Ask ``docker-credential-<name> get``. None when it knows nothing; raises CredentialFailure when it fails."""
+    program = f"docker-credential-{name}"
+    status, said = run_program(name, "get", server, server, environment)
+    if status != 0:
+        if "credentials not found" in said.lower():
+            return None
+        raise CredentialFailure(f"the credential helper {program} failed: {said}", resource=server)
+    try:
+        raw = json.loads(said)
+        username, secret = str(raw["Username"]), str(raw["Secret"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise CredentialFailure(f"the credential helper {program} gave no valid answer", resource=server) from error
+    if username == "<token>":
+        return Credential(identity_token=secret)
+    return Credential(username, secret) if username or secret else None
+
+
+def run_program(name: str, verb: str, text: str, server: str, environment: Mapping[str, str]) -> tuple[int, str]:
+    """Call ``docker-credential-<name> <verb>`` with `text` on its input. Returns its exit code and what it said.
+
+    Raises CredentialFailure when it is not installed or hangs.
+    """
     import subprocess
 
     program = f"docker-credential-{name}"
     try:
         done = subprocess.run(
-            [program, "get"],
-            input=server.encode(),
+            [program, verb],
+            input=text.encode(),
             capture_output=True,
             timeout=_HELPER_TIMEOUT,
             env=dict(environment),
@@ -137,7 +160,7 @@ def run_helper(name: str, server: str, environment: Mapping[str, str]) -> Creden
         raise CredentialFailure(
             f"the credential helper {program} is not installed",
             resource=server,
-            operation="get credentials",
+            operation=f"{verb} credentials",
             hint="install it, or remove it from credHelpers / credsStore in ~/.docker/config.json",
         ) from error
     except subprocess.TimeoutExpired as error:
@@ -146,15 +169,5 @@ def run_helper(name: str, server: str, environment: Mapping[str, str]) -> Creden
         ) from error
     said = done.stdout.decode("utf-8", "replace").strip()
     if done.returncode != 0:
-        if "credentials not found" in said.lower():
-            return None
-        why = said or done.stderr.decode("utf-8", "replace").strip() or f"exit code {done.returncode}"
-        raise CredentialFailure(f"the credential helper {program} failed: {why}", resource=server)
-    try:
-        raw = json.loads(said)
-        username, secret = str(raw["Username"]), str(raw["Secret"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise CredentialFailure(f"the credential helper {program} gave no valid answer", resource=server) from error
-    if username == "<token>":
-        return Credential(identity_token=secret)
-    return Credential(username, secret) if username or secret else None
+        said = said or done.stderr.decode("utf-8", "replace").strip() or f"exit code {done.returncode}"
+    return done.returncode, said

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from orchestrator.engines.native.images.content import disk_error, hold_lock, write_file
-from orchestrator.engines.native.images.failures import AmbiguousImage, InvalidImage
-from orchestrator.engines.native.images.reference import is_digest, is_hex, parse_reference
+from orchestrator.engines.native.images.failures import AmbiguousImage, ImageInUse, InvalidImage
+from orchestrator.engines.native.images.reference import is_digest, is_hex, parse_reference, render_familiar
 
 VERSION = 1
 
@@ -18,11 +18,12 @@ VERSION = 1
 class Index:
     """Tags and repository digests, both to image identifiers, and every image identifier.
 
+    `groups` lists, for a tag that stands for several platforms, the images of all of them; `tags` leads to the first.
     `moments` says of a name when it was last ``pulled`` (or found unchanged at its registry) and ``built`` (or found to
     be up to date), in seconds since the epoch.
     """
 
-    __slots__ = ("digests", "images", "moments", "tags")
+    __slots__ = ("digests", "groups", "images", "moments", "tags")
 
     def __init__(
         self,
@@ -30,11 +31,13 @@ class Index:
         digests: dict[str, str] | None = None,
         images: set[str] | None = None,
         moments: dict[str, dict[str, float]] | None = None,
+        groups: dict[str, list[str]] | None = None,
     ) -> None:
         self.tags = {} if tags is None else tags
         self.digests = {} if digests is None else digests
         self.images = set() if images is None else images
         self.moments = {} if moments is None else moments
+        self.groups = {} if groups is None else groups
 
     def find(self, name: str) -> str | None:
         """The identifier that `name` means: a reference, an identifier, its beginning, or a digest.
@@ -84,15 +87,28 @@ class Index:
         if reference:
             if self.tags.get(reference) != image_id:
                 self.moments.pop(reference, None)
+                self.groups.pop(reference, None)
             self.tags[reference] = image_id
         for digest in digests:
             self.digests[digest] = image_id
+
+    def add_group(self, reference: str, members: Sequence[str]) -> None:
+        """Let a tag (canonical) stand for the images of several platforms; it leads to the first."""
+        self.add(members[0], reference)
+        if len(members) > 1:
+            self.groups[reference] = list(members)
+
+    def list_named(self) -> set[str]:
+        """Every image that some name leads to, alone or as one of several platforms."""
+        grouped = {member for members in self.groups.values() for member in members}
+        return {*self.tags.values(), *self.digests.values(), *grouped}
 
     def drop_reference(self, reference: str) -> None:
         """Remove a tag or ``name@digest``, and with a repository's last tag the repository's digests."""
         if reference in self.digests:
             del self.digests[reference]
             return
+        self.groups.pop(reference, None)
         image_id = self.tags.pop(reference)
         name = reference.rpartition(":")[0]
         if not any(one.rpartition(":")[0] == name for one in self.references(image_id)):
@@ -104,7 +120,36 @@ class Index:
         """Remove an image and everything that names it."""
         self.images.discard(image_id)
         self.tags = {key: value for key, value in self.tags.items() if value != image_id}
+        self.groups = {
+            key: members for key, members in self.groups.items() if key in self.tags and image_id not in members
+        }
         self.digests = {key: value for key, value in self.digests.items() if value != image_id}
+
+
+def drop_names(index: Index, image_id: str, name: str, force: bool) -> tuple[str, ...]:
+    """Take away what `name` means: one reference, or with an identifier all of them (several only with `force`).
+
+    Returns what went. Raises ImageInUse.
+    """
+    references = index.references(image_id)
+    if (canonical := index.find_reference(name)) is not None:
+        digests_before = index.repo_digests(image_id)
+        index.drop_reference(canonical)
+        gone = set(digests_before) - set(index.repo_digests(image_id))
+        return (canonical, *sorted(gone - {canonical}))
+    if len(references) > 1 and not force:
+        raise ImageInUse(
+            f"the image {name} has {len(references)} names: {', '.join(map(render_familiar, references))}",
+            resource=name,
+            operation="remove image",
+            hint="remove the names one by one, or force",
+        )
+    names = (*references, *index.repo_digests(image_id))
+    for one in references:
+        index.groups.pop(one, None)
+    index.tags = {key: value for key, value in index.tags.items() if value != image_id}
+    index.digests = {key: value for key, value in index.digests.items() if value != image_id}
+    return names
 
 
 class IndexFile:
@@ -139,7 +184,7 @@ class IndexFile:
                 f"the image index {self._path} has version {raw.get('version')}, this program reads {VERSION}",
                 operation="read index",
             )
-        return Index(raw["tags"], raw["digests"], set(raw["images"]), raw.get("moments"))
+        return Index(raw["tags"], raw["digests"], set(raw["images"]), raw.get("moments"), raw.get("groups"))
 
     @contextmanager
     def change(self) -> Iterator[Index]:
@@ -189,4 +234,6 @@ def _render(index: Index) -> bytes:
     raw["moments"] = {
         name: found for name, found in index.moments.items() if name in index.tags or name in index.digests
     }
+    if index.groups:
+        raw["groups"] = {name: members for name, members in index.groups.items() if name in index.tags}
     return json.dumps(raw, indent=1, sort_keys=True).encode()

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from orchestrator.engines.native.images.failures import UnsupportedImage
 
@@ -40,8 +40,7 @@ _LEVELS = (
 _ARM_VARIANTS = ("v8", "v7", "v6", "v5")
 
 
-@dataclass(frozen=True, slots=True)
-class Platform:
+class Platform(NamedTuple):
     """One platform. `variant` is empty where there is only one."""
 
     os: str

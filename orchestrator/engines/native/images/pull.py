@@ -33,6 +33,7 @@ from orchestrator.engines.native.images.platform import Platform, detect_platfor
 from orchestrator.engines.native.images.reference import Reference, parse_reference
 from orchestrator.engines.native.images.registry import Document, Repository
 from orchestrator.engines.native.images.transport import Transport
+from orchestrator.errors import StackError
 
 if TYPE_CHECKING:
     from orchestrator.engines.native.images.registries import RegistrySettings
@@ -86,10 +87,9 @@ def pull_image(
     def stopped() -> bool:
         return stop.is_set() or (cancel is not None and cancel())
 
-    transport = Transport(settings, cancel=stopped)
     report = progress or (lambda _: None)
     try:
-        with store.open_workspace() as workspace:
+        with Transport(settings, cancel=stopped) as transport, store.open_workspace() as workspace:
             fetch = functools.partial(_fetch_content, store, workspace, platform, wanted, report, stop, stopped)
             resolved, (configuration, diff_ids) = _try_endpoints(
                 transport, settings, reference, wanted, stopped, fetch, store
@@ -103,8 +103,9 @@ def pull_image(
                 repo_digests=sorted(names),
                 blobs=resolved.documents,
             )
-    finally:
-        transport.close()
+    except StackError:
+        check_cancel(cancel)  # whatever broke then broke because of that
+        raise
 
 
 def resolve_manifest(
@@ -205,7 +206,10 @@ def _fetch_configuration(
     actual = normalize_platform(system, architecture, str(raw.get("variant") or ""))
     if system != "linux" or (platform and (actual.os, actual.architecture) != (wanted.os, wanted.architecture)):
         raise UnsupportedImage(
-            f"the image is for {actual}, not for {wanted}", resource=descriptor.digest, operation="pull"
+            f"the image {resolved.repository.endpoint.name} is for {actual}, not for {wanted}",
+            resource=descriptor.digest,
+            operation="pull",
+            hint=f"there is only one for {actual}; choose it with 'platform: {actual}', or another image",
         )
     return data, diff_ids
 

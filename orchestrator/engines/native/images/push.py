@@ -8,15 +8,21 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from orchestrator.engines.native.images.content import Cancel, compute_digest
 from orchestrator.engines.native.images.export import ExportImage, ExportLayer, iterate_tar, resolve_export
-from orchestrator.engines.native.images.failures import InvalidReference, RegistryFault, RegistryUnreachable
+from orchestrator.engines.native.images.failures import (
+    InvalidReference,
+    RateLimited,
+    RegistryFault,
+    RegistryUnreachable,
+)
 from orchestrator.engines.native.images.manifest import (
     OCI_CONFIG,
+    OCI_INDEX,
     OCI_LAYER,
     OCI_MANIFEST,
     Manifest,
@@ -24,7 +30,7 @@ from orchestrator.engines.native.images.manifest import (
 )
 from orchestrator.engines.native.images.pull import Progress, PullProgress, run_parallel
 from orchestrator.engines.native.images.reference import Reference, parse_reference
-from orchestrator.engines.native.images.registry import ERROR_LIMIT, Repository
+from orchestrator.engines.native.images.registry import ERROR_LIMIT, Document, Repository
 from orchestrator.engines.native.images.transport import Response, Transport, compute_delay
 
 if TYPE_CHECKING:
@@ -33,7 +39,6 @@ if TYPE_CHECKING:
 
 _LEVEL = 2  # isal: about zlib's ratio at 3, at several times its speed
 _ATTEMPTS = 4
-_MONOLITHIC = 1 << 20  # bytes up to which a blob goes in one request
 _SOURCES = 4  # repositories asked for a mount
 
 
@@ -55,17 +60,41 @@ def push_image(
         return stop.is_set() or (cancel is not None and cancel())
 
     with store.open_workspace() as workspace:
-        exported = resolve_export(store, name, workspace, stopped)
+        images = [resolve_export(store, one.id, workspace, stopped) for one in store.list_group(name)]
         endpoint = settings.resolve_endpoints(reference)[-1]
-        sources = {source for one in exported.layers for blob in one.layer.blobs for source in blob["sources"]}
-        near = sorted(one.partition("/")[2] for one in sources if one.startswith(f"{endpoint.host}/"))
-        transport = Transport(settings, cancel=stopped)
-        try:
-            repository = Repository(transport, endpoint, actions="pull,push", also_pull=near[:_SOURCES], cancel=stopped)
-            push = _Push(store, exported, repository, transport, progress or (lambda _: None), stop, stopped)
-            return push.run(reference)
-        finally:
-            transport.close()
+        with Transport(settings, cancel=stopped) as transport:
+            repository = Repository(
+                transport, endpoint, actions="pull,push", also_pull=_list_near(images, endpoint.host), cancel=stopped
+            )
+            report = progress or (lambda _: None)
+            pushes = [_Push(store, one, repository, transport, report, stop, stopped) for one in images]
+            digest = _push_group(pushes, reference) if len(pushes) > 1 else pushes[0].run(reference.tag).digest
+        store.note_digest(images[0].image.id, f"{reference.name}@{digest}")
+        return digest
+
+
+def _list_near(images: Sequence[ExportImage], host: str) -> list[str]:
+    """Repositories of the same registry that have layers of the images."""
+    blobs = (blob for image in images for one in image.layers for blob in one.layer.blobs)
+    sources = {source for blob in blobs for source in blob["sources"]}
+    return sorted(one.partition("/")[2] for one in sources if one.startswith(f"{host}/"))[:_SOURCES]
+
+
+def _push_group(pushes: Sequence[_Push], reference: Reference) -> str:
+    """Send the images of several platforms, and last the index that makes them one. Returns its digest."""
+    entries = []
+    for push in pushes:
+        sent = push.run()
+        system, _, rest = push.platform.partition("/")
+        architecture, _, variant = rest.partition("/")
+        platform = {"architecture": architecture, "os": system, **({"variant": variant} if variant else {})}
+        entries.append(
+            {"mediaType": sent.media_type, "digest": sent.digest, "size": len(sent.data), "platform": platform}
+        )
+    document = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries}
+    index = json.dumps(document, separators=(",", ":")).encode()
+    pushes[0].put_manifest(Document(index, OCI_INDEX, compute_digest(index)), reference.tag)
+    return compute_digest(index)
 
 
 class _Push:
@@ -87,20 +116,30 @@ class _Push:
         self._stop = stop
         self._cancel = cancel
 
-    def run(self, reference: Reference) -> str:
-        """Send everything; return the manifest's digest."""
-        original = self._find_original()
-        if original is not None:
-            manifest, media_type = original
-        else:
-            manifest, media_type = self._send_layers(), OCI_MANIFEST
-        self._send_blob(self._exported.configuration)
-        body, headers = manifest, {"Content-Type": media_type}
-        response = self._repository.send("PUT", f"manifests/{reference.tag}", headers=headers, body=body)
-        self._expect(response, 201)
-        return compute_digest(manifest)
+    @property
+    def platform(self) -> str:
+        """What the image is for."""
+        return self._exported.image.platform
 
-    def _find_original(self) -> tuple[bytes, str] | None:
+    def run(self, tag: str = "") -> Document:
+        """Send everything; return the manifest. Without a tag it is known by its digest alone."""
+        original = self._find_original()
+        if original is None:
+            data = self._send_layers()
+            original = Document(data, OCI_MANIFEST, compute_digest(data))
+        else:
+            for one in self._exported.layers:
+                self._report(PullProgress(one.diff_id, "exists", one.size, one.size))
+        self._send_blob(self._exported.configuration)
+        self.put_manifest(original, tag or original.digest)
+        return original
+
+    def put_manifest(self, document: Document, name: str) -> None:
+        """Send a manifest or an index; with it the image appears."""
+        headers = {"Content-Type": document.media_type}
+        self._expect(self._repository.send("PUT", f"manifests/{name}", headers=headers, body=document.data), 201)
+
+    def _find_original(self) -> Document | None:
         """The manifest that the image came with, if the registry has (or can mount) every layer of it."""
         image = self._exported.image
         for digest in self._store.read_record(image.id)["blobs"]:
@@ -110,7 +149,7 @@ class _Push:
                 continue
             known = {blob["digest"]: blob for one in self._exported.layers for blob in one.layer.blobs}
             if all(self._is_there(known.get(one.digest, {"digest": one.digest})) for one in parsed.layers):
-                return data or b"", parsed.media_type
+                return Document(data or b"", parsed.media_type, digest)
         return None
 
     def _is_there(self, blob: dict[str, Any]) -> bool:
@@ -166,7 +205,7 @@ class _Push:
             try:
                 digest, size = self._upload(one)
                 break
-            except (RegistryUnreachable, RegistryFault):
+            except (RegistryUnreachable, RegistryFault, RateLimited):
                 if attempt == _ATTEMPTS - 1:
                     raise
                 self._transport.wait(compute_delay(attempt))
@@ -183,7 +222,8 @@ class _Push:
         digest, size = hashlib.sha256(), 0
 
         def body() -> Iterator[bytes]:
-            nonlocal size
+            nonlocal digest, size
+            digest, size = hashlib.sha256(), 0  # the transport may begin anew
             deflate = isal_zlib.compressobj(_LEVEL, isal_zlib.DEFLATED, 31)
             done = told = 0
             for piece in iterate_tar(self._store, one, self._cancel):

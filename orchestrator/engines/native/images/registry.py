@@ -88,6 +88,7 @@ class Repository:
                 response.read(ERROR_LIMIT)
                 raise self._authorizer.refuse()
             if response.status != 401:
+                self._authorizer.note_accepted(authorization)
                 return response
             challenge = response.header("WWW-Authenticate")
             response.read(ERROR_LIMIT)

@@ -1,4 +1,6 @@
-"""``save``: images as one tar that is an OCI layout and a docker-archive at once, as `docker save` writes it."""
+"""``save``: images as one tar that is an OCI layout and a docker-archive at once, as `docker save` writes it; or only
+one of them, for readers that are confused by both.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from orchestrator.engines.native.images.content import Cancel, compute_digest, disk_error
 from orchestrator.engines.native.images.export import ExportImage, iterate_tar, resolve_export
@@ -20,7 +22,12 @@ if TYPE_CHECKING:
     from orchestrator.engines.native.images.store import ImageStore
 
 
-def save_archive(store: ImageStore, names: Sequence[str], target: BinaryIO | Path, cancel: Cancel | None) -> None:
+ArchiveForm = Literal["both", "oci", "docker"]
+
+
+def save_archive(
+    store: ImageStore, names: Sequence[str], target: BinaryIO | Path, cancel: Cancel | None, form: ArchiveForm = "both"
+) -> None:
     """See `ImageStore.save_archive`."""
     if not names:
         raise UsageError("name at least one image to save")
@@ -31,7 +38,8 @@ def save_archive(store: ImageStore, names: Sequence[str], target: BinaryIO | Pat
             _, references = chosen.setdefault(exported.image.id, (exported, set()))
             references.update(_choose_references(exported, name))
         with _open_target(target) as stream:
-            for piece in _render_archive(store, [(one, sorted(names)) for one, names in chosen.values()], cancel):
+            images = [(one, sorted(names)) for one, names in chosen.values()]
+            for piece in _render_archive(store, images, cancel, form):
                 stream.write(piece)
 
 
@@ -64,7 +72,7 @@ def _open_target(target: BinaryIO | Path) -> Iterator[BinaryIO]:
 
 
 def _render_archive(
-    store: ImageStore, images: Iterable[tuple[ExportImage, list[str]]], cancel: Cancel | None
+    store: ImageStore, images: Iterable[tuple[ExportImage, list[str]]], cancel: Cancel | None, form: ArchiveForm
 ) -> Iterator[bytes]:
     written: set[str] = set()
     manifests: list[dict[str, Any]] = []
@@ -83,7 +91,9 @@ def _render_archive(
         config = _describe(OCI_CONFIG, exported.configuration)
         manifest = _dump({"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": config, "layers": layers})
         described = _describe(OCI_MANIFEST, manifest)
-        for content, digest in ((exported.configuration, config["digest"]), (manifest, described["digest"])):
+        documents = [(exported.configuration, config["digest"])]
+        documents += [] if form == "docker" else [(manifest, described["digest"])]
+        for content, digest in documents:
             if digest not in written:
                 written.add(digest)
                 yield _render_file(_blob_name(digest), content)
@@ -95,11 +105,13 @@ def _render_archive(
             repository, _, tag = name.rpartition(":")
             if exported.layers:
                 repositories.setdefault(repository, {})[tag] = exported.layers[-1].diff_id[7:]
-    index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": manifests}
-    yield _render_file("index.json", _dump(index))
-    yield _render_file("manifest.json", _dump(docker))
-    yield _render_file("oci-layout", b'{"imageLayoutVersion":"1.0.0"}')
-    if repositories:
+    if form != "docker":
+        yield _render_file("index.json", _dump({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": manifests}))
+    if form != "oci":
+        yield _render_file("manifest.json", _dump(docker))
+    if form != "docker":
+        yield _render_file("oci-layout", b'{"imageLayoutVersion":"1.0.0"}')
+    if repositories and form != "oci":
         yield _render_file("repositories", _dump(repositories))
     yield bytes(2 * BLOCK)
 

@@ -16,7 +16,7 @@ from orchestrator.engines.native.images.build_cache import BuildCache, PrunedCac
 from orchestrator.engines.native.images.content import BlobStore, Cancel, compute_digest, disk_error, list_litter
 from orchestrator.engines.native.images.failures import ImageInUse, ImageMissing
 from orchestrator.engines.native.images.image import Image, RemovedImage, parse_image_config
-from orchestrator.engines.native.images.index import Index, IndexFile
+from orchestrator.engines.native.images.index import Index, IndexFile, drop_names
 from orchestrator.engines.native.images.layers import EMPTY_LAYER, LayerStore, list_chain_keys
 from orchestrator.engines.native.images.reference import parse_reference, render_familiar
 from orchestrator.engines.native.images.workspace import Workspace, open_workspace, read_kept, take_stale
@@ -101,6 +101,32 @@ class ImageStore:
             if canonical in index.tags or canonical in index.digests:
                 index.moments.setdefault(canonical, {})[kind] = moment
 
+    def tag_group(self, image_ids: Sequence[str], references: Sequence[str]) -> None:
+        """Let each name stand for the images of several platforms: it leads to the first, and is pushed as an index of
+        all of them.
+        """
+        self.prepare()
+        with self._index.change() as index:
+            for image_id in image_ids:
+                if image_id not in index.images:
+                    raise self._missing(image_id)
+            for reference in references:
+                index.add_group(str(parse_reference(reference)), image_ids)
+
+    def list_group(self, name: str) -> tuple[Image, ...]:
+        """The images that a name stands for: usually one, for several platforms one of each. Raises ImageMissing."""
+        index = self._index.load()
+        canonical = index.find_reference(name)
+        members = index.groups.get(canonical or "", ())
+        found = tuple(image for one in members if (image := self._read_image(index, one)) is not None)
+        return found or (self.require_image(name),)
+
+    def note_digest(self, image_id: str, repo_digest: str) -> None:
+        """Remember the ``name@digest`` that an image has in a registry. An image that is gone is let be."""
+        with self._index.change() as index:
+            if image_id in index.images:
+                index.add(image_id, digests=(repo_digest,))
+
     def untag_image(self, reference: str) -> RemovedImage:
         """Remove one reference; the image itself stays, unnamed if that was its last one."""
         canonical = str(parse_reference(reference))
@@ -126,11 +152,15 @@ class ImageStore:
             image_id = index.find(name)
             if image_id is None:
                 raise self._missing(name)
-            removed = self._remove_names(index, image_id, name, force)
-            named = index.references(image_id) or index.repo_digests(image_id)
-            if named or keep_untagged:
+            groups = dict(index.groups)
+            removed = drop_names(index, image_id, name, force)
+            if keep_untagged:
                 return RemovedImage(untagged=removed)
-            if image_id in in_use:
+            # With a name for several platforms, the images of the others go, too.
+            others = {one for key, members in groups.items() if key not in index.groups for one in members}
+            gone = sorted(({image_id} | others) - index.list_named() - ({*in_use} - {image_id}))
+            if image_id in in_use and image_id in gone:
+                gone.remove(image_id)
                 if not force:
                     raise ImageInUse(
                         f"the image {render_familiar(name)} is used by a container",
@@ -138,35 +168,16 @@ class ImageStore:
                         operation="remove image",
                         hint="remove the container first, or force the removal of the name alone",
                     )
-                return RemovedImage(untagged=removed)
-            index.drop_image(image_id)
-        return RemovedImage(removed, (image_id,), self.collect_garbage())
-
-    def _remove_names(self, index: Index, image_id: str, name: str, force: bool) -> tuple[str, ...]:
-        references = index.references(image_id)
-        if (canonical := index.find_reference(name)) is not None:
-            digests_before = index.repo_digests(image_id)
-            index.drop_reference(canonical)
-            gone = set(digests_before) - set(index.repo_digests(image_id))
-            return (canonical, *sorted(gone - {canonical}))
-        if len(references) > 1 and not force:
-            raise ImageInUse(
-                f"the image {name} has {len(references)} names: {', '.join(map(render_familiar, references))}",
-                resource=name,
-                operation="remove image",
-                hint="remove the names one by one, or force",
-            )
-        names = (*references, *index.repo_digests(image_id))
-        index.tags = {key: value for key, value in index.tags.items() if value != image_id}
-        index.digests = {key: value for key, value in index.digests.items() if value != image_id}
-        return names
+            for one in gone:
+                index.drop_image(one)
+        return RemovedImage(removed, tuple(gone), self.collect_garbage() if gone else 0)
 
     def prune(self, in_use: Collection[str] = (), *, unnamed_only: bool = True) -> RemovedImage:
         """Remove images that no name leads to (or, with `unnamed_only=False`, all) and that no container uses."""
         deleted, untagged = [], []
         self.prepare()
         with self._index.change() as index:
-            named = {*index.tags.values(), *index.digests.values()} if unnamed_only else set()
+            named = index.list_named() if unnamed_only else set()
             for image_id in sorted(index.images - named - set(in_use)):
                 untagged += [*index.references(image_id), *index.repo_digests(image_id)]
                 index.drop_image(image_id)
@@ -339,11 +350,18 @@ class ImageStore:
 
         return load_archive(self, source, cancel)
 
-    def save_archive(self, names: Sequence[str], target: BinaryIO | Path, *, cancel: Cancel | None = None) -> None:
-        """Write images as one archive that is an OCI layout and a docker-archive at once."""
+    def save_archive(
+        self,
+        names: Sequence[str],
+        target: BinaryIO | Path,
+        *,
+        form: Literal["both", "oci", "docker"] = "both",
+        cancel: Cancel | None = None,
+    ) -> None:
+        """Write images as one archive: an OCI layout, a docker-archive, or one that is both at once."""
         from orchestrator.engines.native.images.save import save_archive
 
-        save_archive(self, names, target, cancel)
+        save_archive(self, names, target, cancel, form)
 
     def pull(
         self,
@@ -392,6 +410,13 @@ class ImageStore:
             return []
         with self._index.change() as index:
             return check_store(self, index, deep=deep)
+
+    def repair(self, *, deep: bool = False) -> list[str]:
+        """Take out everything that `fsck` complains of. Returns the names of the images that are lost."""
+        from orchestrator.engines.native.images.fsck import repair_store
+
+        with self.open_workspace() as workspace, self._index.change() as index:
+            return repair_store(self, index, workspace.path, deep=deep)
 
     # -- inside ------------------------------------------------------------------------------------------------------
 

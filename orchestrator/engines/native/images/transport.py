@@ -5,6 +5,7 @@ On http.client and threads: nothing else starts as fast, and layers come in para
 
 from __future__ import annotations
 
+import functools
 import http.client
 import random
 import socket
@@ -13,7 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from threading import Lock
+from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
@@ -30,6 +31,7 @@ CONNECT_TIMEOUT = 15.0  # seconds
 READ_TIMEOUT = 60.0
 ATTEMPTS = 6
 LONGEST_WAIT = 60.0  # seconds that a Retry-After may ask for
+_LOOK = 0.1  # seconds between two looks at whether to stop
 _AGENT = "stack/0.1 (OCI distribution client)"
 _BUSY = frozenset((408, 425, 429, 500, 502, 503, 504))
 _REDIRECTS = frozenset((301, 302, 303, 307, 308))
@@ -81,27 +83,48 @@ BROKEN_TRANSFER = _BROKEN
 
 
 class Transport:
-    """Requests to any host, from any thread."""
+    """Requests to any host, from any thread.
+
+    As a context it watches `cancel`: a request that waits for a silent server ends, too, when that becomes true.
+    """
 
     def __init__(self, settings: RegistrySettings, *, cancel: Cancel | None = None) -> None:
         self._settings = settings
         self._cancel = cancel
         self._idle: dict[tuple[str, str], list[http.client.HTTPConnection]] = {}
-        self._busy: set[http.client.HTTPConnection] = set()
+        self._handles: dict[http.client.HTTPConnection, socket.socket] = {}
+        self._closed = Event()
         self._schemes: dict[str, str] = {}
         self._contexts: dict[tuple[str, bool], ssl.SSLContext] = {}
         self._lock = Lock()
 
+    def __enter__(self) -> Transport:
+        Thread(target=self._watch, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _watch(self) -> None:
+        while not self._closed.wait(_LOOK):
+            if self._cancel is not None and self._cancel():
+                self._interrupt()
+
     def close(self) -> None:
         """Close every connection; a thread that still waits for one wakes up with an error."""
+        self._closed.set()
         with self._lock:
-            for connections in self._idle.values():
-                for connection in connections:
-                    connection.close()
+            idle = [one for connections in self._idle.values() for one in connections]
             self._idle.clear()
-            for connection in self._busy:
-                with suppress(OSError, AttributeError):
-                    connection.sock.shutdown(socket.SHUT_RDWR)
+        for connection in idle:
+            self._drop(connection)
+        self._interrupt()
+
+    def _interrupt(self) -> None:
+        with self._lock:
+            for handle in self._handles.values():
+                with suppress(OSError):
+                    handle.shutdown(socket.SHUT_RDWR)
 
     def scheme(self, host: str, *, plain: bool) -> str:
         """``https``, or ``http`` for a host that may and does speak it (loopback, or configured insecure)."""
@@ -238,7 +261,6 @@ class Transport:
                 self._drop(connection)
                 return
             with self._lock:
-                self._busy.discard(connection)
                 self._idle.setdefault(key, []).append(connection)
 
         return Response(answer.status, answer.headers, url, answer, release)  # type: ignore[arg-type]
@@ -247,15 +269,15 @@ class Transport:
         with self._lock:
             idle = self._idle.get(key)
             if idle:
-                connection = idle.pop()
-                self._busy.add(connection)
-                return connection, True
+                return idle.pop(), True
         return self._connect(key, plain), False
 
     def _drop(self, connection: http.client.HTTPConnection) -> None:
         with self._lock:
-            self._busy.discard(connection)
+            handle = self._handles.pop(connection, None)
         connection.close()
+        if handle is not None:
+            handle.close()
 
     def _connect(self, key: tuple[str, str], plain: bool) -> http.client.HTTPConnection:
         scheme, host = key
@@ -270,8 +292,6 @@ class Transport:
             connection.sock.settimeout(READ_TIMEOUT)
             with suppress(OSError):
                 connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        with self._lock:
-            self._busy.add(connection)
         return connection
 
     def _dial(self, scheme: str, host: str, proxy: Proxy | None, plain: bool) -> http.client.HTTPConnection:
@@ -289,12 +309,36 @@ class Transport:
         else:
             where = (proxy.name, proxy.port) if proxy else (name, port or 80)
             connection = http.client.HTTPConnection(*where, timeout=CONNECT_TIMEOUT, blocksize=1 << 17)
+        connection._create_connection = functools.partial(self._open_socket, connection)  # type: ignore[attr-defined]
         try:
             connection.connect()
         except BaseException:
-            connection.close()
+            self._drop(connection)
             raise
         return connection
+
+    def _open_socket(
+        self, connection: http.client.HTTPConnection, place: tuple[str, int], timeout: float, _source: object = None
+    ) -> socket.socket:
+        """socket.create_connection, but from the first moment there is a handle that can interrupt it."""
+        failure: OSError | None = None
+        for family, kind, protocol, _, address in socket.getaddrinfo(*place, 0, socket.SOCK_STREAM):
+            check_cancel(self._cancel)
+            opened = socket.socket(family, kind, protocol)
+            opened.settimeout(timeout)
+            with self._lock:
+                before = self._handles.pop(connection, None)
+                self._handles[connection] = opened.dup()
+            if before is not None:
+                before.close()
+            try:
+                opened.connect(address)
+            except OSError as error:
+                opened.close()
+                failure = error
+            else:
+                return opened
+        raise failure or OSError("the name has no address")
 
     def _context(self, host: str, plain: bool) -> ssl.SSLContext:
         with self._lock:

@@ -35,12 +35,12 @@ KEYS = {"name", "dockerfile", "files", "before", "options", "error", "line", "re
 class Case:
     """One build.
 
-    `files` describe the context (see `context.write_tree`); a ``Dockerfile`` in it is made from `dockerfile`. `before` maps
-    references to Dockerfiles (or to ``{dockerfile, files}``) that are built first. `error` is a regular expression for
-    the message of a build that has to fail, `line` the Dockerfile's line that the message names.
+    `files` describe the context (see `context.write_tree`); a ``Dockerfile`` in it is made from `dockerfile`. `before`
+    maps references to Dockerfiles (or to ``{dockerfile, files}``) that are built first. `error` is a regular expression
+    for the message of a build that has to fail, `line` the Dockerfile's line that the message names.
 
-    `reference` is the tool that the golden result comes from: ``docker``, ``buildah``, or ``none`` where `expect` is the
-    whole expectation. Otherwise `expect` changes single values of the golden result and `why` says for what reason.
+    `reference` is the tool that the golden result comes from: ``docker``, ``buildah``, or ``none`` where `expect` is
+    the whole expectation. Otherwise `expect` changes single values of the golden result and `why` says for what reason.
     `ignore` lists members of the result that depend on the tool.
     """
 

@@ -28,9 +28,9 @@ COMPRESSIONS = {
 def write_tree(root: Path, files: dict[str, Any]) -> None:
     """Make `files` below `root`.
 
-    A text or a mapping is a file: ``content`` or ``base64``, ``mode`` (0644), ``owner`` (``[uid, gid]``), ``xattrs``. A
-    name with a slash at its end is a folder. ``link`` makes a symbolic link, ``hardlink`` a hard link to another name of
-    the tree, ``fifo: true`` a pipe, ``archive`` a tar of such entries with ``compress``.
+    A text or a mapping is a file: ``content`` or ``base64``, ``mode`` (0644), ``owner`` (``[uid, gid]``), ``xattrs``.
+    A name with a slash at its end is a folder. ``link`` makes a symbolic link, ``hardlink`` a hard link to another name
+    of the tree, ``fifo: true`` a pipe, ``archive`` a tar of such entries with ``compress``.
     """
     root.mkdir(parents=True, exist_ok=True)
     for name, value in files.items():

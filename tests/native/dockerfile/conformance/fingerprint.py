@@ -33,14 +33,16 @@ def describe_image(archive: Path, base: Path, server: str = "") -> dict[str, Any
     document, tree = read_image(archive)
     _, old = read_image(base)
     config = {key: value for key, value in (document.get("config") or {}).items() if key in CONFIG_KEYS and value}
-    history = [one for one in document.get("history", [])]
+    history = document.get("history", [])
     result = {
         "files": describe_changes(tree, old),
         "removed": sorted(path for path in old.keys() - tree.keys() if not NOT_OF_THE_IMAGE.match(path)),
         "config": {key: config[key] for key in sorted(config)},
         "history": ["empty" if one.get("empty_layer") else "layer" for one in history],
-        "created_by": [one.get("created_by", "").replace(server, "@HTTP@") if server else one.get("created_by", "")
-                       for one in history],
+        "created_by": [
+            one.get("created_by", "").replace(server, "@HTTP@") if server else one.get("created_by", "")
+            for one in history
+        ],
         "platform": "/".join(str(document[key]) for key in ("os", "architecture", "variant") if document.get(key)),
     }
     if document.get("author"):
@@ -109,7 +111,11 @@ def apply_layer(tree: Tree, layer: tarfile.TarFile) -> None:
 def _describe_member(tree: Tree, layer: tarfile.TarFile, member: tarfile.TarInfo, path: str) -> dict[str, Any]:
     if member.islnk():
         return tree[_normalise(member.linkname)]
-    entry: dict[str, Any] = {"type": "file", "mode": f"{member.mode & 0o7777:04o}", "owner": f"{member.uid}:{member.gid}"}
+    entry: dict[str, Any] = {
+        "type": "file",
+        "mode": f"{member.mode & 0o7777:04o}",
+        "owner": f"{member.uid}:{member.gid}",
+    }
     if member.isdir():
         entry["type"] = "folder"
     elif member.issym():

@@ -42,7 +42,11 @@ class ReferenceTool:
     def run(self, *arguments: str, stdin: bytes | None = None, cwd: Path | None = None) -> str:
         """Run a command. Raises BuildFailed with everything that it said."""
         done = subprocess.run(
-            [*self.prefix(cwd), *arguments], input=stdin or b"", capture_output=True, env=self.environment(), check=False
+            [*self.prefix(cwd), *arguments],
+            input=stdin or b"",
+            capture_output=True,
+            env=self.environment(),
+            check=False,
         )
         output = (done.stdout + done.stderr).decode(errors="replace")
         if done.returncode:
@@ -111,7 +115,14 @@ class DockerTool(ReferenceTool):
         settings = work / "daemon.json"
         settings.write_text('{"features": {"containerd-snapshotter": false}}\n')
         command = ["dockerd", "--config-file", str(settings), "--host", f"unix://{work}/docker.sock"]
-        command += ["--data-root", str(work / "data"), "--exec-root", str(work / "exec"), "--pidfile", str(work / "pid")]
+        command += [
+            "--data-root",
+            str(work / "data"),
+            "--exec-root",
+            str(work / "exec"),
+            "--pidfile",
+            str(work / "pid"),
+        ]
         with (work / "dockerd.log").open("wb") as log:
             self.process = subprocess.Popen(
                 [*self.prefix(), *command], stdout=log, stderr=log, env=super().environment(), start_new_session=True
@@ -181,14 +192,19 @@ def render_options(case: Case, context: Path, folder: Path, server: str) -> tupl
         (folder / f"secret-{name}").write_text(secret)
         arguments.append(f"--secret=id={name},src={folder}/secret-{name}")
     if options.get("stdin"):
-        return [*arguments, *([] if options.get("without_context") else ["-f", "-"]),
-                "-" if options.get("without_context") else str(context)], text.encode()
+        return [
+            *arguments,
+            *([] if options.get("without_context") else ["-f", "-"]),
+            "-" if options.get("without_context") else str(context),
+        ], text.encode()
     return [*arguments, "-f", str(context / options.get("dockerfile", "Dockerfile")), str(context)], None
 
 
 def write_context(case: Case, context: Path, server: str) -> None:
     """The case's files, and its Dockerfile among them unless it comes another way."""
-    place = {} if case.options.get("stdin") else {case.options.get("dockerfile", "Dockerfile"): case.replace_server(server)}
+    place = (
+        {} if case.options.get("stdin") else {case.options.get("dockerfile", "Dockerfile"): case.replace_server(server)}
+    )
     write_tree(context, {**case.files, **place})
 
 

@@ -34,7 +34,7 @@ _KINDS = {
 
 
 def make_tree(root: Path, text: str) -> Path:
-    """One entry a line: ``PATH [MODE [UID:GID]] [= CONTENT | -> TARGET]``; a path with a slash at its end is a folder."""
+    """One entry a line: ``PATH [MODE [UID:GID]] [= CONTENT | -> TARGET]``; a folder has a slash at its end."""
     root.mkdir(parents=True, exist_ok=True)
     folders: list[Path] = []
     for line in filter(None, map(str.strip, text.splitlines())):
@@ -82,12 +82,14 @@ def read_tree(root: Path) -> dict[str, tuple[Any, ...]]:
 def parse_step(text: str, inline: Mapping[str, str] | None = None) -> CopyStep:
     """A COPY or ADD line with final values, as the front end hands them on."""
     words = shlex.split(text)
-    instruction, flags, exclude = words.pop(0), {}, []
+    instruction = words.pop(0)
+    flags: dict[str, Any] = {}
+    exclude: list[str] = []
     while words[0].startswith("--"):
         name, _, value = words.pop(0)[2:].partition("=")
         if name == "exclude":
             exclude.append(value)
-        else:
+        elif name != "from":
             flags[name.replace("-", "_")] = value != "false" if name in _SWITCHES else value
     destination = words.pop()
     assert instruction in ("COPY", "ADD")

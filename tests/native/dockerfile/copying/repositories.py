@@ -19,7 +19,16 @@ _ENVIRONMENT = {
 
 def git(folder: Path, *arguments: str) -> str:
     """Run git in a folder, untouched by the user's settings."""
-    command = ["git", "-c", "init.defaultBranch=main", "-c", "protocol.file.allow=always", "-C", str(folder), *arguments]
+    command = [
+        "git",
+        "-c",
+        "init.defaultBranch=main",
+        "-c",
+        "protocol.file.allow=always",
+        "-C",
+        str(folder),
+        *arguments,
+    ]
     done = subprocess.run(command, env={**os.environ, **_ENVIRONMENT}, capture_output=True, text=True, check=True)
     return done.stdout.strip()
 

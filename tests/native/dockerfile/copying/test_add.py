@@ -62,11 +62,22 @@ def test_archives_are_known_by_their_content(stage: Stage, packer: str) -> None:
 
 def test_what_is_no_archive_is_copied(stage: Stage) -> None:
     plain = make_tar(stage.work / "t.tar", MEMBERS).read_bytes()
-    for name, data in (("text.tar", b"text"), ("zeros.tar", bytes(1024)), ("x.gz", gzip.compress(b"x")), ("e.tar", b"")):
+    for name, data in (
+        ("text.tar", b"text"),
+        ("zeros.tar", bytes(1024)),
+        ("x.gz", gzip.compress(b"x")),
+        ("e.tar", b""),
+    ):
         (stage.context / name).write_bytes(data)
     (stage.context / "cut.tar.gz").write_bytes(gzip.compress(plain)[:30])
     found = stage.copy("ADD . /d/", "ADD text.tar zeros.tar x.gz e.tar cut.tar.gz /t/")
-    assert {name for name in found if name.startswith("t/")} == {"t/text.tar", "t/zeros.tar", "t/x.gz", "t/e.tar", "t/cut.tar.gz"}
+    assert {name for name in found if name.startswith("t/")} == {
+        "t/text.tar",
+        "t/zeros.tar",
+        "t/x.gz",
+        "t/e.tar",
+        "t/cut.tar.gz",
+    }
 
 
 def test_when_an_archive_stays_one(stage: Stage) -> None:
@@ -85,7 +96,10 @@ def test_an_owner_is_for_all_members(stage: Stage) -> None:
 
 
 def test_members_replace_and_merge(stage: Stage, tmp_path: Path) -> None:
-    make_tree(stage.root, "a = old\nmerged/ 700 5:5\nmerged/kept = kept\nfolder/x\nfile = file\nway -> real\nreal/\nout -> /real")
+    make_tree(
+        stage.root,
+        "a = old\nmerged/ 700 5:5\nmerged/kept = kept\nfolder/x\nfile = file\nway -> real\nreal/\nout -> /real",
+    )
     members = [
         ("a", "file", "new", 0o600, 9),
         ("merged/", "dir", "", 0o705, 9),
@@ -141,7 +155,11 @@ def test_a_file_from_the_web(stage: Stage, web: Web) -> None:
     web.files["/f/app%20.bin"] = web.files["/f/app .bin"] = b"data"
     web.files["/plain"] = b"no times"
     web.bare.add("/plain")
-    found = stage.copy(f"ADD {web.address}/f/app%20.bin /d/", f"ADD {web.address}/plain /named", f"ADD --chmod=755 --chown=3:4 {web.address}/plain?x=1 /d/")
+    found = stage.copy(
+        f"ADD {web.address}/f/app%20.bin /d/",
+        f"ADD {web.address}/plain /named",
+        f"ADD --chmod=755 --chown=3:4 {web.address}/plain?x=1 /d/",
+    )
     assert found["d/app .bin"] == ("file", 0o600, 0, 0, "data")
     assert found["named"] == ("file", 0o600, 0, 0, "no times")
     assert found["d/plain"] == ("file", 0o755, 3, 4, "no times")
@@ -247,10 +265,12 @@ def test_submodules_come_along(stage: Stage, tmp_path: Path, monkeypatch: pytest
     git(tmp_path / "repo.git", "submodule", "add", "-q", f"file://{tmp_path}/inner.git", "vendor")
     git(tmp_path / "repo.git", "commit", "-q", "-m", "with a submodule")
     # Only the user's own settings allow submodules from local folders.
-    (tmp_path / "gitconfig").write_text("[protocol \"file\"]\n\tallow = always\n")
+    (tmp_path / "gitconfig").write_text('[protocol "file"]\n\tallow = always\n')
     monkeypatch.setenv("HOME", str(tmp_path))
     os.rename(tmp_path / "gitconfig", tmp_path / ".gitconfig")
-    found = stage.copy(f"ADD file://{tmp_path}/repo.git /with", f"ADD file://{tmp_path}/repo.git?submodules=false /without")
+    found = stage.copy(
+        f"ADD file://{tmp_path}/repo.git /with", f"ADD file://{tmp_path}/repo.git?submodules=false /without"
+    )
     assert found["with/vendor/sub/tool"][4] == "tool 2"
     assert not [name for name in found if name.endswith(".git")]
     assert "without/vendor/sub" not in found
