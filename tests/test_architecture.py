@@ -25,6 +25,7 @@ LAYERS = (
             "building",
             "catalog",
             "tracing",
+            "fetching",
             "providers",
             "providers",
             "rollback",

@@ -197,7 +197,7 @@ def _bind_port(port: Mapping[str, Any]) -> Port:
 
 
 def _bind_mount(mount: Mapping[str, Any]) -> VolumeMount:
-    kind = mount["type"]
+    kind = mount.get("type", "")
     return VolumeMount(
         type=kind,
         target=mount.get("target", ""),

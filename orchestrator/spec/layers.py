@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import FileMissing
 from orchestrator.source import Path
+from orchestrator.spec.attributes import ROOT
 from orchestrator.spec.casts import name_type
 from orchestrator.spec.dotenv import parse_dotenv
 from orchestrator.spec.extends import Extender
 from orchestrator.spec.include import apply_includes
 from orchestrator.spec.interpolate import interpolate_tree
-from orchestrator.spec.merge import clear_paths, count_values, merge_layers
+from orchestrator.spec.merge import clear_paths, count_values, drop_extending_nulls, drop_nulls, merge_layers
 from orchestrator.spec.normalize import apply_defaults, resolve_names
 from orchestrator.spec.paths import absolute_path, resolve_paths
 from orchestrator.spec.positions import Map, Mark, Problems, pack_mark
@@ -70,7 +71,7 @@ class LayerLoader:
         """Load and merge `files` (absolute paths with the place that names them) into one canonical tree."""
         result: Map | None = None
         for file, mark, path in files:
-            for tree, cleared in self._load_layers(file, mark, path, directory, environment, included):
+            for tree, cleared in self._load_layers(file, mark, path, directory, environment, included, result):
                 result = tree if result is None else merge_layers(clear_paths(result, cleared), tree, self.problems)
         merged = Map() if result is None else result
         apply_defaults(merged, directory if self.resolve else ".")
@@ -78,7 +79,14 @@ class LayerLoader:
         return merged
 
     def _load_layers(
-        self, file: str, mark: Mark, path: Path, directory: str, environment: Environment, included: tuple[str, ...]
+        self,
+        file: str,
+        mark: Mark,
+        path: Path,
+        directory: str,
+        environment: Environment,
+        included: tuple[str, ...],
+        base: Map | None,
     ) -> list[tuple[Map, list[Path]]]:
         layers = []
         for raw, place in self.read_documents(file, mark, path):
@@ -89,6 +97,9 @@ class LayerLoader:
                 self.problems.report("wrong-type", f"a stack file is a mapping, not {name_type(tree)}", place)
                 continue
             tree = self.substitute(tree, place, environment)
+            if base is not None:
+                tree = drop_nulls(ROOT, base, tree)
+            tree = drop_extending_nulls(tree)
             shaped = shape_layer(tree, place, self.problems)
             if "version" in shaped:
                 self.problems.warn(

@@ -33,6 +33,53 @@ def clear_paths(tree: Map, paths: Iterable[Path]) -> Map:
     return tree
 
 
+def drop_nulls(row: Row | None, base: Map, over: Any) -> Any:
+    """Return `over` without its nulls where `base` has a value: a null in an overriding file changes nothing.
+
+    Where `base` has none, a null stays, and is a value of the wrong type. In lists of NAME=value it is one of the right
+    type.
+    """
+    if type(over) is not Map or (row is not None and row.kind == "pairs"):
+        return over
+    result = over
+    for key, item in over.items():
+        before = base.get(key)
+        if before is None or key.startswith("x-"):
+            continue
+        child = (row.fields.get(key) or row.item) if row is not None else None
+        if child is not None and child.merge == "replace":
+            continue
+        kept = drop_nulls(child, before, item) if type(before) is Map else item
+        if item is None or kept is not item:
+            if result is over:
+                result = copy_map(over)
+            if item is None:
+                del result[key]
+                del result.marks[key]
+            else:
+                result[key] = kept
+    return result
+
+
+def drop_extending_nulls(tree: Any) -> Any:
+    """Return a file's tree without the nulls of services that extend another one of the file, as drop_nulls does."""
+    services = tree.get("services") if type(tree) is Map else None
+    if type(services) is not Map:
+        return tree
+    changed = copy_map(services)
+    row = ROOT.fields["services"].item
+    for name, service in services.items():
+        extended = service.get("extends") if type(service) is Map else None
+        base = services.get(extended.get("service") if type(extended) is Map else extended)
+        if type(base) is Map and not (type(extended) is Map and extended.get("file")):
+            changed[name] = drop_nulls(row, base, service)
+    if all(changed[name] is services[name] for name in services):
+        return tree
+    result = copy_map(tree)
+    result["services"] = changed
+    return result
+
+
 def _without(tree: Map, path: Path) -> Map:
     key = path[0] if path else None
     if not isinstance(key, str) or key not in tree:

@@ -36,6 +36,7 @@ def list_faults(stack):
             HEAD % "volumes: [{type: bnd, source: /a, target: /b}]",
             ["1:45 not-allowed services.web.volumes[0].type"],
         ),
+        (HEAD % "volumes: [{type: '', source: /a, target: /b}]", ["1:38 not-allowed services.web.volumes[0].type"]),
         (HEAD % "devices: ['']", ["1:38 bad-device services.web.devices[0]"]),
         (HEAD % "build: ''", ["1:28 missing-attribute services.web.build"]),
         (HEAD % "mem_limit: -5", ["1:39 bad-size services.web.mem_limit"]),

@@ -119,6 +119,30 @@ def test_refused_as_the_reference_refuses(refuse, text, error):
     assert refuse(text) == [error]
 
 
+def test_a_file_without_services_is_a_stack_of_none(load):
+    loaded = load("networks: {a: }\nx-a: 1")
+    assert read(loaded) == {"name": "app", "services": {}, "x-a": 1}
+    assert [one.code for one in loaded.warnings] == ["no-services"]
+
+
+def test_what_is_merged_before_defaults_count(load):
+    text = """
+        services:
+          web: {extends: base, depends_on: {db: {condition: service_healthy}}, secrets: [s], environment: {A: }}
+          base:
+            image: i
+            depends_on: {db: {condition: service_started, required: false}}
+            secrets: [{source: t, target: /run/secrets/s}]
+            environment: {A: 1}
+          db: {image: i}
+        secrets: {s: {file: s}, t: {file: t}}
+        """
+    web = read(load(text))["services"]["web"]
+    assert web["depends_on"] == {"db": {"condition": "service_healthy", "required": False}}
+    assert web["secrets"] == [{"source": "s", "target": "/run/secrets/s"}]
+    assert web["environment"] == {"A": None}
+
+
 def test_an_include_of_nothing_is_a_warning(load):
     for text in ("include:\n", "include: [null]\n", "include: [{}]\n", "include: [{path: }]\n"):
         found = load(text + WEB % "tty: true").warnings
@@ -136,3 +160,20 @@ def test_what_is_printed_can_be_read(load):
     text = read(load(WEB % "develop: {watch: [{path: ., action: rebuild}]}, labels: {a: 2024-01-01}"))
     assert read(load(json.dumps(text))) == text
     assert parse_documents("2024-01-01", 0, None)[0][0] == "2024-01-01T00:00:00Z"
+
+
+def test_a_null_in_an_overriding_file_changes_nothing(load):
+    over = "services: {web: {ports: null, cpus: null, command: null, environment: {A: null}}}"
+    base = WEB % "ports: ['80:80'], cpus: 1, command: run, environment: {A: '1'}"
+    service = read(load(base, {"/app/over.yaml": over}, files=("compose.yaml", "over.yaml")))["services"]["web"]
+    assert (len(service["ports"]), service["cpus"], service["command"]) == (1, 1, None)
+    assert service["environment"] == {"A": None}
+
+
+def test_a_null_beside_extends_changes_nothing(load, refuse):
+    base = "base: {image: i, cpus: 1, command: run}"
+    service = read(load(f"services: {{{base}, web: {{extends: base, cpus: null, command: null}}}}"))["services"]["web"]
+    assert (service["cpus"], service["command"]) == (1, None)
+    assert refuse(f"services: {{{base}, web: {{extends: base, ports: null}}}}") == [
+        "1:81 null-value services.web.ports"
+    ]
