@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.engines.base import BuildEvent, dump_build_event
 from orchestrator.errors import EngineError, StackError
-from orchestrator.reconcile.images import image_reference, list_builders
+from orchestrator.reconcile.images import build_contexts, list_builders, list_service_references
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -149,18 +149,16 @@ def _is_wanted(goal: Goal, builder: str) -> bool:
     if goal.down or goal.build == "never" or builder not in goal.stack.services:
         return False
     made = list_builders(goal.stack)
-    wanted = {name for name, want in goal.wants.items() if want in ("running", "created")}
+    wanted = {name for name, want in goal.wants.items() if want in ("running", "created")} | set(goal.prepare)
     for name in wanted & goal.stack.services.keys():
-        service = goal.stack.services[name]
-        maker = made.get(image_reference(goal.stack, service))
-        if maker is not None and builder in {maker.name, *_reach(goal.stack, maker.name)}:
-            return True
+        for reference in list_service_references(goal.stack, goal.stack.services[name]):
+            maker = made.get(reference)
+            if maker is not None and builder in {maker.name, *_reach(goal.stack, maker.name)}:
+                return True
     return False
 
 
 def _reach(stack: Stack, name: str) -> set[str]:
-    from orchestrator.reconcile.images import build_contexts
-
     found: set[str] = set()
     waiting = [name]
     while waiting:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import StackError
-from orchestrator.reconcile.images import image_reference
+from orchestrator.reconcile.images import list_service_references
 
 if TYPE_CHECKING:
     from orchestrator.engines.base import Engine, ImageProgress
@@ -47,10 +47,9 @@ class Fetchers:
         """End the fetches that `goal` does not ask for any more; all of them without a goal."""
         wanted = set()
         if goal is not None and not goal.down:
-            services = (
-                goal.stack.services.get(name) for name, want in goal.wants.items() if want in ("running", "created")
-            )
-            wanted = {image_reference(goal.stack, one) for one in services if one is not None}
+            names = {name for name, want in goal.wants.items() if want in ("running", "created")} | set(goal.prepare)
+            services = (goal.stack.services.get(name) for name in sorted(names))
+            wanted = {image for one in services if one for image in list_service_references(goal.stack, one)}
         for reference, stopped in self._running:
             if reference not in wanted:
                 stopped.set()

@@ -5,16 +5,16 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.actions.building_threads import start_thread, wait_for_builds
 from orchestrator.actions.names import resolve_dependencies, select_services
 from orchestrator.errors import Diagnostic, Interrupted, ModelError, StackError
 from orchestrator.events import Event
 from orchestrator.reconcile.images import build_contexts, image_reference, list_builders
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future
-
     from orchestrator.engines.base import BuildEvent, Engine
     from orchestrator.events import Phase, Sink
     from orchestrator.goal import BuildOptions
@@ -94,45 +94,53 @@ def build_services(
 
     `sink` is called by one thread at a time. On Ctrl-C the builds under way are ended, and Interrupted is raised.
     """
-    from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+    from queue import SimpleQueue
 
     outcome = BuildsOutcome()
     cancelled = threading.Event()
     tell = _Teller(stack, sink)
     waiting = dict(needs)
-    running: dict[Future[ImageFacts], str] = {}
-    with ThreadPoolExecutor(PARALLEL, thread_name_prefix="build") as pool:
+    running: set[str] = set()
+    ended: SimpleQueue[tuple[str, Any, BaseException | None]] = SimpleQueue()
 
-        def begin() -> None:
-            for name in [one for one in waiting if outcome.built.keys() >= set(waiting[one])]:
+    def begin() -> None:
+        for name in [one for one in waiting if outcome.built.keys() >= set(waiting[one])]:
+            if len(running) < PARALLEL:
                 del waiting[name]
-                running[pool.submit(_build, engine, stack, name, options, tell, cancelled.is_set)] = name
-            lost = outcome.failures.keys() | outcome.skipped.keys()
-            for name in [one for one in waiting if lost & set(waiting[one])]:
-                culprit = sorted(lost & set(waiting.pop(name)))[0]
-                outcome.skipped[name] = culprit
-                tell(name, "cancelled", f"{culprit} could not be built")
+                running.add(name)
+                work = partial(_build, engine, stack, name, options, tell, cancelled.is_set)
+                start_thread(name, work, lambda *end: ended.put(end))
+        while lost := _find_lost(waiting, outcome):
+            name, culprit = lost
+            del waiting[name]
+            outcome.skipped[name] = culprit
+            tell(name, "cancelled", f"{culprit} could not be built")
 
-        try:
+    try:
+        begin()
+        while running:
+            name, facts, error = ended.get()
+            running.discard(name)
+            if error is None:
+                outcome.built[name] = facts
+            elif isinstance(error, StackError):
+                outcome.failures[name] = error
+            else:
+                raise error
             begin()
-            while running:
-                done, _ = wait(running, return_when=FIRST_COMPLETED)
-                for future in done:
-                    name = running.pop(future)
-                    try:
-                        outcome.built[name] = future.result()
-                    except StackError as error:
-                        outcome.failures[name] = error
-                begin()
-        except KeyboardInterrupt:
-            cancelled.set()
-            for future in running:
-                future.cancel()
+    except BaseException as error:
+        cancelled.set()
+        wait_for_builds()
+        if isinstance(error, KeyboardInterrupt):
             raise Interrupted("interrupted", hint="what was built so far is in the cache") from None
-        except BaseException:
-            cancelled.set()
-            raise
+        raise
     return outcome
+
+
+def _find_lost(waiting: Mapping[str, Sequence[str]], outcome: BuildsOutcome) -> tuple[str, str] | None:
+    """A build that cannot begin any more, and the one that it needs in vain."""
+    lost = outcome.failures.keys() | outcome.skipped.keys()
+    return next(((name, culprit) for name, needs in waiting.items() for culprit in needs if culprit in lost), None)
 
 
 class _Teller:

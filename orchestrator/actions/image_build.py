@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.actions.building_threads import run_in_thread, wait_for_builds
 from orchestrator.errors import FileMissing, Interrupted, StackError, UsageError
 from orchestrator.events import Event
 from orchestrator.record import Record
@@ -197,8 +198,6 @@ def _parse_ssh(text: str, environment: Mapping[str, str]) -> Any:
 
 def build_request(request: BuildRequest, sink: Sink) -> BuildResult:
     """Build here and now, telling `sink`. On Ctrl-C the build is ended and Interrupted is raised."""
-    from concurrent.futures import ThreadPoolExecutor
-
     from orchestrator.actions.images import open_image_store
     from orchestrator.engines.base import dump_build_event
     from orchestrator.engines.native.building import run_build
@@ -221,18 +220,15 @@ def build_request(request: BuildRequest, sink: Sink) -> BuildResult:
         return run_build(layout, open_image_store(), request, progress=show, cancel=cancelled.is_set)
 
     tell("started")
-    with ThreadPoolExecutor(1, thread_name_prefix="build") as pool:
-        try:
-            result = pool.submit(work).result()
-        except KeyboardInterrupt:
-            cancelled.set()
-            raise Interrupted("interrupted", hint="what was built so far is in the cache") from None
-        except StackError as error:
-            tell("failed", error.message)
-            raise
-        except BaseException:
-            cancelled.set()
-            raise
+    try:
+        result = run_in_thread(work)
+    except KeyboardInterrupt:
+        cancelled.set()
+        wait_for_builds()
+        raise Interrupted("interrupted", hint="what was built so far is in the cache") from None
+    except StackError as error:
+        tell("failed", error.message)
+        raise
     tell("done")
     return result
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from orchestrator.cli.declare import AtLeast, Choice, Declared, Option
-from orchestrator.cli.registry import COMMANDS
+from orchestrator.cli.registry import COMMANDS, IMAGE_COMMANDS
 
 GLOBAL = (
     Option("-f", "--file", "files", multiple=True),
@@ -28,12 +28,10 @@ def run_quickly(arguments: Sequence[str], prepared: Any) -> int | None:
     options, rest = _read(GLOBAL, arguments, stop_at_word=True) or (None, [])
     if options is None or not rest or rest[0] not in COMMANDS:
         return None
-    from importlib import import_module
-
-    command = import_module(f"orchestrator.cli.commands.{COMMANDS[rest[0]][0]}").command
+    command, rest = _find_command(rest)
     if not isinstance(command, Declared):
         return None
-    read = _read(command.options, rest[1:])
+    read = _read(command.options, rest)
     if read is None or (read[1] and not command.rest):
         return None
     values, words = read
@@ -49,6 +47,17 @@ def run_quickly(arguments: Sequence[str], prepared: Any) -> int | None:
     set_colour(options["ansi"])
     status = command.function(invocation, **values)
     return status if isinstance(status, int) else 0
+
+
+def _find_command(words: list[str]) -> tuple[Any, list[str]]:
+    """The command that the first words name, and the words behind it; None for one that does not exist."""
+    from importlib import import_module
+
+    if words[0] != "image":
+        return import_module(f"orchestrator.cli.commands.{COMMANDS[words[0]][0]}").command, words[1:]
+    row = IMAGE_COMMANDS.get(words[1]) if len(words) > 1 else None
+    command = getattr(import_module(f"orchestrator.cli.image.{row[0]}"), row[1]) if row is not None else None
+    return command, words[2:]
 
 
 def _read(

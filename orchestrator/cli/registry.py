@@ -44,3 +44,23 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "completion": ("completion", "Print a completion script for a shell"),
     "version": ("version", "Show the version"),
 }
+
+IMAGE_COMMANDS: dict[str, tuple[str, str, str]] = {
+    "ls": ("listing", "list_images", "List the images of this machine"),
+    "pull": ("moving", "pull_images", "Fetch images from their registries"),
+    "push": ("moving", "push_images", "Send images to their registries"),
+    "login": ("login", "log_in", "Log in to a registry"),
+    "logout": ("login", "log_out", "Log out from a registry"),
+    "build": ("building", "build_image", "Build an image from a Dockerfile"),
+    "tag": ("removing", "tag_image", "Give an image another name"),
+    "rm": ("removing", "remove_images", "Remove images"),
+    "inspect": ("describing", "inspect_images", "Show all that is known of images"),
+    "history": ("describing", "show_history", "Show the steps that an image was made in"),
+    "save": ("archives", "save_images", "Write images as one archive"),
+    "load": ("archives", "load_images", "Load images from an archive"),
+    "import": ("archives", "import_image", "Make an image from a tar of a root filesystem"),
+    "export": ("archives", "export_image", "Write the root filesystem of an image as a tar"),
+    "fsck": ("checking", "check_images", "Check that the image store is whole"),
+    "prune": ("removing", "prune_images", "Remove images, or results of builds, that nothing uses"),
+}
+"""The same for ``stack image``: module below ``orchestrator.cli.image``, the command in it, one line of help."""

@@ -21,7 +21,7 @@ from orchestrator.engines.fake_parts import (
     follow_logs,
     mount_volumes,
 )
-from orchestrator.engines.fake_resources import FakeResources
+from orchestrator.engines.fake_inside import FakeInside
 from orchestrator.engines.fake_shell import CommandMissing, Script
 from orchestrator.errors import Conflict, Diagnostic, EngineError, NotFound
 from orchestrator.reconcile.images import list_references
@@ -37,7 +37,7 @@ _SIGNALS = {"1": "HUP", "2": "INT", "9": "KILL", "10": "USR1", "12": "USR2", "15
 _NUMBERS = {name: int(number) for number, name in _SIGNALS.items()}
 
 
-class FakeEngine(FakeResources):
+class FakeEngine(FakeInside):
     """The whole Engine protocol over dictionaries.
 
     `clock` gives the time (epoch seconds). `before` is called with (operation, resource) ahead of each change; what it
@@ -119,6 +119,7 @@ class FakeEngine(FakeResources):
                 old.change(name=f"{old.state.id[:12]}_{old.state.name}")
             made = FakeContainer(stack, request, next(self._ids), image, volumes, self._clock())
             self._containers[made.state.id] = made
+            self._tell(made.state, "create")
             return made.state.id
 
     def start_container(self, container_id: str) -> None:
@@ -148,6 +149,7 @@ class FakeEngine(FakeResources):
                     operation="start container",
                 ) from error
             one.begin(self._clock(), tuple(endpoints))
+            self._tell(one.state, "start")
             self._go_on(one, one.script)
 
     def _go_on(self, one: FakeContainer, script: Script) -> None:
@@ -169,6 +171,7 @@ class FakeEngine(FakeResources):
         if not one.state.alive:
             return
         one.end(self._clock(), code, oom_killed=oom_killed)
+        self._tell(one.state, "die", exitCode=str(code))
         self._changed.notify_all()
         change = Change(container_id=one.state.id, kind="exited", exit_code=code, finished_at=one.state.finished_at)
         for watch in self._watches:
@@ -184,8 +187,10 @@ class FakeEngine(FakeResources):
                 return
             one.change(hold=hold or one.state.hold)
             if one.state.alive:
+                self._tell(one.state, "kill", signal=str(_NUMBERS.get(one.service.stop_signal or "TERM", 15)))
                 self._signal(one, one.service.stop_signal or "SIGTERM")
                 self._end(one, 137)
+                self._tell(one.state, "stop")
 
     def kill_container(self, container_id: str, signal: str = "SIGKILL") -> None:
         """Send a signal to the main process. Conflict when there is none."""
@@ -194,6 +199,8 @@ class FakeEngine(FakeResources):
             one = self._find(container_id)
             if not one.state.alive:
                 raise Conflict(f"{one.state.name} is not running", resource=one.state.name, operation="kill container")
+            name = _SIGNALS.get(signal, signal.upper().removeprefix("SIG"))
+            self._tell(one.state, "kill", signal=str(_NUMBERS.get(name, 15)))
             self._signal(one, signal)
 
     def _signal(self, one: FakeContainer, signal: str) -> None:
@@ -215,6 +222,7 @@ class FakeEngine(FakeResources):
             if not one.state.alive:
                 raise Conflict(f"{one.state.name} is not running", resource=one.state.name, operation="pause container")
             one.change(status="paused" if paused else "running")
+            self._tell(one.state, "pause" if paused else "unpause")
 
     def remove_container(self, container_id: str, *, volumes: bool = False) -> None:
         """Remove a container; `volumes`: and its anonymous volumes, unless another container has them too."""
@@ -225,6 +233,7 @@ class FakeEngine(FakeResources):
                 return
             self._end(one, 137)
             del self._containers[container_id]
+            self._tell(one.state, "destroy")
             used = {name for other in self._containers.values() for name in other.state.volumes.values()}
             for name in one.state.volumes.values():
                 if volumes and not self._volumes[name].key and name not in used:

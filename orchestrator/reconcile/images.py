@@ -21,12 +21,13 @@ def image_reference(stack: Stack, service: Service) -> str:
 
 def list_references(stack: Stack) -> set[str]:
     """Every image that a stack names: of services, of their hooks, and those that they mount."""
-    found = set()
-    for service in stack.services.values():
-        found.add(image_reference(stack, service))
-        found.update(str(hook["image"]) for hook in service.config.get("pre_start") or () if hook.get("image"))
-        found.update(list_mounted(service))
-    return found
+    return {one for service in stack.services.values() for one in list_service_references(stack, service)}
+
+
+def list_service_references(stack: Stack, service: Service) -> set[str]:
+    """Every image that a service names: its own, those of its hooks, and those that it mounts."""
+    hooks = (str(hook["image"]) for hook in service.config.get("pre_start") or () if hook.get("image"))
+    return {image_reference(stack, service), *hooks, *list_mounted(service)}
 
 
 def list_mounted(service: Service) -> tuple[str, ...]:

@@ -70,7 +70,7 @@ def drop_extending_nulls(tree: Any) -> Any:
     row = ROOT.fields["services"].item
     for name, service in services.items():
         extended = service.get("extends") if type(service) is Map else None
-        base = services.get(extended.get("service") if type(extended) is Map else extended)
+        base = services.get(str(extended.get("service") if type(extended) is Map else extended))
         if type(base) is Map and not (type(extended) is Map and extended.get("file")):
             changed[name] = drop_nulls(row, base, service)
     if all(changed[name] is services[name] for name in services):

@@ -124,6 +124,15 @@ def test_a_failed_build_holds_back_what_needs_it_and_is_told(
     ]
 
 
+def test_a_failure_reaches_what_needs_it_through_others(stack: Callable[..., Ran], builder: BuildingEngine) -> None:
+    top = "  top: {build: {context: top, additional_contexts: {w: 'service:web'}}}\n"
+    Path("compose.yaml").write_text(SHOP + top)
+    builder.failing = {"base"}
+    ran = stack("--progress", "quiet", "build", "top")
+    assert "3 of 3 images could not be built" in ran.err
+    assert builder.built == []
+
+
 def test_options_without_effect_are_reported(stack: Callable[..., Ran], builder: BuildingEngine) -> None:
     words = ("--builder", "big", "-m", "1g", "--provenance", "true", "--sbom", "true")
     told = [line for line in stack("build", "-q", "api", *words).err.splitlines() if "option-without-effect" in line]

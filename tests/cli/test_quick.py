@@ -9,12 +9,16 @@ import pytest
 
 from orchestrator.cli.declare import Declared
 from orchestrator.cli.quick import _read
-from orchestrator.cli.registry import COMMANDS
+from orchestrator.cli.registry import COMMANDS, IMAGE_COMMANDS
 
 DECLARED = {
     name: command
     for name, (module, _help) in COMMANDS.items()
     if isinstance(command := import_module(f"orchestrator.cli.commands.{module}").command, Declared)
+} | {
+    f"image {name}": command
+    for name, (module, attribute, _help) in IMAGE_COMMANDS.items()
+    if isinstance(command := getattr(import_module(f"orchestrator.cli.image.{module}"), attribute), Declared)
 }
 
 
@@ -58,6 +62,11 @@ LINES = {
     "start": [["--wait", "web"]],
     "stop": [["-t", "3"]],
     "restart": [["--no-deps", "web"]],
+    "build": [["web", "--build-arg", "A=1", "--build-arg=B", "--no-cache", "-q"], ["--push", "--progress", "plain"]],
+    "image build": [
+        ["-t", "a:1", "-t", "b", "."],
+        ["--no-rm", "--secret", "id=x,src=y", "--network=host", "-q", "dir"],
+    ],
     "version": [["--short"], ["-f", "json"]],
 }
 

@@ -6,8 +6,14 @@ import io
 import json
 import os
 import signal
+import socket
 import subprocess
 import tarfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
 
 from .conftest import STACK, Project
 
@@ -103,12 +109,14 @@ def test_ctrl_c_ends_a_build(project: Project) -> None:
     for words in (("up", "-d"), ("up",), ("build",)):
         process = project.popen("--progress", "plain", *words)
         assert process.stderr is not None
-        for line in process.stderr:
-            if line.endswith(" begun\n"):
-                break
+        seen = ""
+        while not seen.endswith(" begun\n"):
+            line = process.stderr.readline()
+            assert line, f"{words} ended before the build began:\n{seen}"
+            seen += line
         os.kill(process.pid, signal.SIGINT)
-        process.communicate(timeout=30)
-        assert process.returncode == 130, words
+        _, rest = process.communicate(timeout=30)
+        assert process.returncode == 130, (words, rest)
         project.wait_until("the command of the build is gone", lambda: not _sleepers())
         assert project.containers() == {}
     assert project.run("image", "inspect", f"{project.name}-slow").code == 1
@@ -163,3 +171,59 @@ def test_images_are_built_described_exported_and_pruned_by_hand(project: Project
     assert text.strip() in gone
     assert "build steps forgotten" in project.succeed("image", "prune", "--build-cache")
     project.succeed("image", "rm", "hand:1", "hand:2")
+
+
+def test_what_was_pushed_is_fetched_instead_of_built(project: Project, registry: str) -> None:
+    image = f"{registry}/shop/web:1"
+    project.write(f"services:\n  web: {{image: '{image}', build: {{context: ., tags: ['{registry}/shop/web:also']}},\n"
+                  "    init: true, command: [sh, -c, 'cat /page; exec sleep 1000']}\n")  # fmt: skip
+    project.write("FROM busybox\nCOPY page /page\n", "Dockerfile")
+    project.write("pushed\n", "page")
+    project.succeed("build", "-q", "--push")
+    project.succeed("image", "rm", image, f"{registry}/shop/web:also")
+    # Another machine would have another page; the registry's counts all the same.
+    project.write("mine\n", "page")
+    project.succeed("up", "-d")
+    project.wait_until("web speaks", lambda: project.succeed("logs", "web") != "")
+    assert project.succeed("logs", "--no-log-prefix", "web") == "pushed\n"
+    first = identify(project)
+    project.succeed("up", "-d", "--pull", "always")
+    assert identify(project) == first, "it was fetched again, and is the same"
+    # A build that was asked for wins, and what is pushed then is what the next fetch brings.
+    project.succeed("up", "-d", "--build")
+    project.wait_until("web speaks again", lambda: project.succeed("logs", "web") != "")
+    assert project.succeed("logs", "--no-log-prefix", "web") == "mine\n"
+    assert identify(project) != first
+    pulled = project.succeed("image", "inspect", image, "--format", "{{.Id}}")
+    project.succeed("--progress", "quiet", "pull", "web")
+    assert project.succeed("image", "inspect", image, "--format", "{{.Id}}") != pulled
+    project.succeed("up", "-d")
+    project.wait_until("web is the registry's again", lambda: "pushed" in project.succeed("logs", "web"))
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Iterator[str]:
+    """The host of a registry on loopback."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    settings = tmp_path / "registry.yml"
+    settings.write_text(
+        f"version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {tmp_path}/data}}}}\n"
+        f'http: {{addr: "127.0.0.1:{port}"}}\n'
+    )
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen(["docker-registry", "serve", str(settings)], stdout=log, stderr=log)
+    try:
+        deadline = time.monotonic() + 20
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port), 1).close()
+                break
+            except OSError:
+                assert time.monotonic() < deadline, (tmp_path / "log").read_text()
+                time.sleep(0.05)
+        yield f"127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(10)

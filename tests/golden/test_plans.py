@@ -53,7 +53,7 @@ def render(runner: Runner, goal: Goal) -> str:
 
 def bind_goal(stack: Stack, fields: dict[str, Any], now: float) -> Goal:
     values = dict(fields)
-    for name in ("recreate_before", "restart_before", "renew_volumes_before"):
+    for name in ("recreate_before", "restart_before", "renew_volumes_before", "build_before", "refresh_before"):
         if name in values:
             values[name] = dict.fromkeys(values[name], now)
     values.setdefault("wants", dict.fromkeys(stack.services, "running"))

@@ -6,15 +6,13 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
-import click
-
 from orchestrator.actions.build import build_services, choose_builds, render_bake
 from orchestrator.actions.build_environment import read_build_options
 from orchestrator.cli.build_progress import BUILD_PROGRESS
 from orchestrator.cli.building import open_display, report_build_error, report_unhonoured
+from orchestrator.cli.declare import Choice, Option, declare
 from orchestrator.cli.diagnostics import report_diagnostics
 from orchestrator.cli.invocation import Invocation
-from orchestrator.cli.options import services_argument, stack_command
 from orchestrator.errors import OperationFailed
 
 if TYPE_CHECKING:
@@ -23,23 +21,23 @@ if TYPE_CHECKING:
     from orchestrator.model import Stack
 
 
-@stack_command("build")
-@services_argument
-@click.option("--build-arg", "args", multiple=True, metavar="NAME=VALUE", help="A build argument, for all builds.")
-@click.option("--builder", metavar="NAME", help="Accepted for compatibility: there is one builder.")
-@click.option("--check", is_flag=True, help="Only check the Dockerfiles.")
-@click.option("-m", "--memory", metavar="BYTES", help="Accepted for compatibility: builds have no limit of their own.")
-@click.option("--no-cache", is_flag=True, help="Run every step again.")
-@click.option("--print", "print_bake", is_flag=True, help="Print the builds as a bake file, and build nothing.")
-@click.option("--progress", type=click.Choice(BUILD_PROGRESS), help="How the builds are shown.")
-@click.option("--provenance", metavar="MODE", help="Accepted for compatibility: attestations are not made.")
-@click.option("--pull", is_flag=True, help="Fetch base images again.")
-@click.option("--push", is_flag=True, help="Send the images to their registries.")
-@click.option("-q", "--quiet", is_flag=True, help="No progress.")
-@click.option("--sbom", metavar="MODE", help="Accepted for compatibility: attestations are not made.")
-@click.option("--ssh", multiple=True, metavar="ID[=PATH]", help="An agent or keys for RUN --mount=type=ssh.")
-@click.option("--with-dependencies", is_flag=True, help="Services that they depend on, too.")
-@click.pass_obj
+@declare(
+    "build",
+    Option("--build-arg", "args", multiple=True, metavar="NAME=VALUE", help="A build argument, for all builds."),
+    Option("--builder", metavar="NAME", help="Accepted for compatibility: there is one builder."),
+    Option("--check", flag=True, help="Only check the Dockerfiles."),
+    Option("-m", "--memory", metavar="BYTES", help="Accepted for compatibility: builds have no limit of their own."),
+    Option("--no-cache", flag=True, help="Run every step again."),
+    Option("--print", "print_bake", flag=True, help="Print the builds as a bake file, and build nothing."),
+    Option("--progress", kind=Choice(*BUILD_PROGRESS), help="How the builds are shown."),
+    Option("--provenance", metavar="MODE", help="Accepted for compatibility: attestations are not made."),
+    Option("--pull", flag=True, help="Fetch base images again."),
+    Option("--push", flag=True, help="Send the images to their registries."),
+    Option("-q", "--quiet", flag=True, help="No progress."),
+    Option("--sbom", metavar="MODE", help="Accepted for compatibility: attestations are not made."),
+    Option("--ssh", multiple=True, metavar="ID[=PATH]", help="An agent or keys for RUN --mount=type=ssh."),
+    Option("--with-dependencies", flag=True, help="Services that they depend on, too."),
+)
 def command(
     invocation: Invocation,
     services: tuple[str, ...],

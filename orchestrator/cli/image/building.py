@@ -7,65 +7,70 @@ import os
 import sys
 from typing import Any
 
-import click
-
 from orchestrator.actions.build_environment import read_build_options
 from orchestrator.actions.image_build import BuildWords, build_request, describe_result, make_request, write_text
 from orchestrator.cli.build_progress import BUILD_PROGRESS
 from orchestrator.cli.building import open_display, report_build_error, report_unhonoured
+from orchestrator.cli.declare import Choice, Option, declare
 from orchestrator.cli.invocation import Invocation
-from orchestrator.cli.options import stack_command
 from orchestrator.cli.quantities import parse_size
-from orchestrator.errors import Interrupted, OperationFailed, StackError
+from orchestrator.errors import Interrupted, OperationFailed, StackError, UsageError
 
 _COMPATIBLE = "Accepted for compatibility, and reported."
 
 
-@stack_command("build")
-@click.argument("context", metavar="PATH|URL|-")
-@click.option("-t", "--tag", "tags", multiple=True, metavar="NAME[:TAG]", help="A name of the image.")
-@click.option("-f", "--file", "dockerfile", metavar="FILE", help="The Dockerfile (default: PATH/Dockerfile).")
-@click.option("--target", metavar="STAGE", help="The stage to build.")
-@click.option("--build-arg", "args", multiple=True, metavar="NAME=VALUE", help="A build argument.")
-@click.option("--build-context", "contexts", multiple=True, metavar="NAME=PLACE", help="One more build context.")
-@click.option("--label", "labels", multiple=True, metavar="NAME=VALUE", help="A label of the image.")
-@click.option("--annotation", "annotations", multiple=True, metavar="NAME=VALUE", help="One of its manifest.")
-@click.option("--platform", "platforms", multiple=True, metavar="OS/ARCH", help="What the image is for.")
-@click.option("--no-cache", is_flag=True, help="Run every step again.")
-@click.option("--no-cache-filter", multiple=True, metavar="STAGE", help="Run every step of a stage again.")
-@click.option("--cache-from", multiple=True, metavar="SOURCE", help="Where results may be taken from.")
-@click.option("--cache-to", multiple=True, metavar="TARGET", help="Where results are left.")
-@click.option("--pull", is_flag=True, help="Fetch base images again.")
-@click.option("--push", is_flag=True, help="Send the image to the registries of its names.")
-@click.option("--load", is_flag=True, help="Accepted for compatibility: the image is always kept here.")
-@click.option("--secret", "secrets", multiple=True, metavar="id=ID,src=FILE", help="For RUN --mount=type=secret.")
-@click.option("--ssh", multiple=True, metavar="ID[=PATH]", help="An agent or keys for RUN --mount=type=ssh.")
-@click.option("--network", default="default", metavar="MODE", help="For RUN: default, none or host.")
-@click.option("--add-host", "hosts", multiple=True, metavar="NAME:ADDRESS", help="A name for RUN to know.")
-@click.option("--shm-size", metavar="BYTES", help="The size of /dev/shm.")
-@click.option("--ulimit", "ulimits", multiple=True, metavar="NAME=SOFT[:HARD]", help="A limit of RUN's processes.")
-@click.option("--allow", multiple=True, metavar="ENTITLEMENT", help="network.host or security.insecure.")
-@click.option("--iidfile", metavar="FILE", help="Write the image's identifier to a file.")
-@click.option("--metadata-file", metavar="FILE", help="Write what came out to a file, as JSON.")
-@click.option("--progress", type=click.Choice(BUILD_PROGRESS), help="How the build is shown.")
-@click.option("-q", "--quiet", is_flag=True, help="No progress; print the identifier.")
-@click.option("--check", is_flag=True, help="Only check the Dockerfile.")
-@click.option("--builder", metavar="NAME", hidden=True, help=_COMPATIBLE)
-@click.option("-m", "--memory", metavar="BYTES", hidden=True, help=_COMPATIBLE)
-@click.option("--provenance", metavar="MODE", hidden=True, help=_COMPATIBLE)
-@click.option("--sbom", metavar="MODE", hidden=True, help=_COMPATIBLE)
-@click.option("--attest", multiple=True, hidden=True, help=_COMPATIBLE)
-@click.option("--cgroup-parent", hidden=True, help=_COMPATIBLE)
-@click.option("--rm/--no-rm", default=True, hidden=True)
-@click.option("--force-rm", is_flag=True, hidden=True)
-@click.pass_obj
-def build_image(invocation: Invocation, /, **asked: Any) -> None:
-    """Build an image from a Dockerfile. PATH is the build context; `-` reads a Dockerfile or a tar."""
+@declare(
+    "build",
+    Option("-t", "--tag", "tags", multiple=True, metavar="NAME[:TAG]", help="A name of the image."),
+    Option("-f", "--file", "dockerfile", metavar="FILE", help="The Dockerfile (default: PATH/Dockerfile)."),
+    Option("--target", metavar="STAGE", help="The stage to build."),
+    Option("--build-arg", "args", multiple=True, metavar="NAME=VALUE", help="A build argument."),
+    Option("--build-context", "contexts", multiple=True, metavar="NAME=PLACE", help="One more build context."),
+    Option("--label", "labels", multiple=True, metavar="NAME=VALUE", help="A label of the image."),
+    Option("--annotation", "annotations", multiple=True, metavar="NAME=VALUE", help="One of its manifest."),
+    Option("--platform", "platforms", multiple=True, metavar="OS/ARCH", help="What the image is for."),
+    Option("--no-cache", flag=True, help="Run every step again."),
+    Option("--no-cache-filter", multiple=True, metavar="STAGE", help="Run every step of a stage again."),
+    Option("--cache-from", multiple=True, metavar="SOURCE", help="Where results may be taken from."),
+    Option("--cache-to", multiple=True, metavar="TARGET", help="Where results are left."),
+    Option("--pull", flag=True, help="Fetch base images again."),
+    Option("--push", flag=True, help="Send the image to the registries of its names."),
+    Option("--load", flag=True, help="Accepted for compatibility: the image is always kept here."),
+    Option("--secret", "secrets", multiple=True, metavar="id=ID,src=FILE", help="For RUN --mount=type=secret."),
+    Option("--ssh", multiple=True, metavar="ID[=PATH]", help="An agent or keys for RUN --mount=type=ssh."),
+    Option("--network", default="default", metavar="MODE", help="For RUN: default, none or host."),
+    Option("--add-host", "hosts", multiple=True, metavar="NAME:ADDRESS", help="A name for RUN to know."),
+    Option("--shm-size", metavar="BYTES", help="The size of /dev/shm."),
+    Option("--ulimit", "ulimits", multiple=True, metavar="NAME=SOFT[:HARD]", help="A limit of RUN's processes."),
+    Option("--allow", multiple=True, metavar="ENTITLEMENT", help="network.host or security.insecure."),
+    Option("--iidfile", metavar="FILE", help="Write the image's identifier to a file."),
+    Option("--metadata-file", metavar="FILE", help="Write what came out to a file, as JSON."),
+    Option("--progress", kind=Choice(*BUILD_PROGRESS), help="How the build is shown."),
+    Option("-q", "--quiet", flag=True, help="No progress; print the identifier."),
+    Option("--check", flag=True, help="Only check the Dockerfile."),
+    Option("--builder", metavar="NAME", hidden=True, help=_COMPATIBLE),
+    Option("-m", "--memory", metavar="BYTES", hidden=True, help=_COMPATIBLE),
+    Option("--provenance", metavar="MODE", hidden=True, help=_COMPATIBLE),
+    Option("--sbom", metavar="MODE", hidden=True, help=_COMPATIBLE),
+    Option("--attest", multiple=True, hidden=True, help=_COMPATIBLE),
+    Option("--cgroup-parent", hidden=True, help=_COMPATIBLE),
+    Option("--rm/--no-rm", flag=True, default=True, hidden=True),
+    Option("--force-rm", flag=True, hidden=True),
+    rest="paths",
+)
+def build_image(invocation: Invocation, /, paths: tuple[str, ...], **asked: Any) -> None:
+    """Build an image from a Dockerfile. PATH is a folder, a URL, or `-`: a Dockerfile or a tar on standard input."""
+    if len(paths) != 1:
+        raise UsageError(
+            f"stack image build takes one build context, not {len(paths)}",
+            hint="for example: stack image build -t web .",
+        )
     _report_options(asked)
     options = read_build_options(args=asked["args"], pull=asked["pull"], ssh=asked["ssh"])
-    names = BuildWords._names - {"shm_size"}
+    names = BuildWords._names - {"shm_size", "context"}
     size = parse_size(asked["shm_size"], "--shm-size") if asked["shm_size"] else None
-    words = BuildWords(**{name: value for name, value in asked.items() if name in names}, shm_size=size)
+    given = {name: value for name, value in asked.items() if name in names}
+    words = BuildWords(**given, context=paths[0], shm_size=size)
     request = make_request(words, options, os.environ)
     if asked["check"]:
         from orchestrator.cli.checking import check_requests
@@ -107,7 +112,6 @@ def _report_options(asked: dict[str, Any]) -> None:
             ("--provenance", is_asked_for(asked["provenance"]), attestations),
             ("--sbom", is_asked_for(asked["sbom"]), attestations),
             ("--attest", bool(asked["attest"]), attestations),
-            ("--annotation", bool(asked["annotations"]), "manifests are written without annotations"),
             ("--cgroup-parent", bool(asked["cgroup_parent"]), "builds have no control group of their own"),
         )
     )

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from orchestrator.engines.native.dockerfile.failures import BuildError
 from orchestrator.engines.native.dockerfile.requests import translate_build
 from orchestrator.engines.native.images.platform import detect_platform
-from orchestrator.engines.native.observing import image_facts
 from orchestrator.errors import ModelError
 from orchestrator.reconcile.images import build_contexts, image_reference
 
@@ -41,6 +40,8 @@ def build_service(
     warn: Callable[[Diagnostic], None],
 ) -> ImageFacts:
     """Build the image of a service under its name. Raises ModelError for what cannot be honoured, EngineError."""
+    from orchestrator.engines.native.observing import image_facts
+
     request, found = translate_build(
         stack,
         service,

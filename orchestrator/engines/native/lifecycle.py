@@ -208,9 +208,10 @@ class Lifecycle:
         alive = is_alive(row, read_boot_id())
         if alive and number == parse_signal("SIGKILL"):
             self._store.update_container(container_id, hold=1)
+        if alive:
+            self._journal.note(row, "kill", load_spec(row).labels, signal=str(number))
         if not alive or not send_signal(row["pid"], row["pid_start"], number):
             raise Conflict(f"{row['name']} is not running", resource=row["name"], operation="kill container")
-        self._journal.note(row, "kill", load_spec(row).labels, signal=str(number))
 
     def pause(self, container_id: str, *, paused: bool) -> None:
         """Freeze or thaw. Conflict when it does not run; Unsupported without a freezer."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -64,3 +66,32 @@ def test_the_files_of_all_layers_become_one_tar(store: ImageStore, tmp_path: Pat
     assert {found["link"].islnk(), found["same"].islnk()} == {True, False}
     with pytest.raises(ImageMissing):
         export_rootfs(store, "web:2", out)
+
+
+def test_annotations_leave_with_the_manifest(store: ImageStore, tmp_path: Path) -> None:
+    layer = make_tar([file("f", b"1")])
+    make_docker_archive(tmp_path / "web.tar", [layer], tags=["web:1"])
+    (image,) = store.load_archive(tmp_path / "web.tar")
+    configuration = store.read_configuration(image.id)
+    assert configuration is not None
+
+    def read_manifest() -> dict[str, Any]:
+        store.save_archive(["web:1"], tmp_path / "out.tar")
+        with tarfile.open(tmp_path / "out.tar") as archive:
+
+            def read(name: str) -> Any:
+                found = archive.extractfile(name)
+                assert found is not None
+                return json.load(found)
+
+            digest = read("index.json")["manifests"][0]["digest"]
+            manifest: dict[str, Any] = read(f"blobs/{digest.replace(':', '/')}")
+            return manifest
+
+    assert "annotations" not in read_manifest()
+    with store.open_workspace() as workspace:
+        store.commit_image(configuration, image.diff_ids, workspace, annotations={"b": "2", "a": "1"})
+    assert read_manifest()["annotations"] == {"a": "1", "b": "2"}
+    with store.open_workspace() as workspace:
+        store.commit_image(configuration, image.diff_ids, workspace)
+    assert "annotations" not in read_manifest()

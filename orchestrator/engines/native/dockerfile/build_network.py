@@ -86,6 +86,10 @@ class BuildNetwork:
         connect_endpoints(netns, [endpoint])
         return netns, address
 
+    def drop(self, taken: tuple[Path, str]) -> None:
+        """Give a namespace back that a privileged step may have changed: nobody gets it any more."""
+        delete_namespace(taken[0])
+
     def give(self, taken: tuple[Path, str]) -> None:
         """Give a namespace back: all of its processes have ended."""
         with self._lock:

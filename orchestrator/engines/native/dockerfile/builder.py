@@ -119,7 +119,7 @@ class _Build:
         self._cancel = cancel
         self._warned: set[Diagnostic] = set()
         self._imports, self._exports = _parse_caches(request, narrator)
-        self._site = BuildSite(workspace.path, store.root / FOLDER, store=store, report=narrator.warn, cancel=cancel)
+        self._site = BuildSite(workspace.path, store.root / FOLDER, store=store, tell=narrator.open, cancel=cancel)
         held.callback(self._site.close)
         self._runner = Runner(layout, request)
         held.callback(self._runner.close)
@@ -284,9 +284,13 @@ class _Build:
         )
         names = [str(parse_reference(one)) for one in tags]
         known = self._store.resolve_image(compute_digest(configuration))
-        if known is not None and set(names) <= set(known.references) and self._is_whole(known):
+        annotations = dict(self._request.annotations)
+        same = known is not None and annotations == self._store.read_record(known.id).get("annotations", {})
+        if known is not None and same and set(names) <= set(known.references) and self._is_whole(known):
             return known
-        return self._store.commit_image(configuration, layers, self._workspace, references=names)
+        return self._store.commit_image(
+            configuration, layers, self._workspace, references=names, annotations=annotations
+        )
 
     def _import_caches(self, platform: str) -> bool:
         if not self._imports:

@@ -39,7 +39,7 @@ def check_request(request: BuildRequest, platform: str) -> tuple[Diagnostic, ...
         )
     except DockerfileInvalid as error:
         return error.diagnostics
-    found: list[Diagnostic] = list(plan.warnings)
+    found: list[Diagnostic] = [*dockerfile.warnings, *plan.warnings]
     done: dict[str, StageSteps] = {}
     for stage in plan.stages:
         base: StageSteps | Mapping[str, Any] | None = done.get(stage.base.name) if stage.base.kind == "stage" else {}

@@ -193,7 +193,7 @@ def _open_bytes(data: bytes, site: BuildSite, name: str) -> Context:
 
 
 def _is_archive_file(path: Path) -> bool:
-    from orchestrator.engines.native.dockerfile.adding import is_archive_file
+    from orchestrator.engines.native.dockerfile.archives import is_archive_file
 
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -204,12 +204,11 @@ def _is_archive_file(path: Path) -> bool:
 
 def _open_archive(path: Path, site: BuildSite, name: str, *, identity: str) -> Context:
     """A tar as a context: its members keep their owners."""
-    from orchestrator.engines.native.dockerfile.adding import iterate_file
+    from orchestrator.engines.native.dockerfile.archives import iterate_file
     from orchestrator.engines.native.images.failures import InvalidImage, UnsafeLayer
     from orchestrator.engines.native.images.unpack import unpack_layer
 
-    folder = site.workspace / f"context-{os.urandom(4).hex()}"
-    folder.mkdir(mode=0o755)
+    folder = site.make_folder("context")
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         unpack_layer(iterate_file(descriptor), folder, cancel=site.cancel)

@@ -152,11 +152,11 @@ def resolve_commit(reference: GitReference, site: BuildSite, location: Location 
 
 
 def _ask_remote(reference: GitReference, ref: str, site: BuildSite, location: Location | None) -> list[tuple[str, str]]:
-    site.report(f"asking {hide_password(reference.remote)} for {ref}")
     patterns = [ref] if ref == "HEAD" or reference.checksum == ref else [ref, f"{ref}^{{}}"]
     if reference.checksum == ref:
         patterns = []  # the beginning of a commit is no name: every tip is looked at
-    said = run_git(["ls-remote", "--", reference.remote, *patterns], site, reference, location)
+    with site.tell(f"asking {hide_password(reference.remote)} for {ref}"):
+        said = run_git(["ls-remote", "--", reference.remote, *patterns], site, reference, location)
     return [(line.split("\t")[0], line.split("\t")[1]) for line in said.splitlines() if "\t" in line]
 
 
@@ -193,20 +193,18 @@ def check_out(
     """
     reference = found.reference
     keep = keep_git_dir or bool(reference.keep_git_dir)
-    tree = site.workspace / f"git-{os.urandom(4).hex()}"
-    tree.mkdir(mode=0o755)
-    os.chmod(tree, 0o755)
+    tree = site.make_folder("git")
 
     def git(*arguments: str) -> str:
         return run_git(arguments, site, reference, location, folder=tree)
 
-    site.report(f"fetching {_show(reference)}")
-    git("init", "-q")
-    git("remote", "add", "origin", reference.remote)
-    _fetch(found, git)
-    git("checkout", "-q", "--force", "--detach", found.commit)
-    if reference.submodules is not False and (tree / ".gitmodules").exists():
-        git("submodule", "update", "-q", "--init", "--recursive", "--depth=1")
+    with site.tell(f"fetching {_show(reference)}"):
+        git("init", "-q")
+        git("remote", "add", "origin", reference.remote)
+        _fetch(found, git)
+        git("checkout", "-q", "--force", "--detach", found.commit)
+        if reference.submodules is not False and (tree / ".gitmodules").exists():
+            git("submodule", "update", "-q", "--init", "--recursive", "--depth=1")
     if not keep:
         _remove_git(tree)
     if not reference.subdir:

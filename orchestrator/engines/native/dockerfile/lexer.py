@@ -52,7 +52,9 @@ class Heredoc(Record):
 
 
 class SourceLine(Record):
-    """One instruction: its lines joined. `start` and `end` are the first and last line in the file, heredocs included.
+    """One instruction: its lines joined, `tail` is the white space behind them.
+
+    `start` and `end` are the first and last line in the file, heredocs included.
 
     `comments` are those directly before it. `empty` holds the numbers of empty lines that continue it. `origin`, if
     there is one, is where everything in it is said to stand (a trigger that came with an image).
@@ -67,6 +69,7 @@ class SourceLine(Record):
     heredocs: tuple[Heredoc, ...] = ()
     empty: tuple[int, ...] = ()
     origin: Location | None = None
+    tail: str = ""
 
     def locate(self, offset: int = 0) -> Location:
         """Where the character at `offset` of the text was written."""
@@ -244,6 +247,7 @@ class _Scanner:
             marks=tuple(_shift(marks, lead)),
             comments=comments,
             empty=empty,
+            tail=joined[lead + len(text) :],
         )
         heredocs = self._read_heredocs(line)
         return line.replace(heredocs=heredocs, end=self.at) if heredocs else line

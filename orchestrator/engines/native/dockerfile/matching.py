@@ -99,27 +99,55 @@ def _read_class_char(pattern: str, at: int) -> tuple[str, int]:
 
 
 class PathPatterns:
-    """A list of patterns, the last one that fits decides. A pattern fits a path and everything below it."""
+    """A list of patterns, each of which can select paths or, with ``!``, take back what those before it selected.
+
+    A pattern fits a path, and so everything below it. An exception that fits a directory holds for what is below only
+    if the directory was selected: otherwise it had nothing to take back there.
+    """
 
     def __init__(self, patterns: Sequence[str]) -> None:
         """Raises ValueError with the pattern that is malformed."""
         self._rules: list[tuple[bool, re.Pattern[str], str]] = []
+        texts: list[str] = []
         for text in patterns:
             negated = text.startswith("!")
             clean = _clean(text[1:] if negated else text)
             if not clean:
                 continue
             try:
-                rule = re.compile(f"(?s:{_translate(clean, deep=True)})(?:/|\\Z)")
+                translated = _translate(clean, deep=True)
+                rule = re.compile(f"(?s:{translated})\\Z")
             except (re.error, ValueError):
                 raise ValueError(text) from None
             self._rules.append((not negated, rule, clean))
+            texts.append(f"(?:{translated})")
         self._exceptions = [clean for positive, _, clean in self._rules if not positive]
-        self._rules.reverse()
+        self._any = re.compile(f"(?s:{'|'.join(texts)})(?:/|\\Z)") if texts else None
+        self._known: dict[str, tuple[bool, tuple[bool, ...]]] = {"": (False, (False,) * len(self._rules))}
 
     def matches(self, path: str) -> bool:
         """Whether the list selects `path` (relative, clean)."""
-        return next((positive for positive, rule, _ in self._rules if rule.match(path)), False)
+        if self._any is None:
+            return False
+        if not self._exceptions:
+            return self._any.match(path) is not None
+        return self._judge(path)[0]
+
+    def _judge(self, path: str) -> tuple[bool, tuple[bool, ...]]:
+        """Whether `path` is selected, and which patterns fit it or a directory above."""
+        parent = path.rpartition("/")[0]
+        above = self._known.get(parent)
+        if above is None:
+            above = self._known[parent] = self._judge(parent)
+        selected = False
+        fits = []
+        for (positive, rule, _), fit in zip(self._rules, above[1], strict=True):
+            if not fit and positive != selected:
+                fit = rule.match(path) is not None
+            fits.append(fit)
+            if fit:
+                selected = positive
+        return selected, tuple(fits)
 
     def may_select_below(self, directory: str) -> bool:
         """Whether something below `directory` can be selected, though the directory is not."""

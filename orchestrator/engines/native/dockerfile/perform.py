@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -14,9 +14,12 @@ from orchestrator.engines.native.dockerfile.chain import SCRATCH, Chain
 from orchestrator.engines.native.dockerfile.failures import BuildError
 from orchestrator.engines.native.dockerfile.site import BuildSite, SourceRoot
 from orchestrator.engines.native.dockerfile.steps import CopyStep, Origin, RunMount, RunStep, Step, WorkdirStep
+from orchestrator.engines.native.dockerfile.trees import ShownTrees
 from orchestrator.engines.native.images.content import Cancel, check_cancel, disk_error, remove_tree
+from orchestrator.errors import StackError
 
 if TYPE_CHECKING:
+    from orchestrator.engines.native.dockerfile.copying import CopyPlan
     from orchestrator.engines.native.dockerfile.layering import Bench
     from orchestrator.engines.native.dockerfile.narrator import Vertex
     from orchestrator.engines.native.dockerfile.request import BuildRequest
@@ -61,6 +64,8 @@ class LayerMaker:
         self._runner = runner
         self._digests: dict[tuple[int, str], str] = {}
         self._copies: dict[int, CopyStep] = {}
+        self._plans: dict[int, CopyPlan] = {}
+        self._trees = ShownTrees(workspace)
         self._lock = Lock()
 
     # -- keys --------------------------------------------------------------------------------------------------------
@@ -108,7 +113,10 @@ class LayerMaker:
             return known
         if chain is None:
             source = self._supplies.open_tree(step.origin) if local else None
-            digest = str(self._plan(step, source).digest)
+            plan = self._plan(step, source)
+            digest = plan.digest
+            with self._lock:
+                self._plans[id(step)] = plan
         else:
             digest = self._digest_layers(step, chain, look)
         with self._lock:
@@ -118,11 +126,11 @@ class LayerMaker:
     def _digest_layers(self, step: CopyStep, chain: Chain, look: bool) -> str:
         if not look:
             name = self._supplies.describe(step.origin)
-            return str(self._plan(step, SourceRoot(_refuse, name=name, identity=chain.identity)).digest)
+            return self._plan(step, SourceRoot(_refuse, name=name, identity=chain.identity)).digest
         from orchestrator.engines.native.dockerfile.layering import call_with_mounts
 
         source = self._view(step.origin, chain)
-        return call_with_mounts(lambda: str(self._plan(step, source).digest))
+        return call_with_mounts(lambda: self._plan(step, source).digest)
 
     def _view(self, origin: Origin, chain: Chain) -> SourceRoot:
         """The files of a chain, mounted once somebody looks at them. Only within `call_with_mounts`."""
@@ -174,7 +182,7 @@ class LayerMaker:
             return chain
         return self._supplies.open_chain(origin)
 
-    def _plan(self, step: CopyStep, source: SourceRoot | None) -> Any:
+    def _plan(self, step: CopyStep, source: SourceRoot | None) -> CopyPlan:
         from orchestrator.engines.native.dockerfile.copying import plan_copy
 
         return plan_copy(step, source, self._site)
@@ -188,6 +196,10 @@ class LayerMaker:
             return (*always, step.link)
         assert isinstance(step, RunStep)
         return (*always, *self._runner.render_meaning(step))
+
+    def protect(self, layers: Sequence[str]) -> None:
+        """See `solve.Performer`."""
+        self._workspace.keep(layers)
 
     def stands_alone(self, step: Step) -> bool:
         """See `solve.Performer`."""
@@ -229,7 +241,7 @@ class LayerMaker:
                 moment = render_time(clamp)
                 made = self.layers.adopt_directory(bench.upper, layer_id, measured=measured, created=moment)
             except OSError as error:
-                raise disk_error(error, folder) from error
+                raise _explain(error, step, folder) from error
             finally:
                 remove_tree(folder)
         else:
@@ -274,7 +286,9 @@ class LayerMaker:
         from orchestrator.engines.native.dockerfile.copying import perform_copy
         from orchestrator.engines.native.dockerfile.layering import mount_bench
 
-        plan = self._plan(step, self._open_source(step, chains))
+        with self._lock:  # its sources have been looked through for the key
+            plan = self._plans.get(id(step))
+        plan = plan or self._plan(step, self._open_source(step, chains))
         epoch = self._request.source_date_epoch
         if step.link and not plan.needs_users:
             perform_copy(plan, bench.upper, link=True, epoch=epoch)
@@ -312,11 +326,18 @@ class LayerMaker:
             return folder
         from orchestrator.engines.native.dockerfile.copying import perform_copy
 
-        # A copy: what is ignored must not show, and files belong to root whoever has them here.
-        folder.mkdir(mode=0o755)
+        source = self._supplies.open_tree(origin)
         copy = _copy_of_mount(origin, path, step.location)
-        perform_copy(self._plan(copy, self._supplies.open_tree(origin)), folder)
-        return folder
+        if source is None:
+            self._plan(copy, None)  # says that there is no context
+            return folder
+        try:
+            return self._trees.open(
+                origin.name, path, source, lambda into: perform_copy(self._plan(copy, source), into)
+            )
+        except (FileNotFoundError, NotADirectoryError):
+            self._plan(copy, source)  # says what is missing
+            raise
 
     def _make_working_dir(self, step: WorkdirStep, bench: Bench, chain: Chain) -> None:
         from orchestrator.engines.native.dockerfile.layering import mount_bench
@@ -344,6 +365,15 @@ class LayerMaker:
             ) from error
         finally:
             _unmount(bench.root)
+
+
+def _explain(error: OSError, step: Step, folder: Path) -> StackError:
+    known = disk_error(error, folder)
+    if isinstance(known, StackError):
+        return known
+    where = str(error.filename or "").removeprefix(str(folder))
+    said = f"{error.strerror} ({where})" if where else str(error.strerror or error)
+    return BuildError(f"{step.text}: {said}", location=step.location)
 
 
 def _unmount(target: Path) -> None:

@@ -6,15 +6,16 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrator.engines.native.dockerfile.archives import is_archive, unpack_archive
 from orchestrator.engines.native.dockerfile.failures import CopyError
 from orchestrator.engines.native.dockerfile.ownership import ModeChange
 from orchestrator.engines.native.dockerfile.transfer import Attributes, Folder, Transfer
 from orchestrator.engines.native.dockerfile.views import Chosen, View, resolve_in_root
 
 if TYPE_CHECKING:
-    from orchestrator.engines.native.dockerfile.adding import Unpacked
     from orchestrator.engines.native.dockerfile.selecting import Selection
     from orchestrator.engines.native.dockerfile.site import BuildSite
     from orchestrator.engines.native.dockerfile.steps import CopyStep
@@ -50,12 +51,9 @@ class Copier:
 
     def copy(self, selection: Selection) -> None:
         """One selection to where it belongs."""
-        if selection.unpack and not selection.directory:
-            from orchestrator.engines.native.dockerfile.adding import is_archive
-
-            if is_archive(selection):
-                self._unpack(selection)
-                return
+        if selection.unpack and not selection.directory and is_archive(selection):
+            self._unpack(selection)
+            return
         if selection.directory:
             transfer = self._start_transfer(self._attributes(selection))
             self._merge(selection, self._resolve(self._step.destination), transfer)
@@ -88,21 +86,33 @@ class Copier:
             os.utime(descriptor, ns=(times.st_atime_ns, times.st_mtime_ns))
 
     def _unpack(self, selection: Selection) -> None:
-        from orchestrator.engines.native.dockerfile.adding import unpack_archive
-
-        unpacked = unpack_archive(selection, self._step, self._site)
         mode, self._mode = self._mode, None  # an archive says itself what its members and their directories are
         try:
-            self._put_archive(selection, unpacked)
+            path = self._resolve(self._step.destination)
+            self._make_directories(path, conflict="cannot unpack into")
+            if self._owner is None and self._time is None and not os.listdir(self._view.full(path)):
+                self._unpack_in_place(selection, path)
+            else:
+                self._unpack_beside(selection, path)
         finally:
             self._mode = mode
 
-    def _put_archive(self, selection: Selection, unpacked: Unpacked) -> None:
-        path = self._resolve(self._step.destination)
-        self._make_directories(path, conflict="cannot unpack into")
+    def _unpack_in_place(self, selection: Selection, path: str) -> None:
+        """Into an empty directory, where nothing can be in the way and no link can lead astray."""
+        with _entered(self._view, path) as descriptor:
+            before = os.fstat(descriptor)
+            unpack_archive(selection, self._step, self._site, Path(self._view.full(path)))
+            # The archive may have an entry for its root: that is not this directory's.
+            os.fchown(descriptor, before.st_uid, before.st_gid)
+            os.fchmod(descriptor, stat.S_IMODE(before.st_mode))
+
+    def _unpack_beside(self, selection: Selection, path: str) -> None:
+        """Into a folder of the workspace, and from there over what the stage has."""
+        folder = self._site.make_folder("archive")
+        unpacked = unpack_archive(selection, self._step, self._site, folder)
         implicit = frozenset(unpacked.implicit)
         chosen = _WithoutImplicit(implicit)
-        members = selection.replace(view=View(unpacked.root), path="", directory=True, chosen=chosen)
+        members = selection.replace(view=View(folder), path="", directory=True, chosen=chosen)
         transfer = self._start_transfer(Attributes(owner=self._owner, latest_ns=self._time), replace=True)
         self._merge(members, path, transfer)
         for name in sorted(implicit):

@@ -290,7 +290,7 @@ def _read_onbuild(reader: Reader) -> Instruction:
         problem.offset = (problem.offset or 0) + reader.begin
         raise
     bodies = "".join(f"\n{one.content}{one.name}" for one in reader.line.heredocs)
-    return OnbuildInstruction(**reader.common, trigger=trigger, expression=rest + bodies)
+    return OnbuildInstruction(**reader.common, trigger=trigger, expression=rest + reader.line.tail + bodies)
 
 
 def _cut_marks(line: SourceLine, begin: int) -> tuple[Mark, ...]:

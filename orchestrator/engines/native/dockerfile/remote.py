@@ -74,7 +74,8 @@ def download(url: str, site: BuildSite, *, checksum: str | None = None, location
             if answer.status == 304 and known is not None:
                 fresh = known
             else:
-                fresh = _receive(answer, url, folder, site, checksum, location)
+                with site.tell(f"downloading {hide_password(url)}"):
+                    fresh = _receive(answer, url, folder, site, checksum, location)
         finally:
             answer.close()
     finally:
@@ -188,7 +189,6 @@ def _receive(
     if checksum is not None:
         digests.setdefault(checksum.partition(":")[0], hashlib.new(checksum.partition(":")[0]))
     expected = answer.header("Content-Length")
-    site.report(f"downloading {hide_password(url)}")
     beside = folder / f".{os.getpid()}-{os.urandom(4).hex()}.new"
     size = 0
     try:

@@ -142,9 +142,11 @@ def _connect(step: RunStep, surroundings: RunSurroundings, keep: ExitStack) -> _
     mode = step.network if step.network != "default" else surroundings.request.network
     if mode in ("none", "host"):
         return _Place(mode)
-    netns, address = surroundings.network.take()
-    keep.callback(surroundings.network.give, (netns, address))
-    return _Place(mode, str(netns), address)
+    network = surroundings.network
+    taken = network.take()
+    privileged = step.security == "insecure" or surroundings.request.privileged
+    keep.callback(network.drop if privileged else network.give, taken)
+    return _Place(mode, str(taken[0]), taken[1])
 
 
 class _Run:

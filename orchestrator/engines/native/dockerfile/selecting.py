@@ -116,7 +116,7 @@ def _select_with_parents(
     before, pivot, after = pattern.partition("/./")
     base, rest = (_clean(before), _clean(after)) if pivot else ("", _clean(pattern))
     if not has_wildcard(base) and not has_wildcard(rest):
-        view.resolve(f"{base}/{rest}")
+        _check_path(step, view, base, rest)
     start, wild = split_wildcard(base)
     if wild:
         rules = [rule for rule in map(compile_match, wild.split("/")) if rule is not None]
@@ -125,6 +125,19 @@ def _select_with_parents(
         tops = [start]
     include = _compile(step, (rest,)) if rest else None
     return [_select_path(view, top, Chosen(include, exclude), label=pattern) for top in tops]
+
+
+def _check_path(step: CopyStep, view: View, base: str, rest: str) -> None:
+    """The path is there, and its directories are directories: they are to be made in the destination as they are."""
+    view.resolve(f"{base}/{rest}")
+    above = rest.rpartition("/")[0]
+    if view.resolve(f"{base}/{above}") != _clean(f"{view.resolve(base)}/{above}"):
+        raise CopyError(
+            f'"/{_clean(f"{base}/{rest}")}" leads through a symbolic link, which --parents does not follow',
+            location=step.location,
+            code="copy-through-link",
+            hint="name the path that the link leads to",
+        )
 
 
 def _clean(path: str) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -54,8 +56,8 @@ class BuildSite:
     """The surroundings of one build; shared by its threads. Making one does no I/O; `close` writes what was learned.
 
     `workspace` is removed after the build by whoever made it and stands on the file system of the image store;
-    `cache` is kept between builds (content digests, downloads, repositories). `report` receives short texts about
-    slow work (``cloning ...``). `cancel` is asked now and then.
+    `cache` is kept between builds (content digests, downloads). `tell` gives a context for slow work
+    (``downloading ...``). `cancel` is asked now and then.
     """
 
     def __init__(
@@ -64,22 +66,21 @@ class BuildSite:
         cache: Path,
         *,
         store: ImageStore | None = None,
-        report: Callable[[str], None] | None = None,
+        tell: Callable[[str], AbstractContextManager[object]] | None = None,
         cancel: Cancel | None = None,
     ) -> None:
         self.workspace = workspace
         self.cache = cache
         self.store = store
         self.cancel = cancel
-        self._report = report
+        self._tell = tell
         self.hashes = HashCache(cache / "hashes")
         self._known: dict[object, Any] = {}
         self._lock = Lock()
 
-    def report(self, text: str) -> None:
-        """Tell what takes its time."""
-        if self._report is not None:
-            self._report(text)
+    def tell(self, text: str) -> AbstractContextManager[object]:
+        """What takes its time, while the context lasts."""
+        return nullcontext() if self._tell is None else self._tell(text)
 
     def check_cancel(self) -> None:
         """Raise TransferCancelled if the build is to stop."""
@@ -87,6 +88,13 @@ class BuildSite:
             from orchestrator.engines.native.images.content import check_cancel
 
             check_cancel(self.cancel)
+
+    def make_folder(self, name: str) -> Path:
+        """A fresh folder of the workspace, with the mode of a root directory."""
+        folder = self.workspace / f"{name}-{os.urandom(4).hex()}"
+        folder.mkdir(mode=0o755)
+        os.chmod(folder, 0o755)  # whatever the umask
+        return folder
 
     def open_table(self, root: str) -> HashTable:
         """The digests of the files below `root`; those of a folder that goes with the build are not kept."""

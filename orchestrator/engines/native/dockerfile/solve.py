@@ -9,7 +9,7 @@ first failure stops everything.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from orchestrator.engines.native.dockerfile.cache import StepCache, StepRecord, compute_key
@@ -61,6 +61,9 @@ class Performer(Protocol):
 
     def render_meaning(self, step: Step) -> Any:
         """Plain data that says what a step does, without its sources."""
+
+    def protect(self, layers: Sequence[str]) -> None:
+        """Keep layers from the collector until the build has ended."""
 
     def stands_alone(self, step: Step) -> bool:
         """Whether the layer does not depend on the layers below it."""
@@ -285,7 +288,11 @@ class Stage:
         """One past the last step whose layer is there with all layers below it."""
         for number in range(len(self._steps) - 1, -1, -1):
             key, chain = self._keys[number], self._chains[number]
-            if key is not None and chain is not None and self._solver.cache.find(key, chain.names) is not None:
+            if key is None or chain is None or self._solver.cache.find(key, chain.names) is None:
+                continue
+            self._solver.performer.protect(chain.layers)
+            # A pruning may have been faster.
+            if self._solver.cache.find(key, chain.names) is not None:
                 return number + 1
         return 0
 

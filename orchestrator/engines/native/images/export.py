@@ -8,8 +8,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.engines.native.images.content import Cancel
 from orchestrator.engines.native.images.failures import InvalidImage
@@ -32,11 +32,12 @@ class ExportLayer:
 
 @dataclass(frozen=True, slots=True)
 class ExportImage:
-    """Everything of an image, base layer first."""
+    """Everything of an image, base layer first. `annotations` belong into its manifest."""
 
     image: Image
     configuration: bytes
     layers: tuple[ExportLayer, ...]
+    annotations: dict[str, str] = field(default_factory=dict)
 
 
 def resolve_export(store: ImageStore, name: str, workspace: Workspace, cancel: Cancel | None = None) -> ExportImage:
@@ -58,7 +59,13 @@ def resolve_export(store: ImageStore, name: str, workspace: Workspace, cancel: C
         raw = json.loads(configuration)
         raw["rootfs"] = {"type": "layers", "diff_ids": diff_ids}
         configuration = json.dumps(raw, separators=(",", ":")).encode()
-    return ExportImage(image, configuration, tuple(layers))
+    annotations = store.read_record(image.id).get("annotations") or {}
+    return ExportImage(image, configuration, tuple(layers), annotations)
+
+
+def annotate_manifest(exported: ExportImage, manifest: dict[str, Any]) -> dict[str, Any]:
+    """The manifest with the image's annotations, if it has any."""
+    return {**manifest, "annotations": dict(sorted(exported.annotations.items()))} if exported.annotations else manifest
 
 
 def _measure(store: ImageStore, layer: Layer, cancel: Cancel | None) -> ExportLayer:

@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from orchestrator.engines.native.images.content import Cancel, compute_digest
-from orchestrator.engines.native.images.export import ExportImage, ExportLayer, iterate_tar, resolve_export
+from orchestrator.engines.native.images.export import (
+    ExportImage,
+    ExportLayer,
+    annotate_manifest,
+    iterate_tar,
+    resolve_export,
+)
 from orchestrator.engines.native.images.failures import (
     InvalidReference,
     RateLimited,
@@ -142,6 +148,8 @@ class _Push:
     def _find_original(self) -> Document | None:
         """The manifest that the image came with, if the registry has (or can mount) every layer of it."""
         image = self._exported.image
+        if self._exported.annotations:
+            return None
         for digest in self._store.read_record(image.id)["blobs"]:
             data = self._store.blobs.read(digest)
             parsed = parse_manifest(data) if data is not None else None
@@ -194,7 +202,7 @@ class _Push:
             "config": config,
             "layers": [descriptors[one.diff_id] for one in self._exported.layers],
         }
-        return json.dumps(document, separators=(",", ":")).encode()
+        return json.dumps(annotate_manifest(self._exported, document), separators=(",", ":")).encode()
 
     def _send_layer(self, one: ExportLayer) -> dict[str, Any]:
         for blob in one.layer.blobs:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from orchestrator.engines.native.images.content import Cancel, compute_digest, disk_error
-from orchestrator.engines.native.images.export import ExportImage, iterate_tar, resolve_export
+from orchestrator.engines.native.images.export import ExportImage, annotate_manifest, iterate_tar, resolve_export
 from orchestrator.engines.native.images.manifest import OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST
 from orchestrator.engines.native.images.reference import parse_reference, render_familiar
 from orchestrator.engines.native.images.tarwriter import BLOCK, render_header
@@ -89,7 +89,8 @@ def _render_archive(
                 yield from iterate_tar(store, one, cancel)
                 yield bytes(-one.size % BLOCK)
         config = _describe(OCI_CONFIG, exported.configuration)
-        manifest = _dump({"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": config, "layers": layers})
+        document = {"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": config, "layers": layers}
+        manifest = _dump(annotate_manifest(exported, document))
         described = _describe(OCI_MANIFEST, manifest)
         documents = [(exported.configuration, config["digest"])]
         documents += [] if form == "docker" else [(manifest, described["digest"])]

@@ -285,11 +285,12 @@ class ImageStore:
         references: Sequence[str] = (),
         repo_digests: Sequence[str] = (),
         blobs: Mapping[str, bytes] | None = None,
+        annotations: Mapping[str, str] | None = None,
     ) -> Image:
         """Enter an image whose layers (`layer_ids`, base first) are all in the layer store.
 
         `configuration` is an OCI image configuration; its digest becomes the identifier. `blobs` are further documents
-        to keep (manifest, index). The image becomes visible at once and whole.
+        to keep (manifest, index), `annotations` those of the manifest that it leaves with. It becomes visible whole.
         """
         import json
 
@@ -315,6 +316,7 @@ class ImageStore:
         with self._index.change() as index:
             before = (self._index.read_record(image_id) or {}) if image_id in index.images else {}
             record["blobs"] = sorted({*before.get("blobs", ()), *kept})
+            record |= {"annotations": dict(annotations)} if annotations else {}
             if record != before:
                 self._index.write_record(image_id, record)
             index.add(image_id, digests=tuple(repo_digests))

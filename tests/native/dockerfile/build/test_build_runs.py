@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 import threading
@@ -11,10 +12,14 @@ from pathlib import Path
 import pytest
 from workbench import Bench
 
+from orchestrator.engines.native import runtime
 from orchestrator.engines.native.dockerfile.build_network import render_build_resolv_conf
 from orchestrator.engines.native.dockerfile.failures import BuildError
 from orchestrator.engines.native.dockerfile.request import BuildSecret, SshSource
+from orchestrator.engines.native.dockerfile.run_step import RunFailed
 from orchestrator.engines.native.dockerfile.ssh_agent import open_agent
+from orchestrator.engines.native.runtime import load_runtime
+from orchestrator.engines.native.spawn import find_program
 from orchestrator.model import Ulimit
 from orchestrator.source import Location
 
@@ -39,6 +44,9 @@ def test_bind_mounts(bench: Bench) -> None:
     assert bench.build(text).built_steps == 0, "what is ignored does not count"
     bench.write("src/x", "changed\n")
     assert bench.build(text).built_steps == 2 + 2
+    os.chown(bench.context / "src/x", 7, 8)
+    bench.build("FROM base\nRUN --mount=type=bind,source=src,target=/c ls -ln /c/x | cut -c 1-24\n")
+    assert bench.output == "-rw-r--r--    1 0        0"[: len(bench.output) - 1] + "\n"
     with pytest.raises(BuildError, match="nothing"):
         bench.build("FROM base\nRUN --mount=type=bind,source=nothing,target=/c true\n")
 
@@ -199,6 +207,20 @@ def test_privileges_and_limits(bench: Bench) -> None:
     assert " 2048 " in bench.output
     with pytest.raises(BuildError, match="no limit 'nofiles'"):
         bench.build("FROM base\nRUN true\n", ulimits={"nofiles": Ulimit(soft=1, hard=1)})
+
+
+def test_the_other_runtime(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    if find_program("runc") is None:
+        pytest.skip("runc is not installed")
+    monkeypatch.setattr(runtime, "load_runtime", lambda layout, facts: load_runtime(layout, facts, "runc"))
+    bench.build("FROM base\nRUN --mount=type=tmpfs,target=/t echo made > /made; ls -d /t; exit 0\n")
+    assert bench.output == "/t\n"
+    assert bench.top() == ["made"]
+    with pytest.raises(BuildError, match="/no/such: not found") as caught:
+        bench.build('FROM base\nRUN ["/no/such"]\n')
+    assert caught.value.location is not None
+    with pytest.raises(RunFailed):
+        bench.build("FROM base\nRUN exit 3\n")
 
 
 def test_resolv_conf() -> None:

@@ -15,6 +15,7 @@ GOLDEN = HERE / "golden"
 
 OPTIONS = {
     "args",
+    "context",
     "contexts",
     "dockerfile",
     "extra_hosts",
@@ -24,6 +25,7 @@ OPTIONS = {
     "shm_size",
     "source_date_epoch",
     "stdin",
+    "stdin_tar",
     "target",
     "ulimits",
     "without_context",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import itertools
 import json
@@ -30,8 +31,8 @@ def describe_image(archive: Path, base: Path, server: str = "") -> dict[str, Any
 
     `server` is the address of a web server of this run; it is replaced in the history.
     """
-    document, tree = read_image(archive)
-    _, old = read_image(base)
+    below, old = read_base(base)
+    document, tree = read_image(archive, below, old)
     config = {key: value for key, value in (document.get("config") or {}).items() if key in CONFIG_KEYS and value}
     history = document.get("history", [])
     result = {
@@ -77,13 +78,26 @@ def describe_changes(tree: Tree, old: Tree) -> dict[str, Any]:
     return changed
 
 
-def read_image(archive: Path) -> tuple[dict[str, Any], Tree]:
-    """The configuration document of an archive's first image, and its files with all layers applied."""
+@functools.cache
+def read_base(archive: Path) -> tuple[str, Tree]:
+    """The only layer's diff_id of the base image, and its files."""
+    document, tree = read_image(archive)
+    return document["rootfs"]["diff_ids"][0], tree
+
+
+def read_image(archive: Path, below: str = "", old: Tree | None = None) -> tuple[dict[str, Any], Tree]:
+    """The configuration document of an archive's first image, and its files with all layers applied.
+
+    `old` is what the layer with the diff_id `below` holds, which then need not be read again.
+    """
     tree: Tree = {}
     with tarfile.open(archive) as outer:
         manifest = json.load(outer.extractfile("manifest.json"))[0]  # type: ignore[arg-type]
         document = json.load(outer.extractfile(manifest["Config"]))  # type: ignore[arg-type]
-        for name in manifest["Layers"]:
+        for number, name in enumerate(manifest["Layers"]):
+            if number == 0 and document["rootfs"]["diff_ids"][0] == below and old is not None:
+                tree |= old
+                continue
             with tarfile.open(fileobj=outer.extractfile(name), mode="r:*") as layer:
                 apply_layer(tree, layer)
     return document, tree

@@ -14,7 +14,7 @@ from orchestrator.model import Ulimit
 
 from .base import write_base
 from .cases import Case
-from .context import write_tree
+from .context import read_content, write_tree
 from .fingerprint import describe_image
 from .reference import TAG, render_context, write_context
 
@@ -65,8 +65,8 @@ def render_request(case: Case, context: Path, server: str) -> BuildRequest:
     stdin = options.get("stdin", False)
     alone = options.get("without_context", False)
     return BuildRequest(
-        context="-" if alone else str(context),
-        stdin=text.encode() if alone else None,
+        context=_render_place(options, context, server),
+        stdin=read_content(options["stdin_tar"]) if "stdin_tar" in options else text.encode() if alone else None,
         inline=text if stdin and not alone else None,
         dockerfile=options.get("dockerfile"),
         target=options.get("target"),
@@ -81,6 +81,12 @@ def render_request(case: Case, context: Path, server: str) -> BuildRequest:
         source_date_epoch=options.get("source_date_epoch"),
         tags=(TAG,),
     )
+
+
+def _render_place(options: dict[str, Any], context: Path, server: str) -> str:
+    if "stdin_tar" in options or options.get("without_context"):
+        return "-"
+    return options["context"].replace("@HTTP@", server) if "context" in options else str(context)
 
 
 def _parse_ulimit(text: str) -> Ulimit:

@@ -14,7 +14,7 @@ from typing import Any
 
 from .base import write_base
 from .cases import Case
-from .context import write_tree
+from .context import read_content, write_tree
 from .fingerprint import describe_image
 
 TAG = "localhost/conformance:case"
@@ -191,6 +191,11 @@ def render_options(case: Case, context: Path, folder: Path, server: str) -> tupl
     for name, secret in options.get("secrets", {}).items():
         (folder / f"secret-{name}").write_text(secret)
         arguments.append(f"--secret=id={name},src={folder}/secret-{name}")
+    place = [f"--file={options['dockerfile']}"] if "dockerfile" in options else []
+    if "stdin_tar" in options:
+        return [*arguments, *place, "-"], read_content(options["stdin_tar"])
+    if "context" in options:
+        return [*arguments, *place, options["context"].replace("@HTTP@", server)], None
     if options.get("stdin"):
         return [
             *arguments,

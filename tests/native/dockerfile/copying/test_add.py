@@ -121,6 +121,22 @@ def test_members_replace_and_merge(stage: Stage, tmp_path: Path) -> None:
     assert found["real/deep"] == ("dir", 0o755, 0, 0, "") and found["real/deep/er"][4] == "deep"
 
 
+def test_the_same_comes_out_in_place_and_beside(stage: Stage, tmp_path: Path) -> None:
+    """An empty directory is unpacked into directly; one that holds something is not."""
+    members = [*MEMBERS, ("./", "dir", "", 0o700, 9), ("other/h", "hard", "implied/q", 0o644, 5)]
+    make_tar(stage.context / "t.tar", members)
+    direct = stage.copy("ADD t.tar /direct")
+    make_tree(stage.root, "beside/there = there")
+    found = stage.copy("ADD t.tar /beside")
+    assert direct["direct"] == found["beside"] == ("dir", 0o755, 0, 0, "")
+    names = [name.partition("/")[2] for name in direct if "/" in name]
+    assert {name: direct[f"direct/{name}"] for name in names} == {name: found[f"beside/{name}"] for name in names}
+    for top in ("direct", "beside"):
+        assert (stage.root / top / "implied/q").stat().st_ino == (stage.root / top / "other/h").stat().st_ino
+    with_epoch = stage.copy("ADD t.tar /late", epoch=OLD - 5)
+    assert {(stage.root / name).lstat().st_mtime for name in with_epoch if name.startswith("late/")} == {OLD - 5}
+
+
 HOSTILE = {
     "climbs": [("../evil", "file", "x", 0o644, 0)],
     "climbs by a link": [("l", "link", "../..", 0o777, 0), ("l/evil", "file", "x", 0o644, 0)],

@@ -207,6 +207,8 @@ CASES: list[tuple[str, Tree]] = [
         below("d", {"dir": a_folder(0o700), "dir/x": DIR_IN["x"], "dir/inner": DIR_IN["inner"]}),
     ),
     ("COPY --parents a.txt /d/", below("d", {"a.txt": FILE})),
+    ("COPY --parents link /d/", below("d", {"link": a_link("a.txt")})),
+    ("COPY --parents dlink/./sub/y /d/", below("d", {"sub": DIR_IN["sub"], "sub/y": DIR_IN["sub/y"]})),
 ]
 
 
@@ -271,6 +273,7 @@ FAULTS = [
     ("COPY a.txt/b /", "copy-source-missing", "not found", ""),
     ("COPY ../../secret /", "copy-outside-context", "outside of the build context", "COPY reaches only what is in it"),
     ("COPY --parents dir/none /", "copy-source-missing", '"/dir/none": not found', ""),
+    ("COPY --parents dlink/x /", "copy-through-link", "through a symbolic link", ""),
     ("COPY ?.txt /one", "copy-needs-directory", "names several files", "/one/"),
     ("COPY --chmod=888 a.txt /", "copy-invalid-mode", "invalid mode '888'", "octal"),
     ("COPY --chmod=u+q a.txt /", "copy-invalid-mode", "invalid mode", ""),

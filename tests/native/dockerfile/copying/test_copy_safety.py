@@ -206,6 +206,10 @@ LISTS = [
     (["*", "!keep"], "keep", False),
     (["*", "!keep", "keep"], "keep", True),
     (["./a/../b"], "b", True),
+    (["**/*-a", "!**/*-c"], "sub-c/file-a", True),
+    (["**/*-a", "!**/*-c"], "sub-a/file-c", False),
+    (["*", "!sub"], "sub/deep/file", False),
+    (["sub", "!sub/keep"], "sub/keep/file", False),
     (["b/"], "b", True),
     (["/b"], "b", False),
     (["*.md", "!README*.md", "README-secret.md"], "README-secret.md", True),
@@ -261,3 +265,25 @@ def test_modes_are_as_chmod_has_them(tmp_path: Path) -> None:
             target.chmod(mode)
             subprocess.run(["sh", "-c", 'umask 0; exec chmod "$1" "$2"', "-", text, str(target)], check=True)
             assert f"{ModeChange(text).apply(0o100000 | mode):o}" == f"{target.stat().st_mode & 0o7777:o}", (text, mode)
+
+
+def test_many_files_and_links_need_few_descriptors(stage: Stage) -> None:
+    import resource
+
+    for number in range(60):
+        folder = stage.context / f"d{number}"
+        folder.mkdir()
+        (folder / "f").write_text(str(number))
+        os.link(folder / "f", folder / "g")
+        (stage.context / f"{number}.txt").write_text("x")
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    plan = stage.plan("COPY *.txt /wild/")
+    everything = stage.plan("COPY . /all")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(map(int, os.listdir("/proc/self/fd"))) + 24, before[1]))
+    try:
+        perform_copy(plan, stage.root)
+        perform_copy(everything, stage.root)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert len(os.listdir(stage.root / "wild")) == 60
+    assert (stage.root / "all/d59/f").stat().st_nlink == 2

@@ -83,7 +83,7 @@ def copy(text: str, **options: Any) -> CopyStep:
             },
         ),
         ('HEALTHCHECK --interval=0s CMD ["a"]', {"Healthcheck": {"Test": ["CMD", "a"]}}),
-        ("ONBUILD RUN a\nonbuild  copy . /b", {"OnBuild": ["RUN a", "copy . /b"]}),
+        ("ONBUILD RUN a  \nonbuild  copy . /b", {"OnBuild": ["RUN a  ", "copy . /b"]}),
     ],
 )
 def test_configuration(text: str, expected: dict[str, Any]) -> None:
