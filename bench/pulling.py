@@ -206,13 +206,14 @@ def main() -> None:
         for tool in tools:
             tool.close()
         registry.close()
-        shutil.rmtree(work, ignore_errors=True)
     report["load"].append(os.getloadavg()[0])
     arguments.output.mkdir(parents=True, exist_ok=True)
     (arguments.output / "pulling.json").write_text(json.dumps(report, indent=2) + "\n")
-    text = "\n".join(["# Pulling", "", f"load average {report['load'][0]:.1f} before", "", *table, ""])
+    load = f"load average {report['load'][0]:.1f} before, {report['load'][1]:.1f} after"
+    text = "\n".join(["# Pulling", "", load, "", *table, ""])
     (arguments.output / "pulling.md").write_text(text)
-    print(text)
+    print(text, flush=True)
+    shutil.rmtree(work, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import StackError
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 Listener = Callable[["Container | None", "Container | None"], None]
 """Told (before, after) of every change; None is "not there"."""
+
+
+UNPROBED_SECONDS = 0.5
+"""How long a container without a health check is given to end by itself, which says more than that it has none."""
 
 
 class ConditionFailed(StackError):
@@ -42,9 +46,10 @@ def judge_condition(
     an exit is a failure. A container that its restart policy will start again ("restarting") is waited for. Raises
     ConditionFailed as soon as the condition cannot hold any more.
     """
+    replicas = tuple(replicas)
     if condition == "service_healthy" and not probed:
         raise ConditionFailed(
-            f"service {service} has no healthcheck configured",
+            f"container {_first_name(replicas, service)} has no healthcheck configured",
             service=service,
             hint=f"give {service} a healthcheck, or wait for service_started",
         )
@@ -58,17 +63,21 @@ def _judge_replica(condition: Condition, one: Container, *, strict: bool) -> boo
     ended = one.status in ("exited", "dead")
     if condition == "service_started":
         if ended and strict:
-            raise _failed(one, f"{one.name} exited ({one.exit_code})")
+            raise _failed(one, f"container {one.name} exited ({one.exit_code})")
         return one.status in ("running", "paused") or (not strict and (ended or one.status == "restarting"))
     if condition == "service_healthy":
         if ended:
-            raise _failed(one, f"{one.name} exited ({one.exit_code}) before it was healthy")
+            raise _failed(one, f"container {one.name} exited ({one.exit_code}) before it was healthy")
         if one.status in ("running", "paused") and one.health == "unhealthy":
-            raise _failed(one, f"{one.name} is unhealthy")
+            raise _failed(one, f"container {one.name} is unhealthy")
         return one.status in ("running", "paused") and one.health == "healthy"
     if ended and one.exit_code != 0:
-        raise _failed(one, f"{one.name} did not complete successfully: exit code {one.exit_code}")
+        raise _failed(one, f"container {one.name} didn't complete successfully: exit {one.exit_code}")
     return ended
+
+
+def _first_name(replicas: tuple[Container, ...], service: str) -> str:
+    return min((one.name for one in replicas), default=f"of service {service}")
 
 
 def _failed(one: Container, message: str) -> ConditionFailed:
@@ -175,6 +184,12 @@ class Board:
 
     async def wait(self, condition: Condition, service: str) -> None:
         """Return when `condition` holds for the service. ConditionFailed the moment that it no longer can."""
+        if condition == "service_healthy" and not self.probed(service):
+            # Without a check it never holds; but one that ends at once has a better reason to tell.
+            judge = lambda: judge_condition(condition, service, self.of_service(service), probed=True)  # noqa: E731
+            with suppress(TimeoutError):
+                async with asyncio.timeout(UNPROBED_SECONDS):
+                    await self.wait_until([service], judge)
         await self.wait_all({service: condition})
 
     async def wait_all(self, conditions: Mapping[str, Condition], *, strict: bool = False) -> None:

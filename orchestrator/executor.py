@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import EngineError, StackError
 from orchestrator.events import Event, Phase, Sink
-from orchestrator.plan import Operation, Plan, WaitFor
+from orchestrator.plan import CreateContainer, Operation, Plan, WaitFor
 from orchestrator.record import Record
 
 if TYPE_CHECKING:
@@ -194,6 +194,10 @@ class Execution:
     def _tell(
         self, operation: Operation, phase: Phase, message: str = "", details: Mapping[str, Any] = _NOTHING
     ) -> None:
+        if isinstance(operation, WaitFor) and operation.watched:
+            details = {**details, "containers": list(operation.watched)}
+        elif isinstance(operation, CreateContainer) and operation.replaces:
+            details = {**details, "replaces": operation.replaces}
         self._emit(
             Event(
                 time=self._clock(),

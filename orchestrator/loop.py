@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.catalog import Catalog
 from orchestrator.conditions import Board, ConditionFailed
 from orchestrator.errors import EngineError, StackError
-from orchestrator.events import Event, Sink
+from orchestrator.events import Event, Phase, Sink
 from orchestrator.executor import Execution, PlanOutcome, Progress
 from orchestrator.failures import Failure, describe_failure
 from orchestrator.goal import Goal, Want
@@ -273,6 +273,7 @@ class Loop:
             plan = reconcile(goal, observed, now=self._clock())
             if not before:
                 self._warn(plan)
+                self._tell_left_alone(plan)
             if not plan:
                 return await self._await_wanted(goal)
             ids = {one.id for one in plan}
@@ -329,6 +330,9 @@ class Loop:
             return Settled(converged=True)
         named = [one for one in goal.wait_for if goal.replicas(one) and not is_provided(goal.stack.services[one])]
         conditions = {name: self._choose_condition(goal, name) for name in named}
+        awaited = [(one.service, one.name) for one in self.board.all() if one.service in conditions and not one.oneoff]
+        for service, name in awaited:
+            self._tell_container("await container", service, name, "started")
         self._waiting = asyncio.create_task(self.board.wait_all(conditions, strict=True))
         try:
             await self._waiting
@@ -340,6 +344,8 @@ class Loop:
             return Settled(converged=False, failures=(await self._report(failure, None),))
         finally:
             self._waiting = None
+        for service, name in awaited:
+            self._tell_container("await container", service, name, "done")
         return Settled(converged=True)
 
     def _choose_condition(self, goal: Goal, name: str) -> Condition:
@@ -360,6 +366,25 @@ class Loop:
     def _warn(self, plan: Plan) -> None:
         for one in plan.warnings:
             self._emit(Event(time=self._clock(), kind="warning", message=one.render(), details={"code": one.code}))
+
+    def _tell_left_alone(self, plan: Plan) -> None:
+        for verb, found in (("keep container", plan.running), ("rest container", plan.resting)):
+            for service, name in found:
+                self._tell_container(verb, service, name, "done")
+
+    def _tell_container(self, verb: str, service: str, name: str, phase: Phase) -> None:
+        action = f"{verb.partition(' ')[0]} {name}"
+        self._emit(
+            Event(
+                time=self._clock(),
+                kind="operation",
+                subject=name,
+                action=action,
+                phase=phase,
+                verb=verb,
+                service=service,
+            )
+        )
 
     def _after_exits(self, exits: list[tuple[str, int]]) -> None:
         """Told of containers (service, exit code) that ended by themselves."""

@@ -312,6 +312,8 @@ class Performer:
             )
             self._accept(one, failure)
         except ConditionFailed as failure:
+            kind = "dependency" if one.required else f'optional dependency "{one.service}"'
+            failure.message = f"{kind} failed to start: {failure.message}"
             self._accept(one, failure)
 
     async def _ask_provider(self, one: RunProvider, progress: Progress) -> None:
@@ -339,7 +341,7 @@ class Performer:
                 service=one.service,
                 message=f"{failure.message}; going on"
                 if isinstance(one, Settle)
-                else f"{failure.message}; it is not required, going on without it",
+                else f"{failure.message}; going on without it",
             )
         )
 

@@ -185,6 +185,8 @@ class WaitFor(Operation):
     condition: Condition
     required: bool = True
     timeout: float | None = None
+    watched: tuple[str, ...] = ()
+    """The names of the containers that are looked at, as a screen shows them."""
 
 
 class Settle(WaitFor):
@@ -206,6 +208,10 @@ class Plan(Record):
 
     operations: tuple[Operation, ...] = ()
     warnings: tuple[Diagnostic, ...] = ()
+    running: tuple[tuple[str, str], ...] = ()
+    """(service, container name) of what shall run, does, and is left alone."""
+    resting: tuple[tuple[str, str], ...] = ()
+    """(service, container name) of what shall be stopped, and has stopped already."""
 
     def __iter__(self) -> Iterator[Operation]:
         return iter(self.operations)

@@ -91,7 +91,8 @@ class ImageFacts(Record):
     """What reconciliation and translation need to know of an image that is present.
 
     `pulled_at` is when the reference was last fetched, or found unchanged, at its registry, `built_at` when it was last
-    built, or found to be up to date (epoch seconds; 0: never). `healthcheck` is the image's own, None without one.
+    built, or found to be up to date, `tagged_at` when it came to mean this image, by whatever way (epoch seconds; 0:
+    never, or unknown). `healthcheck` is the image's own, None without one.
     """
 
     id: str
@@ -102,6 +103,7 @@ class ImageFacts(Record):
     size: int = 0
     pulled_at: float = 0.0
     built_at: float = 0.0
+    tagged_at: float = 0.0
     healthcheck: Probe | None = None
 
 

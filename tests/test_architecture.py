@@ -30,6 +30,7 @@ LAYERS = (
             "providers",
             "rollback",
             "settling",
+            "watching",
             "client",
             "conditions",
             "control",

@@ -57,7 +57,7 @@ def converge_in_time(session: Session, goal: Goal, sink: Sink, timeout: float | 
             raise
         late = name_unready(goal)
         raise WaitTimedOut(
-            f"not everything was ready within {timeout:g} s" + (f": {late}" if late else ""),
+            f"application not healthy after {timeout:g}s" + (f": {late}" if late else ""),
             resource=goal.stack.name,
             operation="wait",
             hint="`stack ps -a` and `stack logs` tell more; the services go on",

@@ -135,14 +135,15 @@ def remove_service_images(engine: Engine, stack: Stack, which: str) -> tuple[lis
     is no failure.
     """
     store = open_image_store()
-    in_use = list_used_images(engine)
-    wanted = {one.image or f"{stack.name}{stack.separator}{one.name}" for one in stack.services.values() if which == "all"}
-    wanted |= {f"{stack.name}{stack.separator}{one.name}" for one in stack.services.values() if not one.image}
+    own = {one.name: f"{stack.name}{stack.separator}{one.name}" for one in stack.services.values() if not one.image}
+    wanted = set(own.values())
+    if which == "all":
+        wanted |= {one.image for one in stack.services.values() if one.image}
     removed: list[str] = []
     failures: list[EngineError] = []
     for name in sorted(wanted):
         try:
-            store.remove_image(name, in_use=in_use)
+            store.remove_image(name, in_use=lambda: list_used_images(engine))
         except NotFound:
             continue
         except EngineError as error:

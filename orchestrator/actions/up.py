@@ -46,6 +46,7 @@ class AttachedUp:
         observe: Callable[[], Iterable[Container]],
         exit_code_from: str = "",
         on_ready: Callable[[], None] = lambda: None,
+        on_converged: Callable[[], None] = lambda: None,
         on_stopping: Callable[[], None] = lambda: None,
     ) -> None:
         self._session = session
@@ -58,6 +59,7 @@ class AttachedUp:
         self._told: set[str] = set()
         self._exit_code_from = exit_code_from
         self._on_ready = on_ready
+        self._on_converged = on_converged
         self._on_stopping = on_stopping
         self._codes: dict[str, int] = {}
         self._aborted: int | None = None
@@ -72,6 +74,7 @@ class AttachedUp:
                 if self._goal.abort_on_exit:
                     self._stop()
                 return UpResult(outcome=outcome, exit_code=1)
+            self._on_converged()
             if not self._ended():
                 self._session.follow(self._hear, until=self._is_over)
             self._tell_missed()

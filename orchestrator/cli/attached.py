@@ -17,8 +17,11 @@ from orchestrator.client import Session, query_status
 from orchestrator.record import Record
 
 if TYPE_CHECKING:
-    from orchestrator.cli.menu import Menu
+    from collections.abc import Callable
+
     from orchestrator.cli.invocation import Invocation
+    from orchestrator.cli.menu import Menu
+    from orchestrator.cli.watching import Companion
     from orchestrator.events import Event
     from orchestrator.goal import Goal
 
@@ -57,23 +60,35 @@ class _Display:
         self.screen = self._invocation.screen("stop")
 
 
-def run_attached(invocation: Invocation, goal: Goal, options: AttachOptions) -> int:
-    """Bring the goal about and stay until the services have ended; return the exit code. Raises StackError."""
+def run_attached(invocation: Invocation, goal: Goal, options: AttachOptions, companion: Companion | None = None) -> int:
+    """Bring the goal about and stay until the services have ended; return the exit code. Raises StackError.
+
+    `companion` watches files meanwhile.
+    """
     if not options.menu:
-        return _stay(invocation, goal, options)
+        return _stay(invocation, goal, options, companion)
     from orchestrator.cli.menu import LeftRunning, Menu, leave_running, raise_left_running
 
     before = signal.signal(signal.SIGUSR1, raise_left_running)
     try:
-        with Menu({"d": ("Detach", leave_running)}) as menu:
-            return _stay(invocation, goal, options, menu)
+        keys: dict[str, tuple[str, Callable[[], None]]] = {"d": ("Detach", leave_running)}
+        if companion is not None:
+            keys["w"] = ("Watch", companion.toggle)
+        with Menu(keys) as menu:
+            return _stay(invocation, goal, options, companion, menu)
     except LeftRunning:
         return 0
     finally:
         signal.signal(signal.SIGUSR1, before)
 
 
-def _stay(invocation: Invocation, goal: Goal, options: AttachOptions, menu: Menu | None = None) -> int:
+def _stay(
+    invocation: Invocation,
+    goal: Goal,
+    options: AttachOptions,
+    companion: Companion | None = None,
+    menu: Menu | None = None,
+) -> int:
     goal = invocation.limit(goal)
     stack = goal.stack
     shown = choose_attached(
@@ -108,6 +123,15 @@ def _stay(invocation: Invocation, goal: Goal, options: AttachOptions, menu: Menu
         if menu is not None and menu.begin():
             view.write_remark(menu.line)
 
+    def accompany() -> None:
+        if companion is not None:
+            companion.begin(view.write_remark)
+
+    def stop() -> None:
+        if companion is not None:
+            companion.end()
+        display.stopping()
+
     def hear(event: Event, /) -> None:
         progress(event)
         attachment(event)
@@ -128,7 +152,8 @@ def _stay(invocation: Invocation, goal: Goal, options: AttachOptions, menu: Menu
                 observe=lambda: engine.observe(stack.name).containers,
                 exit_code_from=options.exit_code_from,
                 on_ready=rest,
-                on_stopping=display.stopping,
+                on_converged=accompany,
+                on_stopping=stop,
             )
             result = up.run()
             attachment.close()

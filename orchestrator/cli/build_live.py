@@ -43,7 +43,7 @@ class BuildBoard:
         vertex = self.vertices.find(build, event)
         if event.kind == "log":
             tail = self._tails.setdefault(vertex.number, deque(maxlen=TAIL))
-            tail.extend(_CONTROL.sub("", line.expandtabs(4)) for line in vertex.take_lines(event.text))
+            tail.extend(_CONTROL.sub("", line.expandtabs(4)) for line in vertex.take_lines(event.text)[-TAIL:])
         elif event.kind == "status":
             vertex.transfers[event.text] = event
         elif event.kind in _OUTCOMES:

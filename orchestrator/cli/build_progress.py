@@ -97,8 +97,8 @@ class PlainBuilds:
             lines = vertex.take_lines(event.text)
             if lines:
                 self._turn_to(vertex)
-            for line in lines:
-                self._write(f"{number} {seconds:.3f} {line}")
+                # One write for all of them: a chatty command must not wait for a million flushes.
+                self._write("\n".join(f"{number} {seconds:.3f} {line}" for line in lines))
             return
         if event.kind == "status" and not self._is_due(vertex, event):
             return
@@ -164,7 +164,7 @@ class PlainBuildScreen(QuietScreen):
 
             line = describe_operation(event)
             if line is not None and line.style != "working":
-                self._write(f" {line.id}  {line.text}")
+                self._write(f" {line.id} {line.text}")
             return
         super().__call__(event)
 

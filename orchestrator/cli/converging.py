@@ -39,8 +39,10 @@ def converge_with_progress(
         return
     goal = invocation.limit(goal)
     from orchestrator.actions.converge import converge_goal
-    from orchestrator.cli.progress import leave_out
+    from orchestrator.cli.progress import LEFT_ALONE, leave_out
 
+    told = {"up": "keep container", "scale": "keep container", "stop": "rest container"}.get(title)
+    hide = (*hide, *(LEFT_ALONE - {told}))
     if check:
         from orchestrator.actions.plan import check_stack
 

@@ -1,250 +1,325 @@
-"""Go templates over plain data, as ``inspect --format`` takes them.
+"""Go templates (text/template), as ``--format`` takes them: fields, pipelines, functions, if, range, with, variables.
 
-Understood are fields (``.Config.Env``), ``$``, literals, pipelines, parentheses, ``if``, ``else``, ``range``, ``with``,
-``end``, the functions below, and ``{{-`` / ``-}}``; not variables, ``define`` and ``template``.
+Values are what JSON has; an object is a struct whose fields are known, so that a misspelt one is an error.
 """
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from orchestrator.cli.gofunctions import FUNCTIONS, TemplateError, is_true, show
 from orchestrator.errors import UsageError
 
-_PIECES = re.compile(r"\{\{(-\s)?(.*?)(\s-)?\}\}", re.DOTALL)
-_TOKEN = re.compile(
-    r"\s*(\"(?:[^\"\\]|\\.)*\"|`[^`]*`|'(?:[^'\\]|\\.)'|\||\(|\)|[-+]?\d+(?:\.\d+)?|[$.]?[\w.]*(?=[\s|()]|$)|\S)"
-)
+Scope = dict[str, Any]
+Value = Callable[[Any, Scope], Any]
+"""Computes a value from the dot and the variables."""
 
-Node = tuple[str, Any]
-"""("text", str), ("show", pipeline), ("if" | "range" | "with", [(pipeline or None, nodes), ...])."""
+_ACTION = re.compile(
+    r"\{\{(-(?=\s))?\s*(/\*.*?\*/|(?:\"(?:\\.|[^\"\\])*\"|`[^`]*`|[^\"`}]|\}(?!\}))*?)\s*((?<=\s)-)?\}\}", re.S
+)
+_TOKEN = re.compile(
+    r"""\s*(?:(?P<string>"(?:\\.|[^"\\])*"|`[^`]*`|'(?:\\.|[^'\\])')|(?P<number>-?\d+(?:\.\d+)?)|(?P<variable>\$\w*)"""
+    r"""|(?P<field>\.\w+)|(?P<dot>\.)|(?P<word>\w+)|(?P<mark>:=|[|()=,]))"""
+)
+_ESCAPES = {"n": "\n", "t": "\t", "r": "\r", '"': '"', "\\": "\\"}
+
+
+class Node:
+    """A part of a template. `fields` are the names of the fields that it uses, in order; `bare_dot` is ``{{.}}``."""
+
+    def __init__(
+        self,
+        render: Callable[[Any, Scope], str],
+        fields: Sequence[str] = (),
+        text: str = "",
+        *,
+        bare_dot: bool = False,
+    ) -> None:
+        self.render, self.fields, self.text, self.bare_dot = render, tuple(fields), text, bare_dot
+
+
+def parse_template(form: str) -> list[Node]:
+    """Read a template. Raises TemplateError."""
+    parser = _Parser(_split(form))
+    nodes, ending = parser.read_nodes()
+    if ending:
+        raise TemplateError(f"{{{{{ending}}}}} has nothing to end")
+    return nodes
 
 
 def render_template(form: str, data: Any) -> str:
-    """Render `form` over `data`. Raises UsageError for what cannot be read, and for a field that does not exist."""
+    """Render `form` over `data`; ``\\t`` and ``\\n`` are what they stand for. Raises UsageError."""
     for written, meant in (("\\t", "\t"), ("\\n", "\n")):
         form = form.replace(written, meant)
-    nodes, rest, _ = _parse(_split(form), 0, inside="")
-    assert rest == -1
-    return _render(nodes, data, data)
+    try:
+        return render_nodes(parse_template(form), data)
+    except TemplateError as error:
+        raise UsageError(f"--format: {error}", hint=error.hint) from None
 
 
-def _split(form: str) -> list[tuple[str, str]]:
-    pieces: list[tuple[str, str]] = []
+def render_nodes(nodes: Sequence[Node], dot: Any, scope: Scope | None = None) -> str:
+    """Render a template for one value. Raises TemplateError for a field that it does not have."""
+    variables = {"$": dot} if scope is None else scope
+    return "".join(node.render(dot, variables) for node in nodes)
+
+
+def _split(form: str) -> Iterator[tuple[bool, str]]:
+    """Texts (False) and the insides of actions (True), without the white space that ``{{-`` and ``-}}`` take away."""
     at, trim = 0, False
-    for found in _PIECES.finditer(form):
-        text = form[at : found.start()]
+    for match in _ACTION.finditer(form):
+        text = form[at : match.start()]
         text = text.lstrip() if trim else text
-        pieces.append(("text", text.rstrip() if found[1] else text))
-        if not found[2].lstrip().startswith("/*"):
-            pieces.append(("action", found[2].strip()))
-        at, trim = found.end(), bool(found[3])
+        yield False, text.rstrip() if match.group(1) else text
+        if not match.group(2).startswith("/*"):
+            yield True, match.group(2)
+        at, trim = match.end(), bool(match.group(3))
     rest = form[at:]
     if "{{" in rest:
-        raise _refuse(rest, "{{ is not closed")
-    pieces.append(("text", rest.lstrip() if trim else rest))
-    return pieces
+        raise TemplateError("{{ is not closed")
+    yield False, rest.lstrip() if trim else rest
 
 
-def _parse(pieces: Sequence[tuple[str, str]], at: int, *, inside: str) -> tuple[list[Node], int, str]:
-    """Nodes up to ``end``, ``else`` or the end; the place after it (-1 at the end), and which of them it was."""
-    nodes: list[Node] = []
-    while at < len(pieces):
-        kind, text = pieces[at]
-        at += 1
-        word = text.split(maxsplit=1)[0] if kind == "action" and text else ""
-        if kind == "text":
-            nodes.append(("text", text))
-        elif word in ("if", "range", "with"):
-            node, at = _parse_block(pieces, at, word, text)
-            nodes.append(node)
-        elif word in ("end", "else"):
-            if not inside:
-                raise _refuse(text, f"{word} ends nothing")
-            return nodes, at, text
-        else:
-            nodes.append(("show", _parse_pipeline(text)))
-    if inside:
-        raise _refuse(inside, f"{inside} has no end")
-    return nodes, -1, ""
+class _Parser:
+    def __init__(self, parts: Iterator[tuple[bool, str]]) -> None:
+        self._parts = parts
+
+    def read_nodes(self) -> tuple[list[Node], str]:
+        """Nodes up to the ``end`` or ``else`` that ends them, and that."""
+        nodes: list[Node] = []
+        for is_action, text in self._parts:
+            if not is_action:
+                if text:
+                    nodes.append(Node(lambda _dot, _scope, text=text: text, text=text))  # type: ignore[misc]
+                continue
+            keyword = re.match(r"\w*", text)
+            word = keyword.group() if keyword else ""
+            if word in ("end", "else"):
+                return nodes, text
+            if word in ("if", "with", "range"):
+                nodes.append(self._read_block(word, text[len(word) :]))
+            else:
+                nodes.append(_Pipeline(text).to_node())
+        return nodes, ""
+
+    def _read_block(self, word: str, text: str) -> Node:
+        condition = _Pipeline(text)
+        body, ending = self.read_nodes()
+        other: list[Node] = []
+        if ending.startswith("else"):
+            rest = ending[4:].strip()
+            if rest:
+                # ``else if`` is an ``if`` in the ``else``, and the two share their end.
+                other = [self._read_block(rest.split(None, 1)[0], rest.partition(" ")[2])]
+                ending = "end"
+            else:
+                other, ending = self.read_nodes()
+        if ending != "end":
+            raise TemplateError(f"{{{{{word}}}}} has no {{{{end}}}}")
+        fields = [*condition.fields, *(name for node in (*body, *other) for name in node.fields)]
+        render = {"if": _render_if, "with": _render_with, "range": _render_range}[word]
+        return Node(lambda dot, scope: render(condition, body, other, dot, scope), fields)
 
 
-def _parse_block(pieces: Sequence[tuple[str, str]], at: int, word: str, text: str) -> tuple[Node, int]:
-    branches: list[tuple[Any, list[Node]]] = []
-    condition: Any = _parse_pipeline(text[len(word) :])
-    while True:
-        nodes, at, ended = _parse(pieces, at, inside=word)
-        branches.append((condition, nodes))
-        if ended == "end":
-            return (word, branches), at
-        rest = ended[len("else") :].strip()
-        condition = _parse_pipeline(rest[2:]) if rest.startswith("if ") else None
+def _render_if(condition: _Pipeline, body: list[Node], other: list[Node], dot: Any, scope: Scope) -> str:
+    inner = dict(scope)
+    return render_nodes(body if is_true(condition.compute(dot, inner)) else other, dot, inner)
 
 
-def _parse_pipeline(text: str) -> list[list[Any]]:
-    """Commands, each a list of operands; a parenthesis is a pipeline of its own."""
-    stack: list[list[list[Any]]] = [[[]]]
-    at, end = 0, len(text.rstrip())
-    while at < end:
-        found = _TOKEN.match(text, at)
-        token = found[1] if found else ""
-        if not found or not token:
-            raise _refuse(text, "cannot read it")
-        at = found.end()
-        if token == "(":
-            stack.append([[]])
-        elif token == ")":
-            if len(stack) == 1:
-                raise _refuse(text, "a parenthesis is closed that was not opened")
-            inner = stack.pop()
-            stack[-1][-1].append(("pipeline", inner))
-        elif token == "|":
-            stack[-1].append([])
-        else:
-            stack[-1][-1].append(_parse_operand(text, token))
-    if len(stack) > 1 or not all(stack[0]):
-        raise _refuse(text, "cannot read it")
-    return stack[0]
+def _render_with(condition: _Pipeline, body: list[Node], other: list[Node], dot: Any, scope: Scope) -> str:
+    inner = dict(scope)
+    value = condition.compute(dot, inner)
+    return render_nodes(body, value, inner) if is_true(value) else render_nodes(other, dot, inner)
 
 
-def _parse_operand(text: str, token: str) -> tuple[str, Any]:
-    if token[0] == '"':
-        try:
-            return ("value", json.loads(token))
-        except ValueError:
-            raise _refuse(text, f"{token} is no text") from None
-    if token[0] in "`'":
-        return ("value", token[1:-1])
-    if re.fullmatch(r"[-+]?\d+(\.\d+)?", token):
-        return ("value", float(token) if "." in token else int(token))
-    if token in ("true", "false", "nil"):
-        return ("value", {"true": True, "false": False, "nil": None}[token])
-    if token == "$" or token.startswith("$."):
-        return ("root", [part for part in token[1:].split(".") if part])
-    if token.startswith("."):
-        return ("field", [part for part in token.split(".") if part])
-    if token in _FUNCTIONS:
-        return ("function", token)
-    raise _refuse(text, f"there is no function {token}", hint=f"there are {', '.join(sorted(_FUNCTIONS))}")
-
-
-def _render(nodes: Sequence[Node], dot: Any, root: Any) -> str:
+def _render_range(condition: _Pipeline, body: list[Node], other: list[Node], dot: Any, scope: Scope) -> str:
+    values = condition.compute(dot, dict(scope))
+    if isinstance(values, Mapping):
+        pairs: list[tuple[Any, Any]] = sorted(values.items())
+    elif isinstance(values, (list, tuple)):
+        pairs = list(enumerate(values))
+    elif values is None:
+        pairs = []
+    else:
+        raise TemplateError(f"range: {show(values)!r} is no list")
     text = ""
-    for kind, body in nodes:
-        if kind == "text":
-            text += body
-        elif kind == "show":
-            text += show_value(_evaluate(body, dot, root))
+    for key, value in pairs:
+        inner = dict(scope)
+        # ``$v := range x``, or ``$k, $v := range x``.
+        for name, given in zip(
+            condition.names, ((key, value) if len(condition.names) == 2 else (value,)), strict=False
+        ):
+            inner[name] = given
+        text += render_nodes(body, value, inner)
+    return text if pairs else render_nodes(other, dot, scope)
+
+
+class _Pipeline:
+    """``[$x :=] command | command``; commands are functions, fields or values."""
+
+    def __init__(self, text: str) -> None:
+        self.fields: list[str] = []
+        self.names: tuple[str, ...] = ()
+        self._assigns = False
+        self._text = text
+        self._tokens = self._tokenize(text)
+        self._at = 0
+        self._read_names()
+        self._value = self._read_pipeline()
+        if self._at < len(self._tokens):
+            raise TemplateError(f"cannot read {{{{{text}}}}}")
+
+    def to_node(self) -> Node:
+        def render(dot: Any, scope: Scope) -> str:
+            value = self.compute(dot, scope)
+            return "" if self._assigns else show(value)
+
+        return Node(render, self.fields, bare_dot=self._tokens == [("dot", ".")])
+
+    def compute(self, dot: Any, scope: Scope) -> Any:
+        value = self._value(dot, scope)
+        if len(self.names) == 1:
+            scope[self.names[0]] = value
+        return value
+
+    @staticmethod
+    def _tokenize(text: str) -> list[tuple[str, str]]:
+        found: list[tuple[str, str]] = []
+        at = 0
+        while text[at:].strip():
+            match = _TOKEN.match(text, at)
+            if match is None:
+                raise TemplateError(f"cannot read {{{{{text}}}}}")
+            kind = str(match.lastgroup)
+            # A field belongs to what it stands right behind: ``$x.A``, ``(f).A``, ``.A.B``.
+            before = found[-1] if found else ("", "")
+            holds = before[0] in ("variable", "field", "chain") or before[1] == ")"
+            glued = kind == "field" and holds and match.start(kind) == at
+            found.append(("chain" if glued else kind, match.group(kind)))
+            at = match.end()
+        return found
+
+    def _read_names(self) -> None:
+        marks = [position for position, (_kind, word) in enumerate(self._tokens) if word in (":=", "=")]
+        if not marks:
+            return
+        self.names = tuple(word for kind, word in self._tokens[: marks[0]] if kind == "variable")
+        self._assigns = True
+        self._at = marks[0] + 1
+
+    def _peek(self) -> tuple[str, str]:
+        return self._tokens[self._at] if self._at < len(self._tokens) else ("", "")
+
+    def _read_pipeline(self) -> Value:
+        value = self._read_command(None)
+        while self._peek()[1] == "|":
+            self._at += 1
+            value = self._read_command(value)
+        return value
+
+    def _read_command(self, piped: Value | None) -> Value:
+        kind, word = self._peek()
+        if kind == "word" and word not in ("true", "false", "nil"):
+            self._at += 1
+            function = FUNCTIONS.get(word)
+            if function is None:
+                raise TemplateError(f"there is no function {word}", hint=f"there are {', '.join(sorted(FUNCTIONS))}")
+            arguments = [*self._read_operands(), *([piped] if piped is not None else [])]
+            return lambda dot, scope: _call(word, function, [one(dot, scope) for one in arguments])
+        first = self._read_operand()
+        if first is None or piped is not None:
+            raise TemplateError(f"cannot read {{{{{self._text}}}}}")
+        arguments = self._read_operands()
+        if arguments:
+            if self.fields[-1:] != ["Label"] or len(arguments) != 1:
+                raise TemplateError(f"cannot read {{{{{self._text}}}}}", hint="only .Label takes an argument")
+            return lambda dot, scope: _find_label(dot, arguments[0](dot, scope))
+        return first
+
+    def _read_operands(self) -> list[Value]:
+        found = []
+        while (one := self._read_operand()) is not None:
+            found.append(one)
+        return found
+
+    def _read_operand(self) -> Value | None:
+        kind, word = self._peek()
+        value: Value
+        if kind == "string":
+            text = word[1:-1] if word[0] == "`" else re.sub(r"\\(.)", lambda m: _ESCAPES.get(m[1], m[1]), word[1:-1])
+            value = lambda _dot, _scope: text  # noqa: E731
+        elif kind == "number":
+            number = float(word) if "." in word else int(word)
+            value = lambda _dot, _scope: number  # noqa: E731
+        elif kind == "word" and word in ("true", "false", "nil"):
+            constant = {"true": True, "false": False}.get(word)
+            value = lambda _dot, _scope: constant  # noqa: E731
+        elif kind == "variable":
+            value = lambda _dot, scope: _find_variable(scope, word)  # noqa: E731
+        elif kind == "dot":
+            value = lambda dot, _scope: dot  # noqa: E731
+        elif kind == "field":
+            self.fields.append(word[1:])
+            value = lambda dot, _scope: _find_field(dot, word[1:])  # noqa: E731
+        elif word == "(":
+            self._at += 1
+            value = self._read_pipeline()
+            if self._peek()[1] != ")":
+                raise TemplateError(f"( is not closed in {{{{{self._text}}}}}")
+        elif kind == "word":
+            # A function without arguments, as the argument of another.
+            return self._read_command(None)
         else:
-            text += _render_block(kind, body, dot, root)
-    return text
+            return None
+        self._at += 1
+        while self._peek()[0] == "chain":
+            value = self._follow(value, self._peek()[1][1:])
+            self._at += 1
+        return value
+
+    @staticmethod
+    def _follow(value: Value, name: str) -> Value:
+        return lambda dot, scope: _find_deeper(value(dot, scope), name)
 
 
-def _render_block(kind: str, branches: Sequence[tuple[Any, list[Node]]], dot: Any, root: Any) -> str:
-    for number, (condition, nodes) in enumerate(branches):
-        if condition is None:
-            return _render(nodes, dot, root)
-        value = _evaluate(condition, dot, root)
-        if kind == "range" and number == 0:
-            items = [value[key] for key in sorted(value)] if isinstance(value, Mapping) else list(value or ())
-            if items:
-                return "".join(_render(nodes, item, root) for item in items)
-        elif value:
-            return _render(nodes, value if kind == "with" else dot, root)
+def _call(name: str, function: Callable[..., Any], arguments: list[Any]) -> Any:
+    try:
+        return function(*arguments)
+    except TemplateError:
+        raise
+    except (TypeError, ValueError, IndexError, KeyError, AttributeError) as error:
+        raise TemplateError(f"{name}: {error}") from None
+
+
+def _find_field(value: Any, name: str) -> Any:
+    if name == "Label":
+        return value
+    if not isinstance(value, Mapping):
+        raise TemplateError(f"there is no field .{name} in {show(value)!r}")
+    if name not in value and value:
+        raise TemplateError(f"there is no field .{name}", hint=f"there are {', '.join(map(str, value))}")
+    return value.get(name)
+
+
+def _find_deeper(value: Any, name: str) -> Any:
+    """A field of a field: what one object has may be missing from another, and then there is no value."""
+    if isinstance(value, Mapping):
+        return value.get(name)
+    return None if value is None else _find_field(value, name)
+
+
+def _find_label(value: Any, name: Any) -> str:
+    """``.Label "x"``: one out of the field ``Labels``, which is ``a=b,c=d``."""
+    labels = str(_find_field(value, "Labels"))
+    for pair in re.split(r",(?=[^,=]+=)", labels):
+        key, _, text = pair.partition("=")
+        if key == name:
+            return text
     return ""
 
 
-def _evaluate(pipeline: Sequence[Sequence[Any]], dot: Any, root: Any) -> Any:
-    value: Any = None
-    for number, command in enumerate(pipeline):
-        extra = [value] if number else []
-        kind, first = command[0]
-        operands = [_resolve(one, dot, root) for one in command[1:]]
-        if kind == "function":
-            value = _call(first, [*operands, *extra])
-        elif operands or extra:
-            raise UsageError("--format: only a function takes something", hint=f"there are {', '.join(_FUNCTIONS)}")
-        else:
-            value = _resolve(command[0], dot, root)
-    return value
-
-
-def _resolve(operand: tuple[str, Any], dot: Any, root: Any) -> Any:
-    kind, body = operand
-    if kind == "value":
-        return body
-    if kind == "pipeline":
-        return _evaluate(body, dot, root)
-    if kind == "function":
-        return _call(body, [])
-    value = root if kind == "root" else dot
-    for depth, name in enumerate(body):
-        if isinstance(value, Mapping) and name in value:
-            value = value[name]
-        elif isinstance(value, Mapping) and depth == 0 and value:
-            shown = ", ".join(map(str, value))
-            raise UsageError(f"--format: there is no field .{name}", hint=f"there are {shown}")
-        else:
-            # What is deeper down may be missing from one image and there in another.
-            return None
-    return value
-
-
-def show_value(value: Any) -> str:
-    """A value as Go prints it: lists in brackets, mappings as ``map[key:value]``."""
-    if value is None:
-        return "<no value>"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, Mapping):
-        return "map[" + " ".join(f"{key}:{show_value(value[key])}" for key in sorted(value)) + "]"
-    if isinstance(value, (list, tuple)):
-        return "[" + " ".join(show_value(one) for one in value) + "]"
-    return str(value)
-
-
-def _call(name: str, operands: list[Any]) -> Any:
-    try:
-        return _FUNCTIONS[name](*operands)
-    except (TypeError, IndexError, ValueError, AttributeError) as error:
-        raise UsageError(f"--format: {name} cannot be used so: {error}") from None
-
-
-def _index(value: Any, *keys: Any) -> Any:
-    for key in keys:
-        value = value.get(key) if isinstance(value, Mapping) else value[key]
-    return value
-
-
-def _printf(form: str, *values: Any) -> str:
-    return re.sub(r"%[vdq]", "%s", form) % tuple(map(show_value, values))
-
-
-_FUNCTIONS: dict[str, Callable[..., Any]] = {
-    "json": lambda value: json.dumps(value, separators=(",", ":"), ensure_ascii=False),
-    "join": lambda values, separator: separator.join(map(show_value, values or ())),
-    "split": lambda text, separator: text.split(separator),
-    "upper": lambda value: show_value(value).upper(),
-    "lower": lambda value: show_value(value).lower(),
-    "title": lambda value: show_value(value).title(),
-    "len": lambda value: len(value or ()),
-    "index": _index,
-    "print": lambda *values: "".join(map(show_value, values)),
-    "println": lambda *values: " ".join(map(show_value, values)) + "\n",
-    "printf": _printf,
-    "eq": lambda one, *others: one in others,
-    "ne": lambda one, other: one != other,
-    "lt": lambda one, other: one < other,
-    "le": lambda one, other: one <= other,
-    "gt": lambda one, other: one > other,
-    "ge": lambda one, other: one >= other,
-    "not": lambda value: not value,
-    "and": lambda *values: next((one for one in values if not one), values[-1]),
-    "or": lambda *values: next((one for one in values if one), values[-1]),
-}
-
-
-def _refuse(text: str, why: str, *, hint: str = "") -> UsageError:
-    return UsageError(f"--format: cannot read {{{{{text.strip()}}}}}: {why}", hint=hint)
+def _find_variable(scope: Scope, name: str) -> Any:
+    if name not in scope:
+        raise TemplateError(f"there is no variable {name}")
+    return scope[name]

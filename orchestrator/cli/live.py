@@ -15,7 +15,7 @@ from rich.text import Text
 from orchestrator.cli.build_live import BuildBoard
 from orchestrator.cli.progress import render_warning
 from orchestrator.cli.transfer_meter import TransferMeter
-from orchestrator.cli.wording import Wording, describe_operation
+from orchestrator.cli.wording import Wording, describe_operations
 from orchestrator.engines.base import load_build_events
 
 if TYPE_CHECKING:
@@ -61,19 +61,20 @@ class LiveScreen:
             self._show(told)
 
     def _show(self, event: Event) -> None:
-        line = describe_operation(event)
-        if line is None:
+        lines = describe_operations(event)
+        if not lines:
             if event.kind == "warning" and event.message:
                 self._console.print(render_warning(event), markup=False)
             return
         if not self._open:
             self._open = True
             self._live.start()
-        row = self._rows.get(line.id)
-        if row is None:
-            row = self._rows[line.id] = _Row(line, event.time)
-        row.line = line
-        row.ended = 0.0 if line.style == "working" else event.time
+        for line in lines:
+            row = self._rows.get(line.id)
+            if row is None:
+                row = self._rows[line.id] = _Row(line, event.time)
+            row.line = line
+            row.ended = 0.0 if line.style == "working" else event.time
 
     def close(self) -> None:
         """Draw once more and give the terminal back."""

@@ -14,9 +14,9 @@ def tell_plan(verb: str) -> Callable[[Container, str], None]:
 
 
 def tell_lines() -> Callable[[Container, str], None]:
-    """Return what writes `` Container x-web-1  Killed`` to stderr."""
+    """Return what writes `` Container x-web-1 Killed`` to stderr."""
 
     def tell(container: Container, word: str) -> None:
-        print(f" Container {container.name}  {word}", file=sys.stderr, flush=True)
+        print(f" Container {container.name} {word}", file=sys.stderr, flush=True)
 
     return tell

@@ -7,19 +7,42 @@ from typing import Any, TypeVar
 
 import click
 
+from orchestrator.errors import UsageError
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+WITHOUT_DRY_RUN = frozenset(
+    f"stack image {name}" for name in ("build", "import", "load", "login", "logout", "prune", "rm", "tag")
+)
+"""Commands that do their one thing or nothing: they refuse ``--dry-run`` rather than do it all the same."""
+
+
 class StackCommand(click.Command):
-    """A command of ours: ``-h`` is help too."""
+    """A command of ours: ``-h`` is help too, and ``--dry-run`` may stand behind it as well as before."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs["context_settings"] = {"help_option_names": ["-h", "--help"], **(kwargs.get("context_settings") or {})}
         super().__init__(*args, **kwargs)
+        if not any("--dry-run" in one.opts for one in self.params):
+            self.params.append(
+                click.Option(["--dry-run"], is_flag=True, expose_value=False, hidden=True, callback=_remember_dry_run)
+            )
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command, unless it was asked to change nothing and cannot say what it would change."""
+        if getattr(ctx.obj, "dry_run", False) and ctx.command_path in WITHOUT_DRY_RUN:
+            raise UsageError(f"`{ctx.command_path}` has no dry run", hint="nothing was done")
+        return super().invoke(ctx)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Read the words; ``--flag=false`` is understood too."""
         return super().parse_args(ctx, _spell_flags(self, args))
+
+
+def _remember_dry_run(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
+    if value:
+        ctx.obj.dry_run = True
 
 
 _TRUTHS = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
@@ -72,15 +95,11 @@ def timeout_option(target: F) -> F:
 def dry_run_option(target: F) -> F:
     """``--dry-run`` behind the command, as well as before it."""
 
-    def remember(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
-        if value:
-            ctx.obj.dry_run = True
-
     return click.option(
         "--dry-run",
         is_flag=True,
         expose_value=False,
-        callback=remember,
+        callback=_remember_dry_run,
         help="Show what would be done, and do nothing.",
     )(target)
 

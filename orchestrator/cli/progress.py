@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterable
 from typing import IO, TYPE_CHECKING, Protocol
 
-from orchestrator.cli.wording import describe_operation
+from orchestrator.cli.wording import describe_operation, describe_operations
 
 if TYPE_CHECKING:
     from orchestrator.cli.build_progress import PlainBuilds
@@ -60,7 +60,7 @@ class QuietScreen:
 
 
 class PlainScreen(QuietScreen):
-    """One line per step: `` Container x-web-1  Started``."""
+    """One line per step: `` Container x-web-1 Started``."""
 
     def __init__(self, stream: IO[str] | None = None) -> None:
         super().__init__(stream)
@@ -72,16 +72,16 @@ class PlainScreen(QuietScreen):
         if event.details.get("build"):
             self._show_build(event)
             return
-        line = describe_operation(event)
-        if line is None:
+        lines = describe_operations(event)
+        if not lines:
             super().__call__(event)
-            return
-        text = f" {line.id}  {line.text}"
-        if line.style in ("error", "skipped") and line.note:
-            text += f"  {line.note.splitlines()[0]}"
-        if self._last.get(line.id) != text:
-            self._last[line.id] = text
-            self._write(text)
+        for line in lines:
+            text = f" {line.id} {line.text}"
+            if line.style in ("error", "skipped") and line.note:
+                text += f" {line.note.splitlines()[0]}"
+            if self._last.get(line.id) != text:
+                self._last[line.id] = text
+                self._write(text)
 
     def _show_build(self, event: Event) -> None:
         from orchestrator.engines.base import load_build_events
@@ -141,6 +141,10 @@ def open_screen(progress: str, title: str, *, ansi: str, colour: bool) -> Screen
     if progress == "tty" or (progress == "auto" and terminal and ansi != "never"):
         return DeferredLiveScreen(title, colour=colour)
     return PlainScreen()
+
+
+LEFT_ALONE = frozenset({"keep container", "rest container"})
+"""Verbs of what was as it should be: only some commands tell that."""
 
 
 def leave_out(sink: Sink, verbs: Iterable[str]) -> Sink:

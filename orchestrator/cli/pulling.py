@@ -36,6 +36,10 @@ def pull_with_progress(
 
     `builders` names the service that builds an image, for those that can be built instead.
     """
+    if invocation.dry_run:
+        for one in dict.fromkeys(references):
+            print(f"pull image {one}")
+        return
     engine = invocation.engine()
     stop = threading.Event()
 

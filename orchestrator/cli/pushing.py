@@ -42,6 +42,10 @@ def push_with_progress(
     """Send images through the engine; return the digest of each. Raises OperationFailed after each failure is shown."""
     import threading
 
+    if invocation.dry_run:
+        for one in dict.fromkeys(references):
+            print(f"push image {one}")
+        return {}
     engine = invocation.engine()
     stop = threading.Event()
     digests: dict[str, str] = {}

@@ -32,6 +32,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "build": ("build", "Build the images of services"),
     "push": ("push", "Send the images of services to their registries"),
     "pull": ("pull", "Fetch the images of services"),
+    "watch": ("watch", "Copy files into containers as they change, restart or build services again"),
+    "lock": ("lock", "Write the digest of every image into stack.lock"),
     "plan": ("plan", "Show what `up` would do, and why"),
     "why": ("why", "Show what holds a service back"),
     "trace": ("trace", "Show when the last command did what, and what took its time"),

@@ -1,4 +1,4 @@
-"""Operations in Compose's words: `` Container quickstart-web-1  Started``."""
+"""Operations in Compose's words: `` Container quickstart-web-1 Started``."""
 
 from __future__ import annotations
 
@@ -29,6 +29,9 @@ _WORDS: dict[str, tuple[str, str, str]] = {
     "run hooks": ("Hook", "Running", "Done"),
     "settle": ("Service", "Settling", "Settled"),
     "wait for": ("Service", "Waiting", "Ready"),
+    "await container": ("Container", "Waiting", "Healthy"),
+    "keep container": ("Container", "Running", "Running"),
+    "rest container": ("Container", "Stopped", "Stopped"),
 }
 
 _CONDITIONS = {
@@ -48,14 +51,25 @@ class Wording(NamedTuple):
     note: str = ""
 
 
+def describe_operations(event: Event) -> list[Wording]:
+    """Say an operation's event in Compose's words, a line for each container that it waits for; [] for other events."""
+    line = describe_operation(event)
+    if line is None:
+        return []
+    names = event.details.get("containers")
+    return [line._replace(id=f"Container {name}") for name in names] if names else [line]
+
+
 def describe_operation(event: Event) -> Wording | None:
-    """Say an operation's event in Compose's words; None for one that is no operation."""
+    """Say an operation's event in Compose's words, in one line; None for one that is no operation."""
     if event.kind != "operation":
         return None
     kind, doing, done = _WORDS.get(event.verb, (event.verb.split(" ")[-1].capitalize(), event.verb, "Done"))
     if event.verb == "wait for":
         # The operation's id says what is waited for: "wait db healthy".
         done = next((word for mark, word in _CONDITIONS.items() if mark in event.action.split()), done)
+    if event.verb == "create container" and event.details.get("replaces"):
+        doing, done = "Recreate", "Recreated"
     place = f"{kind} {event.action if event.verb == 'run hooks' else event.subject}"
     if event.phase == "failed":
         return Wording(place, "Error", "error", event.message)

@@ -64,6 +64,13 @@ class PathFacts(Record):
     kind: Literal["file", "directory", "link"]
 
 
+class FileSync(Record):
+    """A path of this machine and its place in a container; both absolute. What is there when it is synced counts."""
+
+    source: str
+    target: str
+
+
 class ProcessFacts(Record):
     """One process of a container, numbered as this machine does; times in seconds, `started_at` since the epoch."""
 
@@ -320,6 +327,13 @@ class Engine(Protocol):
 
     def write_archive(self, container: Container, directory: str, source: IO[bytes]) -> None:
         """Unpack a tar stream into a directory of a container; nothing leads out of it. NotFound, Conflict."""
+
+    def sync_files(self, container: Container, syncs: Sequence[FileSync], *, changed_only: bool = False) -> int:
+        """Make each target what its source is now: a file, a link, a directory, or nothing; return how many were made.
+
+        What is there keeps its owner; what is new gets that of its directory. With `changed_only` a target of the same
+        size and time is left alone, and nothing is removed. NotFound, Conflict.
+        """
 
     def read_filesystem(self, container: Container) -> Iterator[bytes]:
         """Yield the tar of a container's whole file system, without what is mounted in it."""

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from orchestrator.engines.base import Change, ExecRequest, ExecResult, Finding, LogLine
+from orchestrator.engines.fake_inside import FakeInside
 from orchestrator.engines.fake_parts import (
     FakeContainer,
     Watch,
@@ -21,7 +22,6 @@ from orchestrator.engines.fake_parts import (
     follow_logs,
     mount_volumes,
 )
-from orchestrator.engines.fake_inside import FakeInside
 from orchestrator.engines.fake_shell import CommandMissing, Script
 from orchestrator.errors import Conflict, Diagnostic, EngineError, NotFound
 from orchestrator.reconcile.images import list_references

@@ -153,7 +153,19 @@ class Draft:
                 missing.diagnostics = tuple(self._errors)
                 raise missing
             raise ModelError(self._errors)
-        return Plan(operations=self._sorted_operations(), warnings=tuple(self._warnings))
+        return Plan(
+            operations=self._sorted_operations(),
+            warnings=tuple(self._warnings),
+            running=self._left_alone("running", alive=True),
+            resting=self._left_alone("stopped", alive=False),
+        )
+
+    def _left_alone(self, want: Want, *, alive: bool) -> tuple[tuple[str, str], ...]:
+        return tuple(
+            (one.service, one.name)
+            for one in self.all_replicas()
+            if one.action == "keep" and one.container is not None and one.alive is alive and self.want(one.service) == want
+        )
 
     def _sorted_operations(self) -> tuple[Operation, ...]:
         """Every operation after its prerequisites, otherwise in the order in which they were written down."""

@@ -252,7 +252,9 @@ def _why_fetch(
     if _policy(draft, service) == "build":
         due = builder is not None and facts.built_at < wish
     else:
-        due = (max(facts.pulled_at, facts.built_at) if builder is not None else facts.pulled_at) + period < wish
+        fetched = max(facts.pulled_at, facts.built_at) if builder is not None else facts.pulled_at
+        # What was loaded, or given its name here, is as fresh as if it had been fetched then; "always" means fetching.
+        due = (max(fetched, facts.tagged_at) + period if period else fetched) < wish
     return f"pull policy of {service.name} is {_policy(draft, service)}" if due else ""
 
 

@@ -43,8 +43,8 @@ class Waits:
             starts = self._starts(dependency.service)
             if self._holds(dependency.service, dependency.condition, starts):
                 continue
-            if dependency.condition == "service_healthy":
-                self._refuse_unchecked(service.name, dependency.service)
+            if dependency.condition == "service_healthy" and dependency.required:
+                self._warn_unchecked(service.name, dependency.service)
             if dependency.condition == "service_started" and dependency.required:
                 needs.update(starts)
             else:
@@ -70,6 +70,7 @@ class Waits:
                 service=name,
                 condition=condition,
                 required=required,
+                watched=tuple(one.name for one in self._draft.replicas.get(name, ()) if not one.ends),
             )
         )
 
@@ -107,9 +108,9 @@ class Waits:
         facts = self._draft.observed.images.get(image_reference(self._draft.stack, service))
         return None if facts is None else facts.has_healthcheck
 
-    def _refuse_unchecked(self, dependent: str, name: str) -> None:
+    def _warn_unchecked(self, dependent: str, name: str) -> None:
         if self._has_check(name) is False:
-            self._draft.refuse(
+            self._draft.warn(
                 "health-check-missing",
                 f"{dependent} waits for {name} to be healthy, but {name} has no health check",
                 ("services", dependent, "depends_on", name, "condition"),

@@ -91,7 +91,7 @@ def test_build_builds_what_is_named_after_what_it_is_built_from(
     assert (options.args, options.no_cache, options.pull, options.ssh) == ({"B": "2"}, True, True, ("k=/k",))
     assert options.environment["SSH_AUTH_SOCK"] == "/agent"
     assert ran.err.splitlines()[:3] == ["#1 [base 1/1] FROM scratch", "#1 0.000 made", "#1 DONE 0.0s"]
-    assert ran.err.splitlines()[-2:] == [" Image shop-base  Built", " Image registry.test/web:1  Built"]
+    assert ran.err.splitlines()[-2:] == [" Image shop-base Built", " Image registry.test/web:1 Built"]
 
 
 def test_build_without_names_builds_all_and_with_dependencies_more(
@@ -314,7 +314,7 @@ def show(*events: BuildEvent, build: str = "") -> list[str]:
     shown = PlainBuilds(lines.append)
     for one in events:
         shown.show(build, one)
-    return lines
+    return [line for text in lines for line in text.split("\n")]
 
 
 def test_a_plain_build_reads_like_buildkits() -> None:

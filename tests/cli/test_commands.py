@@ -140,7 +140,7 @@ def test_help_is_no_error(stack: Callable[..., Ran], words: tuple[str, ...]) -> 
     [
         (("pss",), "no such command: pss\n  hint: did you mean ps?"),
         (("up", "--detatch"), "no such option: --detatch\n  hint: did you mean --detach?"),
-        (("up", "--watch"), "no such option: --watch"),
+        (("up", "--warch"), "no such option: --warch\n  hint: did you mean --watch?"),
         (("exec",), "missing argument 'SERVICE'"),
         (("--ansi", "pink", "ps"), "pink"),
         (("image", "lst"), "no such command: image lst\n  hint: did you mean ls?"),

@@ -105,9 +105,18 @@ def test_the_tests_that_the_page_names_are_there() -> None:
             continue
         file, _, name = row.test.partition("::")
         path = ROOT / "tests" / file
-        if not name or not path.is_file() or not re.search(rf"^def {name}\(", path.read_text(), re.MULTILINE):
-            missing.append(f"{key}: {row.test}")
+        text = path.read_text() if path.is_file() else ""
+        if not name or not re.search(rf"^def {name}\(", text, re.MULTILINE):
+            missing.append(f"{key}: there is no {row.test}")
+        elif key[1] and not re.search(spell(key[1], row.shorthand), text):
+            missing.append(f"{key}: {row.test} does not use it")
     assert not missing, "\n".join(missing)
+
+
+def spell(option: str, shorthand: str) -> str:
+    """How a test may write an option: whole, with a value behind it, or as one of several letters."""
+    whole = rf"[\"']{option}\b"
+    return rf"{whole}|[\"']-[a-zA-Z]*{shorthand[1]}[a-zA-Z]*[\"']" if shorthand else whole
 
 
 def declared() -> Iterator[tuple[str, str]]:

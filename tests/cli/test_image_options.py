@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 from .conftest import Ran
@@ -30,3 +31,23 @@ def test_dependencies_are_taken_along(stack: Callable[..., Ran], builder: Buildi
 def test_a_failed_pull_can_be_ignored(stack: Callable[..., Ran], builder: BuildingEngine) -> None:
     assert stack("--progress", "quiet", "pull", "db").code == 1
     assert stack("--progress", "quiet", "pull", "--ignore-pull-failures", "db").code == 0
+
+
+def test_a_dry_run_moves_nothing(stack: Callable[..., Ran], builder: BuildingEngine) -> None:
+    assert stack("--dry-run", "pull", "db").out == "pull image db\n"
+    assert stack("push", "--dry-run", "web").out.splitlines()[0] == "push image registry.test/web:1"
+    assert stack("ps", "--dry-run").code == 0
+    assert stack("--dry-run", "config", "-q").code == 0
+    for words in (("rm", "db"), ("prune", "-f"), ("tag", "db", "other")):
+        ran = stack("--dry-run", "image", *words)
+        assert (ran.code, f"`stack image {words[0]}` has no dry run" in ran.err) == (16, True)
+    assert builder.calls == []
+
+
+def test_progress_is_told_as_asked(stack: Callable[..., Ran], builder: BuildingEngine) -> None:
+    builder.publish_image("db")
+    assert stack("--progress", "quiet", "pull", "db").err == ""
+    assert stack("--progress", "plain", "pull", "db").err.splitlines()[-1] == " Image db Pulled"
+    last = json.loads(stack("--progress", "json", "pull", "db").err.splitlines()[-1])
+    assert (last["id"], last["status"], last["text"]) == ("Image db", "Done", "Pulled")
+    assert stack("--progress", "loud", "pull", "db").code == 16

@@ -42,14 +42,14 @@ def test_plain_lines() -> None:
     for one in EVENTS:
         screen(one)
     assert out.getvalue().splitlines() == [
-        " Network shop_default  Creating",
-        " Network shop_default  Created",
-        " Image busybox  Pulling",
-        " Container shop-web-1  Starting",
-        " Container shop-web-1  Started",
-        " Service db  Waiting",
-        " Service db  Healthy",
-        " Container shop-web-1  Error  it does not die",
+        " Network shop_default Creating",
+        " Network shop_default Created",
+        " Image busybox Pulling",
+        " Container shop-web-1 Starting",
+        " Container shop-web-1 Started",
+        " Service db Waiting",
+        " Service db Healthy",
+        " Container shop-web-1 Error it does not die",
         "warning: a limit was lowered",
     ]
 
@@ -84,7 +84,7 @@ def test_hidden_operations_show_only_their_failure() -> None:
     sink = leave_out(PlainScreen(out), ["pull image"])
     sink(event("pull image", "started", "busybox"))
     sink(event("pull image", "failed", "busybox", message="no"))
-    assert out.getvalue() == " Image busybox  Error  no\n"
+    assert out.getvalue() == " Image busybox Error no\n"
 
 
 def test_the_live_display_gives_the_terminal_back(

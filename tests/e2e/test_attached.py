@@ -96,7 +96,7 @@ services:
     depends_on: {db: {condition: service_healthy}}
 """)
     up = project.popen("up", "-d")
-    read_until(up.stderr, "Service db  Waiting")
+    read_until(up.stderr, "Service db Waiting")
     up.send_signal(signal.SIGINT)
     _out, err = up.communicate(timeout=20)
     assert up.returncode == 130

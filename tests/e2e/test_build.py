@@ -115,7 +115,7 @@ def test_ctrl_c_ends_a_build(project: Project) -> None:
             assert line, f"{words} ended before the build began:\n{seen}"
             seen += line
         os.kill(process.pid, signal.SIGINT)
-        _, rest = process.communicate(timeout=30)
+        _, rest = process.communicate(timeout=60)
         assert process.returncode == 130, (words, rest)
         project.wait_until("the command of the build is gone", lambda: not _sleepers())
         assert project.containers() == {}

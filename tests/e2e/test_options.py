@@ -247,7 +247,11 @@ def test_builds_on_the_way(project: Project) -> None:
 
 def test_names_with_underscores_one_thing_at_a_time(project: Project) -> None:
     project.write(PAIR)
-    project.succeed("--compatibility", "--parallel", "1", "up", "-d")
+    ran = project.run("--compatibility", "--parallel", "1", "up", "-d")
+    assert ran.code == 0, ran.err
+    # Nothing begins before what was begun has ended.
+    steps = [line.rsplit(None, 1)[1].endswith("ing") for line in ran.err.splitlines() if line.startswith(" ")]
+    assert steps == [True, False] * 5
     assert sorted(one.removeprefix(project.name) for one in project.containers()) == ["_db_1", "_web_1"]
     assert project.succeed("logs", "db") == "db_1  | from db\n"
     assert project.succeed("--compatibility", "plan").endswith("nothing to do\n")

@@ -31,8 +31,8 @@ def test_up_ps_logs_exec_down(project: Project) -> None:
     # A stack comes up in the background; what was done is told line by line.
     ran = project.run("up", "-d")
     assert ran.code == 0, ran.err
-    assert f" Container {project.name}-web-1  Started" in ran.err
-    assert f" Network {project.name}_default  Created" in ran.err
+    assert f" Container {project.name}-web-1 Started" in ran.err
+    assert f" Network {project.name}_default Created" in ran.err
     assert ran.out == ""
     # ps tells the truth about both.
     shown = project.containers()

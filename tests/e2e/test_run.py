@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 
 from .conftest import Project
@@ -122,3 +123,15 @@ services:
     assert out.endswith("bye\n")
     assert attach.returncode == 4
     assert project.run("attach", "deaf").code == 1
+
+
+def test_run_outlives_its_supervisor(project: Project) -> None:
+    project.write(STACK)
+    script = "echo up; while [ ! -f /here/go ]; do sleep 0.1; done; echo over; exit 9"
+    run = project.popen("run", "--rm", "-T", "-v", "./:/here", "alone", "sh", "-c", script)
+    read_until(run.stdout, "up")
+    os.kill(project.supervisor(), signal.SIGKILL)
+    project.write("", "go")
+    out, err = run.communicate(timeout=20)
+    assert (out, run.returncode) == ("over\n", 9), err
+    assert project.containers() == {}

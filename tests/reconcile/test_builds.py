@@ -131,6 +131,17 @@ def test_the_policies_of_images_that_are_here(runner: Runner) -> None:
     assert ids("daily") == ["pull web:1"]
 
 
+def test_what_was_loaded_is_as_fresh_as_what_was_fetched(runner: Runner) -> None:
+    facts = runner.engine.publish_image("web:2")
+    runner.engine._images["web:2"] = facts.replace(tagged_at=runner.clock())
+    daily = bind_stack({"web": {"image": "web:2", "pull_policy": "daily"}})
+    assert "pull web:2" not in up(runner, daily)
+    runner.clock.now += 86400
+    assert up(runner, daily) == ["pull web:2"]
+    runner.engine._images["web:2"] = facts.replace(tagged_at=runner.clock())
+    assert up(runner, bind_stack({"web": {"image": "web:2", "pull_policy": "always"}})) == ["pull web:2"]
+
+
 def test_pull_policy_build_builds_once_per_command(runner: Runner) -> None:
     stack = bind_stack({"web": {"build": ".", "pull_policy": "build"}})
     up(runner, stack)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from orchestrator.actions.containers import find_replica
 from orchestrator.actions.attach_container import attach_service, parse_detach_keys
+from orchestrator.actions.containers import find_replica
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.options import dry_run_option, index_option, stack_command
 from orchestrator.engines.base import AttachRequest

@@ -90,7 +90,7 @@ def command(
         if (progress or invocation.progress) == "quiet" and not quiet:
             print(facts.id)
         elif not quiet:
-            print(f" Image {facts.reference}  Built", file=sys.stderr)
+            print(f" Image {facts.reference} Built", file=sys.stderr)
     if push:
         from orchestrator.cli.pushing import push_services
 

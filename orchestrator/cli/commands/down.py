@@ -55,7 +55,7 @@ def _remove_images(invocation: Invocation, stack: Stack, rmi: str) -> None:
 
     removed, failures = remove_service_images(invocation.engine(), stack, rmi)
     for name in removed:
-        print(f" Image {name}  Removed", file=sys.stderr)
+        print(f" Image {name} Removed", file=sys.stderr)
     for error in failures:
         report_error(error)
     if failures:

@@ -17,6 +17,7 @@ from orchestrator.reconcile.images import list_builders
 @click.option("--include-deps", is_flag=True, help="Images of the services that they depend on, too.")
 @click.option("--ignore-buildable", is_flag=True, help="Leave out images that can be built.")
 @click.option("--ignore-pull-failures", is_flag=True, help="Go on, and succeed, when an image cannot be fetched.")
+@click.option("--locked", is_flag=True, help="The images of stack.lock, by their digests.")
 @click.option("--policy", type=click.Choice(["always", "missing"]), help="missing: only what is not here.")
 @click.pass_obj
 def command(
@@ -26,10 +27,15 @@ def command(
     include_deps: bool,
     ignore_buildable: bool,
     ignore_pull_failures: bool,
+    locked: bool,
     policy: str | None,
 ) -> None:
     """Fetch the images of services."""
     project = invocation.load(services)
+    if locked:
+        from orchestrator.actions.lock import hold_to_lock
+
+        project = hold_to_lock(project)
     stack = project.stack
     assert stack is not None
     names = select_services(services, stack.services, disabled=stack.disabled)

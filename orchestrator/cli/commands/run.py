@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 @click.option("-T", "--no-tty", "--no-TTY", "no_tty", is_flag=True, help="No terminal (default: one if this is one).")
 @click.option("-t", "--tty/--disable-tty", "tty", default=None, hidden=True)
 @click.option("--no-deps", is_flag=True, help="Not the services that it depends on.")
+@click.option("--locked", is_flag=True, help="The image of stack.lock, by its digest.")
 @click.option("-p", "--publish", multiple=True, metavar="PORT", help="Publish a port.")
 @pull_option()
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing of what is done.")
@@ -66,6 +67,7 @@ def command(
     tty: bool | None,
     no_deps: bool,
     publish: tuple[str, ...],
+    locked: bool,
     pull: PullPolicy | None,
     quiet: bool,
     quiet_build: bool,
@@ -83,7 +85,7 @@ def command(
     """Run a one-off container of a service; the exit code is the container's."""
     from orchestrator.actions.plan import check_stack
     from orchestrator.actions.run import RunOptions, prepare_run, run_oneoff
-    from orchestrator.cli.progress import leave_out
+    from orchestrator.cli.progress import LEFT_ALONE, leave_out
     from orchestrator.client import Session
 
     terminal = sys.stdin.isatty() and sys.stdout.isatty()
@@ -113,6 +115,10 @@ def command(
         pull=pull or "policy",
     )
     project = invocation.load((service,))
+    if locked:
+        from orchestrator.actions.lock import hold_to_lock
+
+        project = hold_to_lock(project)
     wanted = prepare_run(project, options)
     if invocation.dry_run:
         show_plan(invocation, wanted.goal)
@@ -122,7 +128,7 @@ def command(
     engine = invocation.engine()
     engine.require_access(starting=True)
     check_stack(engine, wanted.goal.replace(stack=wanted.stack))
-    hide = [*(("pull image",) if quiet_pull else ()), *(("build image",) if quiet_build else ())]
+    hide = [*LEFT_ALONE, *(("pull image",) if quiet_pull else ()), *(("build image",) if quiet_build else ())]
     if quiet:
         invocation.progress = "quiet"
     with Session(project.name, prepared=invocation.prepared) as session:

@@ -40,9 +40,11 @@ if TYPE_CHECKING:
     Option("--no-attach", multiple=True, metavar="SERVICE", help="Do not show the output of this service."),
     Option("--attach-dependencies", flag=True, help="Show the output of services that they depend on, too."),
     Option("--menu/--no-menu", flag=True, default=None, help="Read keys: d leaves the services running."),
+    Option("-w", "--watch", flag=True, help="Follow the files that develop.watch names."),
     Option("--no-color", flag=True, help="No colours."),
     Option("--no-log-prefix", flag=True, help="No names before the lines."),
     Option("--timestamps", flag=True, help="Show when each line was written."),
+    Option("--locked", flag=True, help="Run the images of stack.lock, by their digests, and no others."),
     Option("--rollback", flag=True, help="If it fails, go back to what ran before."),
     Option("-y", "--yes", flag=True, help="Ask nothing (nothing is ever asked)."),
     DRY_RUN,
@@ -74,9 +76,11 @@ def command(
     no_attach: tuple[str, ...],
     attach_dependencies: bool,
     menu: bool | None,
+    watch: bool,
     no_color: bool,
     no_log_prefix: bool,
     timestamps: bool,
+    locked: bool,
     rollback: bool,
     yes: bool,
 ) -> int:
@@ -91,9 +95,15 @@ def command(
         abort = "failure"
     if abort and (detach or wait or no_start):
         raise UsageError("to abort on a container's end, `up` has to stay: leave out --detach, --wait and --no-start")
+    if watch and (detach or wait or no_start):
+        raise UsageError("--watch stays with the services: leave out --detach, --wait and --no-start")
     from orchestrator.actions.prepare_up import prepare_up
 
     project = invocation.load(services)
+    if locked:
+        from orchestrator.actions.lock import hold_to_lock
+
+        project = hold_to_lock(project)
     goal = prepare_up(
         project,
         UpOptions(
@@ -138,4 +148,12 @@ def command(
         hide=hide,
         menu=wants_menu(menu),
     )
-    return run_attached(invocation, goal, options)
+    if not (watch or options.menu):
+        return run_attached(invocation, goal, options)
+    from orchestrator.cli.watching import Companion
+
+    companion = Companion(invocation, project, services, enabled=watch, build=not no_build, quiet=quiet_build)
+    try:
+        return run_attached(invocation, goal, options, companion)
+    finally:
+        companion.end()

@@ -94,7 +94,7 @@ def build_image(invocation: Invocation, /, paths: tuple[str, ...], **asked: Any)
         sys.stdout.write(f"{result.image_id}\n")
     else:
         for name in request.tags or (result.image_id,):
-            invocation.note(f" Image {name}  Built")
+            invocation.note(f" Image {name} Built")
     if asked["push"]:
         from orchestrator.cli.pushing import push_with_progress
 

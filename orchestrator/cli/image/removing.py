@@ -34,11 +34,13 @@ def remove_images(invocation: Invocation, names: tuple[str, ...], force: bool, n
     from orchestrator.cli.diagnostics import report_error
 
     store = actions.open_image_store()
-    in_use = actions.list_used_images(invocation.engine())
+    engine = invocation.engine()
     failed = False
     for name in names:
         try:
-            gone = store.remove_image(name, force=force, in_use=in_use, keep_untagged=no_prune)
+            gone = store.remove_image(
+                name, force=force, in_use=lambda: actions.list_used_images(engine), keep_untagged=no_prune
+            )
         except StackError as error:
             failed = True
             report_error(error)
@@ -74,14 +76,15 @@ def prune_images(
         _prune_cache(filters, keep_storage)
         return
     store = actions.open_image_store()
-    in_use = set(actions.list_used_images(invocation.engine()))
+    engine = invocation.engine()
+    spared: set[str] = set()
     if filters:
         images = store.list_images()
         chosen = select_images(images, filters, time.time(), allowed=("until", "label", "label!", "dangling"))
         # What is not meant is as good as used.
-        in_use |= {one.id for one in images} - {one.id for one in chosen}
+        spared = {one.id for one in images} - {one.id for one in chosen}
         every = every or any(one.replace(" ", "") in ("dangling=false", "dangling=0") for one in filters)
-    gone = store.prune(in_use, unnamed_only=not every)
+    gone = store.prune(lambda: actions.list_used_images(engine) | spared, unnamed_only=not every)
     for image_id in gone.deleted:
         sys.stdout.write(f"Deleted: {image_id}\n")
     sys.stdout.write(f"Total reclaimed space: {render_size(gone.reclaimed)}\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import signal
@@ -144,10 +145,13 @@ class _Relay:
             target = _STREAMS.get(packet[0])
             rest = memoryview(packet)[1:]
             while target is not None and rest:
-                rest = rest[os.write(target, rest) :]
+                rest = rest[_write(target, rest) :]
 
     def _take_input(self) -> None:
-        data = os.read(0, _PACKET)
+        try:
+            data = os.read(0, _PACKET)
+        except OSError:  # EIO: the terminal was closed
+            data = b""
         if not data:
             self._forward = False
             return
@@ -168,6 +172,21 @@ class _Relay:
             return
         except ConnectionError:
             self._pending, self._closed_input = b"", True
+
+
+def _write(target: int, data: memoryview) -> int:
+    try:
+        return os.write(target, data)
+    except BlockingIOError:
+        # Somebody shares the terminal with us and has made it so.
+        waiter = select.poll()
+        waiter.register(target, select.POLLOUT)
+        waiter.poll()
+        return 0
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+        raise BrokenPipeError(error.errno, error.strerror) from error
 
 
 class _KeyWatch:

@@ -71,8 +71,9 @@ def _begin_attached(
         line = _open_line(layout, container, spec)
         line.copy_size()
         ending = _converse(line, request, caller.go)
-        beginning.finish()
-        return ending
+    # Nobody is listening any more: a start that was begun anew meanwhile, by another supervisor, fails at once.
+    beginning.finish()
+    return ending
 
 
 def _open_line(layout: Layout, container: Container, spec: ContainerSpec) -> Line:

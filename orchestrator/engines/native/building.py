@@ -8,13 +8,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from orchestrator.engines.native.dockerfile.failures import BuildError
-from orchestrator.engines.native.dockerfile.requests import translate_build
-from orchestrator.engines.native.images.platform import detect_platform
+from orchestrator.engines.native.dockerfile.recall import recall_build, remember_build
 from orchestrator.errors import ModelError
-from orchestrator.reconcile.images import build_contexts, image_reference
 
 if TYPE_CHECKING:
-    from orchestrator.engines.base import BuildProgress
+    from orchestrator.engines.base import BuildEvent, BuildProgress
     from orchestrator.engines.native.dockerfile.request import BuildRequest, BuildResult
     from orchestrator.engines.native.images.store import ImageStore
     from orchestrator.engines.native.layout import Layout
@@ -40,7 +38,10 @@ def build_service(
     warn: Callable[[Diagnostic], None],
 ) -> ImageFacts:
     """Build the image of a service under its name. Raises ModelError for what cannot be honoured, EngineError."""
+    from orchestrator.engines.native.dockerfile.requests import translate_build
+    from orchestrator.engines.native.images.platform import detect_platform
     from orchestrator.engines.native.observing import image_facts
+    from orchestrator.reconcile.images import image_reference
 
     request, found = translate_build(
         stack,
@@ -69,17 +70,39 @@ def run_build(
     cancel: Callable[[], bool] | None = None,
 ) -> BuildResult:
     """Build an image, and remember under each of its names that it is up to date as of the moment of the call."""
+    began = time.time()
+    listen = progress or _ignore
+    result = recall_build(images, request, listen)
+    if result is None:
+        result = _build_anew(layout, images, request, listen, cancel, began)
+    for tag in request.tags:
+        images.note_moment(tag, "built", began)
+    return result
+
+
+def _build_anew(
+    layout: Layout,
+    images: ImageStore,
+    request: BuildRequest,
+    listen: BuildProgress,
+    cancel: Callable[[], bool] | None,
+    began: float,
+) -> BuildResult:
     from orchestrator.engines.native.dockerfile.builder import build_image
 
-    began = time.time()
+    told: list[BuildEvent] = []
+
+    def tell(event: BuildEvent, /) -> None:
+        told.append(event)
+        listen(event)
+
     try:
-        result = build_image(images, layout, request, progress or _ignore, cancel)
+        result = build_image(images, layout, request, tell, cancel)
     except BuildError as error:
         if error.location is not None and not error.excerpt:
             error.excerpt = read_excerpt(request, error.location)
         raise
-    for tag in request.tags:
-        images.note_moment(tag, "built", began)
+    remember_build(images, request, result, told, began)
     return result
 
 
@@ -106,6 +129,8 @@ def read_excerpt(request: BuildRequest, location: Location) -> tuple[str, ...]:
 
 def _resolve_sources(images: ImageStore, stack: Stack, service: Service) -> dict[str, str]:
     """Identifiers of the images of services that the build takes files from, by service."""
+    from orchestrator.reconcile.images import build_contexts, image_reference
+
     found = {}
     for name in build_contexts(service).values():
         if name in stack.services:

@@ -86,6 +86,8 @@ def _candidates(path: str) -> Iterator[str]:
 
 def remove_cgroup(path: str) -> bool:
     """Remove the group `path` and the groups below it, in every hierarchy. False when a process is still in one."""
+    if not path.startswith("/") or not path.strip("/"):
+        raise ValueError(f"{path!r} is not a group of ours")
     clean = True
     for folder in list_cgroup_folders(path):
         for current, names, _files in os.walk(folder, topdown=False):

@@ -96,10 +96,10 @@ def describe_config(spec: ContainerSpec, base: dict[str, Any]) -> dict[str, Any]
         if value:
             config[field] = value
     config["Labels"] = {**(base.get("Labels") or {}), **spec.labels}
-    ports: dict[str, dict[str, str]] = {one if "/" in one else f"{one}/tcp": {} for one in service.expose if "-" not in one}
-    ports.update({f"{one.target}/{one.protocol}": {} for one in service.ports})
-    if ports:
-        config["ExposedPorts"] = {**(base.get("ExposedPorts") or {}), **ports}
+    exposed = [one if "/" in one else f"{one}/tcp" for one in service.expose if "-" not in one]
+    exposed += [f"{one.target}/{one.protocol}" for one in service.ports]
+    if exposed:
+        config["ExposedPorts"] = {**(base.get("ExposedPorts") or {}), **{one: {} for one in exposed}}
     return {name: value for name, value in config.items() if value is not None}
 
 

@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 
 def create_container(layout: Layout, store: Store, images: ImageStore, stack: Stack, request: CreateContainer) -> str:
     """Write a new container with its leases; return its id. NotFound: the image; Conflict: a name or an address."""
+    with images.hold():  # nobody removes the image before it is written down that it is used
+        return _create_container(layout, store, images, stack, request)
+
+
+def _create_container(layout: Layout, store: Store, images: ImageStore, stack: Stack, request: CreateContainer) -> str:
     service = request.service
     image = find_image(images, stack, service.name)
     container_id = os.urandom(32).hex()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import IO, TYPE_CHECKING
@@ -14,6 +15,7 @@ from orchestrator.engines.base import (
     ContainerUsage,
     ExecRequest,
     ExecResult,
+    FileSync,
     Finding,
     ImageProgress,
     LogLine,
@@ -114,11 +116,11 @@ class NativeEngine:
         progress: Callable[[ImageProgress], None] | None = None,
         cancel: Callable[[], bool] | None = None,
     ) -> ImageFacts:
-        """Fetch an image from its registry, and remember when."""
+        """Fetch an image from its registry, and remember when; ``DOCKER_DEFAULT_PLATFORM`` counts, too."""
         began = time.time()
         image = self.images.pull(
             reference,
-            platform=platform,
+            platform=platform or os.environ.get("DOCKER_DEFAULT_PLATFORM"),
             progress=_adapt(progress),
             cancel=cancel,
         )
@@ -269,6 +271,14 @@ class NativeEngine:
 
         with open_container_root(self.layout, self.store, self.images, container.id) as root:
             extract_tree(root.fd, directory, source)
+
+    def sync_files(self, container: Container, syncs: Sequence[FileSync], *, changed_only: bool = False) -> int:
+        """Make paths of a container what paths of this machine are."""
+        from orchestrator.engines.native.container_root import open_container_root
+        from orchestrator.engines.native.syncing import sync_tree
+
+        with open_container_root(self.layout, self.store, self.images, container.id) as root:
+            return sync_tree(root.fd, syncs, changed_only=changed_only)
 
     def read_filesystem(self, container: Container) -> Iterator[bytes]:
         """The tar of a container's file system."""

@@ -208,6 +208,7 @@ def image_facts(reference: str, image: Image) -> ImageFacts:
         size=image.size,
         pulled_at=moments.get("pulled", 0.0),
         built_at=moments.get("built", 0.0),
+        tagged_at=moments.get("tagged", 0.0),
     )
 
 

@@ -79,10 +79,13 @@ def wait_process(pid: int, start_time: int, timeout: float | None = None) -> boo
 def end_processes(cgroups_path: str) -> None:
     """Kill every process in the group `cgroups_path` and wait until none is left.
 
-    What a container without a process namespace of its own leaves behind, and a start that failed half-way.
+    What a container without a process namespace of its own leaves behind, and a start that failed half-way. Raises
+    ValueError for the root group, in which the whole machine lives: a damaged record must never get that far.
     """
     from select import POLLIN, poll
 
+    if not cgroups_path.startswith("/") or not cgroups_path.strip("/"):
+        raise ValueError(f"{cgroups_path!r} is not a group of ours")
     cgroups.freeze_cgroup(cgroups_path, frozen=False)
     for _round in range(10):  # a process that forks while we look shows in the next round
         opened = []

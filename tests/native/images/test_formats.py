@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import zstandard
 
+from orchestrator.engines.native.engine import NativeEngine
 from orchestrator.engines.native.images import platform as platforms
 from orchestrator.engines.native.images.failures import (
     ImageMissing,
@@ -23,6 +24,7 @@ from orchestrator.engines.native.images.failures import (
 from orchestrator.engines.native.images.manifest import ImageIndex, parse_manifest, select_manifest
 from orchestrator.engines.native.images.platform import parse_platform
 from orchestrator.engines.native.images.store import ImageStore
+from orchestrator.engines.native.layout import Layout
 
 from .conftest import Registry
 from .faulty import answer, run_proxy
@@ -204,3 +206,21 @@ def test_foreign_layers(store: ImageStore, registry: Registry, elsewhere: str) -
             store.pull(f"{proxy.host}/web:lost")
         image = store.pull(f"{proxy.host}/web:layer")
     assert (image.layers[0] / "d/text").exists()
+
+
+def test_the_default_platform(
+    store: ImageStore, registry: Registry, layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entries = []
+    for architecture in ("amd64", "arm64"):
+        layer = make_tar([file("which", architecture.encode())])
+        entry = put_image(registry, "multi", architecture, layer, architecture=architecture)
+        entries.append({**entry, "platform": {"os": "linux", "architecture": architecture}})
+    put_index(registry, "multi", "all", entries)
+    monkeypatch.setenv("DOCKER_DEFAULT_PLATFORM", "linux/arm64")
+    engine = NativeEngine(layout)
+    name = f"{registry.host}/multi:all"
+    engine.pull_image(name)
+    assert store.require_image(name).platform == "linux/arm64"
+    engine.pull_image(name, platform="linux/amd64")
+    assert store.require_image(name).platform == "linux/amd64"

@@ -226,6 +226,16 @@ def test_waits_when_it_is_told_to(store: ImageStore, registry: Registry, sample:
         assert store.pull(f"{proxy.host}/web:1").id == sample[1]
 
 
+def test_a_long_wait_is_told(store: ImageStore, registry: Registry, sample: tuple[str, str]) -> None:
+    registry.fill(sample[0], "web:1")
+    seen: list[PullProgress] = []
+    with run_proxy(registry.host) as proxy:
+        proxy.before = lambda handler: proxy.counts[handler.path] == 1 and answer(handler, 429, {"Retry-After": "1"})
+        with pytest.raises(TransferCancelled):
+            store.pull(f"{proxy.host}/web:1", progress=seen.append, cancel=lambda: bool(seen))
+        assert [(one.layer, one.status) for one in seen] == [("", f"{proxy.host} is busy and asks to wait 1s")]
+
+
 def test_rate_limit(store: ImageStore, registry: Registry) -> None:
     with run_proxy(registry.host) as proxy:
         proxy.before = lambda handler: answer(handler, 429, {"Retry-After": "3600"})

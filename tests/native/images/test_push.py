@@ -98,6 +98,32 @@ def test_refuses(store: ImageStore, registry: Registry) -> None:
         store.push("web:1", reference=f"{registry.host}/web@sha256:{'a' * 64}")
 
 
+def test_what_was_built_and_pushed_here_is_not_fetched(store: ImageStore, registry: Registry, tmp_path: Path) -> None:
+    """A built image has layers that were never tars: the registry's has another identifier, and is the same."""
+    name = f"{registry.host}/built:1"
+    with store.open_workspace() as workspace:
+        upper = workspace.make_directory("upper")
+        (upper / "new").write_bytes(b"hello")
+        workspace.keep(["snapshot:abc"])
+        layer = store.layers.adopt_directory(upper, "snapshot:abc")
+        configuration = {"os": "linux", "architecture": "amd64", "rootfs": {"type": "layers", "diff_ids": [layer.id]}}
+        image = store.commit_image(json.dumps(configuration).encode(), [layer.id], workspace, references=[name])
+    with run_proxy(registry.host) as proxy:
+        copy = f"{proxy.host}/built:2"
+        store.tag_image(name, copy)
+        digest = store.push(copy)
+        proxy.seen.clear()
+        assert store.pull(copy).id == image.id
+        assert not [path for _, path, _ in proxy.seen if "/blobs/" in path]
+        proxy.seen.clear()
+        assert store.pull(copy).id == image.id
+        assert {method for method, _, _ in proxy.seen} == {"HEAD"}
+        assert store.push(copy) == digest
+    other = ImageStore(Layout(tmp_path / "other", tmp_path / "run"))
+    assert other.pull(f"{registry.host}/built@{digest}").id != image.id
+    assert store.fsck(deep=True) == other.fsck(deep=True) == []
+
+
 def make_platforms(store: ImageStore, *names: str) -> list[str]:
     """One image for each architecture."""
     identifiers = []

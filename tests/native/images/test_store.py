@@ -8,6 +8,7 @@ import os
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -301,3 +302,32 @@ def test_fsck_command(store: ImageStore, layout: Layout) -> None:
     assert repaired.returncode == 0
     assert "removed: docker.io/library/web:1" in repaired.stderr
     assert run().stdout == "the image store is whole\n"
+
+
+def test_nothing_goes_while_somebody_begins_to_use_it(store: ImageStore) -> None:
+    """Who looks an image up and writes down that it is used is never overtaken by a removal."""
+    image = import_image(store, "web:1")
+    used: set[str] = set()
+    asked, caught = threading.Event(), []
+
+    def list_used() -> set[str]:
+        asked.set()
+        return used
+
+    def remove() -> None:
+        try:
+            store.remove_image("web:1", in_use=list_used)
+        except ImageInUse as error:
+            caught.append(error)
+
+    with store.hold(), store.hold():
+        remover = threading.Thread(target=remove)
+        remover.start()
+        assert not asked.wait(0.1)
+        assert store.require_image("web:1").id == image.id
+        used.add(image.id)
+    remover.join(30)
+    assert asked.is_set()
+    assert len(caught) == 1
+    assert store.require_image("web:1").id == image.id
+    assert store.prune(list_used, unnamed_only=False).deleted == ()

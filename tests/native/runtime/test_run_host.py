@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.engines.native import host, seccomp
+from orchestrator.engines.native import cgroups, host, process, seccomp
 from orchestrator.engines.native.bundle import DEFAULT_CAPABILITIES
 from orchestrator.engines.native.mountinfo import list_mounts
 from orchestrator.engines.native.seccomp_profile import flatten_profile, render_default_profile
@@ -231,3 +231,12 @@ def test_filters_are_compiled_once(tmp_path: Path) -> None:
 def test_a_profile_that_is_none(tmp_path: Path, profile: dict[str, object]) -> None:
     with pytest.raises(EngineError):
         seccomp.load_filter(str(tmp_path), (), custom=profile)
+
+
+@pytest.mark.parametrize("path", ["", "/", "//", "stack/x"])
+def test_the_root_control_group_is_out_of_reach(path: str) -> None:
+    # Everything that runs on the machine is in the root group.
+    with pytest.raises(ValueError, match="not a group of ours"):
+        process.end_processes(path)
+    with pytest.raises(ValueError, match="not a group of ours"):
+        cgroups.remove_cgroup(path)

@@ -11,12 +11,12 @@ import os
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from orchestrator.engines.native.addresses import Subnet, parse_subnet, plan_pools, render_address
 from orchestrator.engines.native.docker_coexistence import ensure_accepted, remove_accepted
 from orchestrator.engines.native.firewall import FirewallNetwork, FirewallSpec, apply_ruleset, delete_table, name_table
-from orchestrator.engines.native.images.content import try_lock
+from orchestrator.engines.native.images.content import Cancel, check_cancel, try_lock
 from orchestrator.engines.native.network import (
     BridgeSpec,
     EndpointSpec,
@@ -34,11 +34,22 @@ from orchestrator.engines.native.network import (
 if TYPE_CHECKING:
     from orchestrator.engines.native.layout import Layout
 
-_PREFIX: Final = 26  # 61 steps at the same time
+_PREFIX: Final = 26
+_PLACES: Final = 61
+"""Steps at the same time; the block has room for them and the gateway."""
+_WAIT: Final = 0.2  # seconds between two looks at whether the build was cancelled
 _NUMBERS: Final = 256
 _PUBLIC_SERVERS: Final = ("8.8.8.8", "8.8.4.4")
 """What containers ask where the host's own name server cannot be reached from them, as under Docker."""
 _HOST_RESOLV: Final = ("/etc/resolv.conf", "/run/systemd/resolve/resolv.conf")
+
+
+class NetworkPlace(NamedTuple):
+    """A connected namespace: its file, the address in it, and its number within the build."""
+
+    netns: Path
+    address: str
+    number: int
 
 
 class BuildNetwork:
@@ -47,13 +58,13 @@ class BuildNetwork:
     def __init__(self, layout: Layout, build_id: str) -> None:
         self._layout = layout
         self._build_id = build_id
-        self._lock = threading.Lock()
+        self._lock = threading.Condition()
         self._number = -1
         self._held = -1
         self._subnet: Subnet | None = None
         self._accepted = False
-        self._free: list[tuple[Path, str]] = []
-        self._made = 0
+        self._free: list[NetworkPlace] = []
+        self._unused = list(range(_PLACES, 0, -1))
 
     @property
     def gateway(self) -> str:
@@ -61,39 +72,55 @@ class BuildNetwork:
         assert self._subnet is not None
         return render_address(self._subnet.family, self._subnet.first + 1)
 
-    def take(self) -> tuple[Path, str]:
-        """A network namespace for one step, connected, and its address there. Give it back with `give`."""
+    def prepare(self) -> None:
+        """Have a place ready for the step that comes first."""
         with self._lock:
-            if self._subnet is None:
-                self._open()
-            if self._free:
-                return self._free.pop()
-            assert self._subnet is not None
-            self._made += 1
-            number = self._made
-            netns = self._layout.netns / f"build-{self._build_id}-{number}"
-        create_namespace(netns)
+            if not self._free:
+                self._free.append(self._make_place())
+
+    def take(self, cancel: Cancel) -> NetworkPlace:
+        """A connected network namespace for one step. Give it back with `give`. Raises TransferCancelled.
+
+        With as many steps under way as there is room for, it waits for one of them.
+        """
+        with self._lock:
+            while not self._free and not self._unused:
+                self._lock.wait(_WAIT)
+                check_cancel(cancel)
+            return self._free.pop() if self._free else self._make_place()
+
+    def _make_place(self) -> NetworkPlace:
+        if self._subnet is None:
+            self._open()
+        assert self._subnet is not None
+        number = self._unused.pop()
         address = render_address(self._subnet.family, self._subnet.first + 1 + number)
-        host_end = name_link(self._layout.tag, "m", f"{self._number:02x}{number:02x}")
+        place = NetworkPlace(self._netns(number), address, number)
+        create_namespace(place.netns)
         endpoint = EndpointSpec(
             ifname="eth0",
-            host_ifname=host_end,
+            host_ifname=name_link(self._layout.tag, "m", f"{self._number:02x}{number:02x}"),
             bridge=self._bridge,
             ipv4=f"{address}/{_PREFIX}",
             gateway4=self.gateway,
             isolated=True,
         )
-        connect_endpoints(netns, [endpoint])
-        return netns, address
+        connect_endpoints(place.netns, [endpoint])
+        return place
 
-    def drop(self, taken: tuple[Path, str]) -> None:
-        """Give a namespace back that a privileged step may have changed: nobody gets it any more."""
-        delete_namespace(taken[0])
-
-    def give(self, taken: tuple[Path, str]) -> None:
-        """Give a namespace back: all of its processes have ended."""
+    def give(self, place: NetworkPlace, *, changed: bool = False) -> None:
+        """Give a place back: all of its processes have ended. One that a privileged step may have `changed` goes."""
+        if changed:
+            delete_namespace(place.netns)
         with self._lock:
-            self._free.append(taken)
+            if changed:
+                self._unused.append(place.number)
+            else:
+                self._free.append(place)
+            self._lock.notify()
+
+    def _netns(self, number: int) -> Path:
+        return self._layout.netns / f"build-{self._build_id}-{number}"
 
     @property
     def _bridge(self) -> str:
@@ -144,14 +171,15 @@ class BuildNetwork:
         with self._lock:
             if self._held < 0:
                 return
-            for number in range(1, self._made + 1):
-                delete_namespace(self._layout.netns / f"build-{self._build_id}-{number}")
+            # The bridge first: behind the kernel's own end of the namespaces it would have to wait for that.
             remove_network(self._layout, self._number)
+            for number in range(1, _PLACES + 1):
+                delete_namespace(self._netns(number))
             if self._accepted and not _list_networks(self._layout):
                 remove_accepted(name_prefix(self._layout.tag))
             os.ftruncate(self._held, 0)
             os.close(self._held)
-            self._held, self._free, self._made, self._subnet = -1, [], 0, None
+            self._held, self._free, self._subnet = -1, [], None
 
 
 def numbers_folder(layout: Layout) -> Path:

@@ -15,6 +15,7 @@ from orchestrator.engines.native.dockerfile.commit import BuiltStage, render_con
 from orchestrator.engines.native.dockerfile.failures import BuildError
 from orchestrator.engines.native.dockerfile.narrator import Narrator
 from orchestrator.engines.native.dockerfile.perform import LayerMaker, render_time
+from orchestrator.engines.native.dockerfile.recall import list_references
 from orchestrator.engines.native.dockerfile.request import BuildResult
 from orchestrator.engines.native.dockerfile.runner import Runner
 from orchestrator.engines.native.dockerfile.site import BuildSite
@@ -67,6 +68,7 @@ def build_image(
         image_id=results[0].image_id,
         cached_steps=sum(one.cached_steps for one in results),
         built_steps=sum(one.built_steps for one in results),
+        references=results[0].references if len(results) == 1 else None,
     )
 
 
@@ -117,6 +119,7 @@ class _Build:
         self._workspace = workspace
         self._narrator = narrator
         self._cancel = cancel
+        self._held = held
         self._warned: set[Diagnostic] = set()
         self._imports, self._exports = _parse_caches(request, narrator)
         self._site = BuildSite(workspace.path, store.root / FOLDER, store=store, tell=narrator.open, cancel=cancel)
@@ -137,9 +140,11 @@ class _Build:
         jobs = {index: self._make_job(plan, index, foundations, one) for index, one in stages.items()}
         self._narrator.titles = _name_steps(stages, platform if several else "")
         maker = LayerMaker(self._store, self.cache, self._workspace, self._site, self._request, supplies, self._runner)
+        self._held.callback(maker.close)
         solver = Solver(jobs, plan.target, self.cache, maker, self._narrator, self._cancel)
         if not solver.foresee() and self._import_caches(platform):
             solver.foresee()
+        self._runner.warm_up([one for one in solver.list_pending() if isinstance(one, RunStep)])
         for index, one in stages.items():
             self._tell_base(plan, index, one, platform if several else "")
         result = solver.run()
@@ -160,7 +165,12 @@ class _Build:
         for spec in self._exports:
             if spec.kind != "inline":
                 self._export_cache(spec, solver, maker, line, target, several=several)
-        return BuildResult(image_id=image.id, cached_steps=solver.cached, built_steps=solver.built)
+        return BuildResult(
+            image_id=image.id,
+            cached_steps=solver.cached,
+            built_steps=solver.built,
+            references=list_references(stages, [plan.stage(index).base for index in stages], platform),
+        )
 
     # -- before anything is built ------------------------------------------------------------------------------------
 

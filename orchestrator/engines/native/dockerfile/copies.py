@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from orchestrator.engines.native.dockerfile.lexer import Heredoc
 
 _DIGEST = r"sha(?:256:[0-9a-f]{64}|384:[0-9a-f]{96}|512:[0-9a-f]{128})"
-_COMMIT = r"[0-9a-f]{4,64}"
+_COMMIT = r"[0-9a-f]{1,64}"
 _HEREDOC_STYLE = Style(plain_quotes=True)
 
 

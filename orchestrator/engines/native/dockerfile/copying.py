@@ -8,6 +8,7 @@ octal ``--chmod``) and the owner of ``--chown``, a file does not replace a direc
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,6 +44,7 @@ class CopyPlan:
         self._source = source
         self._view: View | None = None
         self._fetched = fetched
+        self._local: dict[str, list[Selection]] = {}
         self._selections: list[Selection] | None = None
 
     @property
@@ -56,6 +58,21 @@ class CopyPlan:
             self._digest = _hash_text("\0".join(parts))
         return self._digest
 
+    def check_unchanged(self) -> None:
+        """Raise CopyError if the files are no longer those of `digest`: what was copied must not go by that name.
+
+        Nothing to check for layers and commits, which do not change, or when nobody has asked for the digest.
+        """
+        if not self._digest or self._source is None or self._source.identity:
+            return
+        if CopyPlan(self.step, self.site, self._source, self._fetched).digest != self._digest:
+            raise CopyError(
+                f"files of {self._source.name} changed while they were copied",
+                location=self.step.location,
+                code="context-changed",
+                hint="build again; what writes there all the time can be left out in .dockerignore",
+            )
+
     @property
     def needs_users(self) -> bool:
         """Whether the result depends on the stage's /etc/passwd or /etc/group."""
@@ -65,26 +82,36 @@ class CopyPlan:
     def selections(self) -> list[Selection]:
         """What the sources mean, in their order. Raises CopyError the first time it is asked for."""
         if self._selections is None:
-            self._selections = self._select()
+            fetched = {one.source: one for one in self._fetched}
+            found: list[Selection] = []
+            for pattern in self.step.sources:
+                if pattern in fetched:
+                    found.append(fetched[pattern].select(self.step))
+                else:
+                    found += self._select(pattern)
+            self._selections = found
         return self._selections
 
-    def _select(self) -> list[Selection]:
-        fetched = {one.source: one for one in self._fetched}
-        found: list[Selection] = []
+    def iterate_local(self) -> Iterator[Selection]:
+        """What the sources in the origin's tree mean. Raises CopyError."""
+        fetched = {one.source for one in self._fetched}
         for pattern in self.step.sources:
-            if pattern in fetched:
-                found.append(fetched[pattern].select(self.step))
-                continue
-            if self._source is None:
-                raise CopyError(
-                    f'"{pattern}": not found: the build has no context',
-                    location=self.step.location,
-                    code="copy-source-missing",
-                    hint="give the build a directory, or copy from another stage or image (--from)",
-                )
-            if self._view is None:
-                self._view = View(self._source.path, rules=self._source.ignore, own=self._source.own)
-            found += select_sources(self.step, self._source, self._view, (pattern,))
+            if pattern not in fetched:
+                yield from self._select(pattern)
+
+    def _select(self, pattern: str) -> list[Selection]:
+        if pattern in self._local:
+            return self._local[pattern]
+        if self._source is None:
+            raise CopyError(
+                f'"{pattern}": not found: the build has no context',
+                location=self.step.location,
+                code="copy-source-missing",
+                hint="give the build a directory, or copy from another stage or image (--from)",
+            )
+        if self._view is None:
+            self._view = View(self._source.path, rules=self._source.ignore, own=self._source.own)
+        found = self._local[pattern] = select_sources(self.step, self._source, self._view, (pattern,))
         return found
 
 
@@ -130,7 +157,7 @@ def _digest_local(plan: CopyPlan, source: SourceRoot | None, site: BuildSite) ->
         if (known := site.hashes.recall(identity)) is not None:
             return known.hex()
     digest = sha256()
-    for selection in plan.selections:
+    for selection in plan.iterate_local():
         for line in describe_selection(selection, site):
             digest.update(line.encode("utf-8", "surrogateescape") + b"\n")
     if identity:
@@ -168,6 +195,7 @@ def perform_copy(
         for file in step.inline:
             copier.write_inline(file.name, file.content)
         copier.finish()
+        plan.check_unchanged()
     except CopyError as error:
         if error.location is not None:
             raise

@@ -26,14 +26,18 @@ _OPTIONS: Final = ("redirect_dir=off", "metacopy=off", "index=off", "xino=off", 
 
 
 class Bench(NamedTuple):
-    """The folders of one step below the build's workspace. `root` is the merged view, `upper` what becomes a layer."""
+    """The folders of one step below the build's workspace. `upper` becomes the layer, `work` is the overlay's own.
+
+    What only the step sees is in `memory`, a file system that goes with its mount namespace: `root`, the merged view,
+    and `floor`, the lowest layer, with mount points that the image does not have.
+    """
 
     folder: Path
     upper: Path
     work: Path
+    memory: Path
     root: Path
     floor: Path
-    """The lowest layer: mount points that the image does not have."""
 
 
 class Measured(NamedTuple):
@@ -45,13 +49,21 @@ class Measured(NamedTuple):
 
 def make_bench(folder: Path) -> Bench:
     """Make the folders of one step in the empty `folder`."""
-    bench = Bench(folder, folder / "upper", folder / "work", folder / "root", folder / "floor")
-    for path in bench[1:]:
+    memory = folder / "memory"
+    bench = Bench(folder, folder / "upper", folder / "work", memory, memory / "root", memory / "floor")
+    for path in (bench.upper, bench.work, bench.memory):
         path.mkdir(mode=0o755)
-    # They become the root directory that the step's processes see.
+    # It becomes the root directory that the step's processes see.
     os.chmod(bench.upper, 0o755)
-    os.chmod(bench.floor, 0o755)
     return bench
+
+
+def open_bench(bench: Bench) -> None:
+    """Make `root` and `floor` be there. Only within `call_with_mounts`."""
+    host.mount("tmpfs", str(bench.memory), "tmpfs", host.MS_NODEV, "mode=755")
+    for path in (bench.root, bench.floor):
+        path.mkdir(mode=0o755)
+        os.chmod(path, 0o755)
 
 
 def call_with_mounts(function: Callable[[], _T]) -> _T:
@@ -67,7 +79,7 @@ def call_with_mounts(function: Callable[[], _T]) -> _T:
 
 
 def mount_bench(bench: Bench, lower: Sequence[Path]) -> None:
-    """Mount the writable view of `lower` (topmost first) at ``bench.root``. Only within `call_with_mounts`."""
+    """Mount the writable view of `lower` (topmost first) at ``bench.root``, after `open_bench`."""
     layers = [*map(str, lower), str(bench.floor)]
     upper, work = str(bench.upper), str(bench.work)
     try:

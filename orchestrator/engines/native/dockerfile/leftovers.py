@@ -95,14 +95,15 @@ def sweep_builds(layout: Layout) -> None:
 
 
 def _sweep_build(layout: Layout, folder: Path) -> None:
+    group = render_build_group(layout, folder.name)
     for entry in sorted(folder.iterdir()):
         if entry.is_dir():
-            with suppress(FileNotFoundError):
-                cgroups_path = (entry / "cgroup").read_text()
-                end_by_command(entry.name)
-                end_processes(cgroups_path)
-                forget_container(layout, entry.name, cgroups_path)
-    remove_cgroup(render_build_group(layout, folder.name))
+            # From the name alone: what a killed build has written may be cut short, and half a path is a larger group.
+            cgroups_path = f"{group}/{entry.name}"
+            end_by_command(entry.name)
+            end_processes(cgroups_path)
+            forget_container(layout, entry.name, cgroups_path)
+    remove_cgroup(group)
     if layout.netns.is_dir():
         for netns in layout.netns.glob(f"build-{folder.name}-*"):
             delete_namespace(netns)

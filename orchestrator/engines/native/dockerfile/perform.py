@@ -6,43 +6,30 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from orchestrator.engines.native.dockerfile.cache import StepCache, StepRecord, choose_layer_id, compute_key
+from orchestrator.engines.native.dockerfile.cache import StepCache, StepRecord, choose_layer_id
 from orchestrator.engines.native.dockerfile.chain import SCRATCH, Chain
 from orchestrator.engines.native.dockerfile.failures import BuildError
 from orchestrator.engines.native.dockerfile.site import BuildSite, SourceRoot
-from orchestrator.engines.native.dockerfile.steps import CopyStep, Origin, RunMount, RunStep, Step, WorkdirStep
-from orchestrator.engines.native.dockerfile.trees import ShownTrees
-from orchestrator.engines.native.images.content import Cancel, check_cancel, disk_error, remove_tree
+from orchestrator.engines.native.dockerfile.step_keys import StepKeys, copy_of_mount, needs_origin
+from orchestrator.engines.native.dockerfile.steps import CopyStep, Origin, RunStep, Step, WorkdirStep
+from orchestrator.engines.native.images.content import Cancel, check_cancel, disk_error
 from orchestrator.errors import StackError
 
 if TYPE_CHECKING:
-    from orchestrator.engines.native.dockerfile.copying import CopyPlan
     from orchestrator.engines.native.dockerfile.layering import Bench
     from orchestrator.engines.native.dockerfile.narrator import Vertex
     from orchestrator.engines.native.dockerfile.request import BuildRequest
     from orchestrator.engines.native.dockerfile.runner import Runner
     from orchestrator.engines.native.dockerfile.solve import StageResult
     from orchestrator.engines.native.dockerfile.supplies import Supplies
+    from orchestrator.engines.native.dockerfile.trees import ShownTrees, Sweeper
     from orchestrator.engines.native.images.store import ImageStore
     from orchestrator.engines.native.images.workspace import Workspace
-    from orchestrator.source import Location
-
-_VERSION = 1
-"""Changes when the same step comes to another layer than it did with an older version of this program."""
 
 
-class _Unseen(Exception):
-    """A path was asked for that is not mounted here."""
-
-
-def _refuse() -> Path:
-    raise _Unseen
-
-
-class LayerMaker:
+class LayerMaker(StepKeys):
     """The performer of :class:`.solve.Solver`. Thread-safe."""
 
     def __init__(
@@ -55,161 +42,38 @@ class LayerMaker:
         supplies: Supplies,
         runner: Runner,
     ) -> None:
+        super().__init__(workspace, site, request, supplies, runner)
         self.layers = store.layers
         self._cache = cache
-        self._workspace = workspace
-        self._site = site
-        self._request = request
-        self._supplies = supplies
-        self._runner = runner
-        self._digests: dict[tuple[int, str], str] = {}
-        self._copies: dict[int, CopyStep] = {}
-        self._plans: dict[int, CopyPlan] = {}
-        self._trees = ShownTrees(workspace)
-        self._lock = Lock()
+        self._made_trees: ShownTrees | None = None
+        self._made_sweeper: Sweeper | None = None
 
-    # -- keys --------------------------------------------------------------------------------------------------------
+    def close(self) -> None:
+        """Wait until what the steps left behind is removed."""
+        if self._made_sweeper is not None:
+            self._made_sweeper.close()
 
-    def digest_sources(self, step: Step, finals: Mapping[int, Chain | None]) -> str | None:
-        """See `solve.Performer`."""
-        try:
-            return self._digest(step, finals, look=False)
-        except _Unseen:
-            return None
+    # Both only once something is made: an unchanged build does without.
 
-    def digest_results(self, step: Step, results: Mapping[int, StageResult]) -> str:
-        """See `solve.Performer`."""
-        return self._digest(step, {index: one.chain for index, one in results.items()}, look=True)
+    @property
+    def _trees(self) -> ShownTrees:
+        from orchestrator.engines.native.dockerfile.trees import ShownTrees
 
-    def _digest(self, step: Step, chains: Mapping[int, Chain | None], *, look: bool) -> str:
-        if isinstance(step, CopyStep):
-            return self._digest_copy(step, chains, look)
-        if isinstance(step, RunStep):
-            return compute_key([self._digest_mount(one, chains, look) for one in step.mounts])
-        return ""
-
-    def _digest_mount(self, mount: RunMount, chains: Mapping[int, Chain | None], look: bool) -> str:
-        if mount.origin is None:
-            return ""
-        if mount.type == "bind":
-            with self._lock:
-                copy = self._copies.get(id(mount))
-                if copy is None:
-                    copy = self._copies[id(mount)] = _copy_of_mount(mount.origin, mount.source, mount.location)
-            return self._digest_copy(copy, chains, look)
-        if mount.origin.kind in ("context", "named"):
-            return mount.origin.name
-        return self._find_chain(mount.origin, chains).identity
-
-    def _digest_copy(self, step: CopyStep, chains: Mapping[int, Chain | None], look: bool) -> str:
-        chain: Chain | None = None
-        local = needs_origin(step)
-        if local and not self._supplies.is_tree(step.origin.kind, step.origin.name):
-            chain = self._find_chain(step.origin, chains)
-        key = (id(step), chain.identity if chain is not None else "")
         with self._lock:
-            known = self._digests.get(key)
-        if known is not None:
-            return known
-        if chain is None:
-            source = self._supplies.open_tree(step.origin) if local else None
-            plan = self._plan(step, source)
-            digest = plan.digest
-            with self._lock:
-                self._plans[id(step)] = plan
-        else:
-            digest = self._digest_layers(step, chain, look)
+            self._made_trees = self._made_trees or ShownTrees(self._workspace)
+            return self._made_trees
+
+    @property
+    def _sweeper(self) -> Sweeper:
+        from orchestrator.engines.native.dockerfile.trees import Sweeper
+
         with self._lock:
-            self._digests[key] = digest
-        return digest
-
-    def _digest_layers(self, step: CopyStep, chain: Chain, look: bool) -> str:
-        if not look:
-            name = self._supplies.describe(step.origin)
-            return self._plan(step, SourceRoot(_refuse, name=name, identity=chain.identity)).digest
-        from orchestrator.engines.native.dockerfile.layering import call_with_mounts
-
-        source = self._view(step.origin, chain)
-        return call_with_mounts(lambda: self._plan(step, source).digest)
-
-    def _view(self, origin: Origin, chain: Chain) -> SourceRoot:
-        """The files of a chain, mounted once somebody looks at them. Only within `call_with_mounts`."""
-        mounted: list[Path] = []
-
-        def mount() -> Path:
-            from orchestrator.engines.native.dockerfile.layering import mount_view
-
-            if not mounted:
-                folder = self._workspace.make_directory("view")
-                mount_view(chain.lower, folder)
-                mounted.append(folder)
-            return mounted[0]
-
-        return SourceRoot(mount, name=self._supplies.describe(origin), identity=chain.identity)
-
-    def list_contents(self, step: Step, chains: Mapping[int, Chain | None]) -> dict[str, str]:
-        """What is remembered of the contents that a step takes from layers, in hexadecimal digits by identity."""
-        from orchestrator.engines.native.dockerfile.copying import identify_content
-
-        found = {}
-        for copy in self._list_copies(step):
-            if not needs_origin(copy) or self._supplies.is_tree(copy.origin.kind, copy.origin.name):
-                continue
-            try:
-                identity = identify_content(self._find_chain(copy.origin, chains).identity, copy)
-            except _Unseen:
-                continue
-            digest = self._site.hashes.recall(identity)
-            if digest is not None:
-                found[identity.hex()] = digest.hex()
-        return found
-
-    def _list_copies(self, step: Step) -> list[CopyStep]:
-        if isinstance(step, CopyStep):
-            return [step]
-        mounts = step.mounts if isinstance(step, RunStep) else ()
-        return [
-            _copy_of_mount(one.origin, one.source, one.location)
-            for one in mounts
-            if one.type == "bind" and one.origin is not None
-        ]
-
-    def _find_chain(self, origin: Origin, chains: Mapping[int, Chain | None]) -> Chain:
-        if origin.kind == "stage":
-            chain = chains.get(int(origin.name))
-            if chain is None:
-                raise _Unseen
-            return chain
-        return self._supplies.open_chain(origin)
-
-    def _plan(self, step: CopyStep, source: SourceRoot | None) -> CopyPlan:
-        from orchestrator.engines.native.dockerfile.copying import plan_copy
-
-        return plan_copy(step, source, self._site)
-
-    def render_meaning(self, step: Step) -> Any:
-        """See `solve.Performer`."""
-        always = (_VERSION, type(step).__name__, self._request.source_date_epoch)
-        if isinstance(step, WorkdirStep):
-            return (*always, step.path, step.user)
-        if isinstance(step, CopyStep):
-            return (*always, step.link)
-        assert isinstance(step, RunStep)
-        return (*always, *self._runner.render_meaning(step))
+            self._made_sweeper = self._made_sweeper or Sweeper()
+            return self._made_sweeper
 
     def protect(self, layers: Sequence[str]) -> None:
         """See `solve.Performer`."""
         self._workspace.keep(layers)
-
-    def stands_alone(self, step: Step) -> bool:
-        """See `solve.Performer`."""
-        if not isinstance(step, CopyStep) or not step.link:
-            return False
-        from orchestrator.engines.native.dockerfile.ownership import is_numeric
-
-        return step.chown is None or is_numeric(step.chown)
-
-    # -- layers ------------------------------------------------------------------------------------------------------
 
     def perform(
         self,
@@ -243,7 +107,7 @@ class LayerMaker:
             except OSError as error:
                 raise _explain(error, step, folder) from error
             finally:
-                remove_tree(folder)
+                self._sweeper.remove(folder)
         else:
             vertex.mark_cached()
         whole = (SCRATCH if alone else chain).add(layer_id, self.layers)
@@ -284,7 +148,7 @@ class LayerMaker:
 
     def _copy(self, step: CopyStep, bench: Bench, chain: Chain, chains: Mapping[int, Chain | None]) -> None:
         from orchestrator.engines.native.dockerfile.copying import perform_copy
-        from orchestrator.engines.native.dockerfile.layering import mount_bench
+        from orchestrator.engines.native.dockerfile.layering import mount_bench, open_bench
 
         with self._lock:  # its sources have been looked through for the key
             plan = self._plans.get(id(step))
@@ -293,6 +157,7 @@ class LayerMaker:
         if step.link and not plan.needs_users:
             perform_copy(plan, bench.upper, link=True, epoch=epoch)
             return
+        open_bench(bench)
         mount_bench(bench, chain.lower)
         try:
             if step.link:
@@ -327,7 +192,7 @@ class LayerMaker:
         from orchestrator.engines.native.dockerfile.copying import perform_copy
 
         source = self._supplies.open_tree(origin)
-        copy = _copy_of_mount(origin, path, step.location)
+        copy = copy_of_mount(origin, path, step.location)
         if source is None:
             self._plan(copy, None)  # says that there is no context
             return folder
@@ -340,11 +205,12 @@ class LayerMaker:
             raise
 
     def _make_working_dir(self, step: WorkdirStep, bench: Bench, chain: Chain) -> None:
-        from orchestrator.engines.native.dockerfile.layering import mount_bench
+        from orchestrator.engines.native.dockerfile.layering import mount_bench, open_bench
         from orchestrator.engines.native.dockerfile.views import resolve_in_root
         from orchestrator.engines.native.users import resolve_identity
         from orchestrator.errors import NotFound
 
+        open_bench(bench)
         mount_bench(bench, chain.lower)
         try:
             root = str(bench.root)
@@ -380,29 +246,6 @@ def _unmount(target: Path) -> None:
     from orchestrator.engines.native import host
 
     host.unmount(str(target))
-
-
-def _copy_of_mount(origin: Origin, path: str, location: Location) -> CopyStep:
-    """The COPY that would bring what a bind mount shows: its content key is the mount's."""
-    text = f"RUN --mount=type=bind,source={path or '/'}"
-    return CopyStep(
-        location=location,
-        text=text,
-        instruction="COPY",
-        sources=(path or "/",),
-        destination=path or "/",
-        origin=origin,
-        unpack=False,
-    )
-
-
-def needs_origin(step: CopyStep) -> bool:
-    """Whether anything is taken from the step's origin: heredocs and URLs are not."""
-    if step.instruction == "COPY":
-        return bool(step.sources)
-    from orchestrator.engines.native.dockerfile.values import is_remote
-
-    return not all(is_remote(one) for one in step.sources)
 
 
 def render_time(epoch: int | None) -> str:

@@ -115,11 +115,13 @@ class Copier:
         members = selection.replace(view=View(folder), path="", directory=True, chosen=chosen)
         transfer = self._start_transfer(Attributes(owner=self._owner, latest_ns=self._time), replace=True)
         self._merge(members, path, transfer)
+        owner, self._owner = self._owner, None
         for name in sorted(implicit):
             # The archive has files below it, but says nothing of the directory itself: one that is there stays as it
-            # is, and a link to one is followed, within the stage.
+            # is, and a link to one is followed, within the stage. A new one is root's: --chown is for what comes.
             inner = members.replace(path=name, chosen=chosen.below(name))
             self._merge(inner, self._resolve(f"{path}/{name}"), transfer)
+        self._owner = owner
 
     def _attributes(self, selection: Selection) -> Attributes:
         mode = self._mode

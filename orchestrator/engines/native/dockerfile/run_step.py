@@ -21,7 +21,7 @@ from orchestrator.engines.native.devices import list_host_devices
 from orchestrator.engines.native.dns_zone import render_hosts
 from orchestrator.engines.native.dockerfile.build_network import BuildNetwork, render_build_resolv_conf
 from orchestrator.engines.native.dockerfile.failures import BuildError
-from orchestrator.engines.native.dockerfile.layering import Bench, call_with_mounts, mount_bench
+from orchestrator.engines.native.dockerfile.layering import Bench, call_with_mounts, mount_bench, open_bench
 from orchestrator.engines.native.dockerfile.leftovers import end_run, forget_run, render_build_group
 from orchestrator.engines.native.dockerfile.run_mounts import (
     MountRequest,
@@ -109,8 +109,11 @@ def perform_run(
             if surroundings.runtime.covered:
                 # See Runtime.open_view; here the namespace is our own already.
                 host.mount("tmpfs", "/sys/fs/cgroup/unified", "tmpfs", 0, "size=64k,mode=755")
+            open_bench(bench)
+            # Sources of mounts may be large: they stand on the disk.
             mounts = bench.folder / "mounts"
-            mounts.mkdir(mode=0o700)
+            if step.mounts or step.files:
+                mounts.mkdir(mode=0o700)
             request = MountRequest(
                 step=step,
                 folder=mounts,
@@ -126,7 +129,7 @@ def perform_run(
 
     with ExitStack() as connected:
         # Before the step has a mount namespace of its own: network namespaces are held by mounts.
-        place = _connect(step, surroundings, connected)
+        place = _connect(step, surroundings, connected, cancel)
         call_with_mounts(lambda: perform(place))
 
 
@@ -138,15 +141,15 @@ class _Place(NamedTuple):
     address: str = ""
 
 
-def _connect(step: RunStep, surroundings: RunSurroundings, keep: ExitStack) -> _Place:
+def _connect(step: RunStep, surroundings: RunSurroundings, keep: ExitStack, cancel: Cancel) -> _Place:
     mode = step.network if step.network != "default" else surroundings.request.network
     if mode in ("none", "host"):
         return _Place(mode)
     network = surroundings.network
-    taken = network.take()
+    place = network.take(cancel)
     privileged = step.security == "insecure" or surroundings.request.privileged
-    keep.callback(network.drop if privileged else network.give, taken)
-    return _Place(mode, str(taken[0]), taken[1])
+    keep.callback(network.give, place, changed=privileged)
+    return _Place(mode, str(place.netns), place.address)
 
 
 class _Run:
@@ -206,7 +209,7 @@ class _Run:
         texts = {"hosts": hosts, "resolv.conf": resolv}
         mounts: list[Mapping[str, Any]] = []
         for name, text in texts.items():
-            path = self._bench.folder / name
+            path = self._bench.memory / name
             path.write_text(text)
             os.chmod(path, 0o644)
             options = ["rbind", "rprivate", "rw", "nosuid", "nodev"]
@@ -295,7 +298,6 @@ class _Run:
         folder = self._around.runs / self._id
         folder.mkdir(mode=0o700, parents=True)
         (folder / "config.json").write_text(json.dumps(config))
-        (folder / "cgroup").write_text(self._cgroup)
         log = folder / "log"
         runtime = self._around.runtime
         command = runtime.render_command("--log", str(log), "run", "--bundle", str(folder), self._id)

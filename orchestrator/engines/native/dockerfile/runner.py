@@ -34,6 +34,7 @@ class Runner:
         self._held = ExitStack()
         self._lock = Lock()
         self._closing: Thread | None = None
+        self._warming: Thread | None = None
 
     def render_meaning(self, step: RunStep) -> tuple[Any, ...]:
         """What decides the result of a RUN besides its mounts' content."""
@@ -70,6 +71,27 @@ class Runner:
                     hint=f"allow it with --allow {entitlement}, or under build.entitlements",
                 )
 
+    def warm_up(self, steps: Sequence[RunStep]) -> None:
+        """Begin to make what the first of `steps` needs, while other steps are performed."""
+        if not steps or self._warming is not None:
+            return
+        connected = self._request.network not in ("none", "host") and any(one.network == "default" for one in steps)
+        self._warming = Thread(target=self._warm_up, args=(connected,), name="warm-up", daemon=True)
+        self._warming.start()
+
+    def _warm_up(self, connected: bool) -> None:
+        # What fails is told when a step needs it.
+        with suppress(StackError, OSError, ImportError):
+            network = self._require_surroundings().network
+            if connected:
+                network.prepare()
+
+    def _require_surroundings(self) -> RunSurroundings:
+        with self._lock:
+            if self._surroundings is None:
+                self._surroundings = self._prepare()
+            return self._surroundings
+
     def run(
         self,
         step: RunStep,
@@ -82,14 +104,11 @@ class Runner:
         """Run one step over `lower`; what it wrote is in ``bench.upper``."""
         from orchestrator.engines.native.dockerfile.run_step import perform_run
 
-        with self._lock:
-            if self._surroundings is None:
-                self._surroundings = self._prepare()
         perform_run(
             step,
             bench,
             lower,
-            self._surroundings,
+            self._require_surroundings(),
             output=lambda stream, text: vertex.log(text, stream),
             on_wait=lambda text: vertex.log(f"{text}\n"),
             open_origin=open_origin,
@@ -135,14 +154,17 @@ class Runner:
 
     def begin_close(self) -> None:
         """No step will run any more: begin to take the network away, which the kernel takes its time for."""
+        if self._warming is not None:
+            self._warming.join()
         if self._surroundings is not None:
             self._closing = Thread(target=self._close_network, name="build-network", daemon=True)
             self._closing.start()
 
     def close(self) -> None:
         """Take the network away and dismiss the guard. Idempotent."""
-        if self._closing is not None:
-            self._closing.join()
+        for thread in (self._warming, self._closing):
+            if thread is not None:
+                thread.join()
         self._held.close()
         self._surroundings = None
 

@@ -128,6 +128,16 @@ class Solver:
         self._done: dict[int, threading.Event] = {index: threading.Event() for index in jobs}
         self._stages: dict[int, Stage] = {}
 
+    def list_pending(self) -> list[Step]:
+        """Steps of the target, and of the stages that it stands on, that the cache does not have. After `foresee`."""
+        found: list[Step] = []
+        index: int | None = self._target
+        while index is not None:
+            stage = self._stages[index]
+            found += stage.list_pending()
+            index = stage.job.parent if not stage.has_hit else None
+        return found
+
     def list_stages(self) -> list[int]:
         """The indexes of all stages that the target needs."""
         return sorted(self._stages)
@@ -252,6 +262,17 @@ class Stage:
         self._foreseen = False
         self._base: Chain | None = None
         self._recalled: tuple[str | None, ...] | None = None
+
+    @property
+    def has_hit(self) -> bool:
+        """Whether the cache has one of the steps, with everything below it."""
+        return self._first > 0
+
+    def list_pending(self) -> list[Step]:
+        """The steps that have to be performed, or looked up once more is known."""
+        return [step for step, layered in zip(self._steps, self._layered, strict=True) if layered][
+            sum(self._layered[: self._first]) :
+        ]
 
     def list_results(self) -> list[tuple[Step, str, Chain]]:
         """The steps that made a layer, with their keys and the chains that they came to, as far as they are known."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from orchestrator.source import Location
 
 _PIECE = 65536
+_WATCH = 'read -r goodbye; kill "$SSH_AGENT_PID"'
 
 
 def open_agent(
@@ -82,11 +83,15 @@ def _start_agent(identity: str, keys: tuple[str, ...], folder: Path, keep: ExitS
             hint="apt-get install openssh-client, or give the build the socket of an agent",
         )
     path = f"/tmp/stack-agent-{os.urandom(8).hex()}"
-    pid = spawn([agent, "-D", "-a", path], new_session=True)
+    read, write = os.pipe2(os.O_CLOEXEC)
+    try:
+        # The shell sees the pipe's end, also when this process is killed.
+        pid = spawn([agent, "-a", path, "/bin/sh", "-c", _WATCH], {0: read}, new_session=True)
+    finally:
+        os.close(read)
 
     def end() -> None:
-        with suppress(ProcessLookupError):
-            os.kill(pid, 15)
+        os.close(write)
         wait(pid)
         with suppress(FileNotFoundError):
             os.unlink(path)
@@ -98,7 +103,8 @@ def _start_agent(identity: str, keys: tuple[str, ...], folder: Path, keep: ExitS
         env = {**os.environ, "SSH_AUTH_SOCK": path, "SSH_ASKPASS_REQUIRE": "never"}
         added = run([add, "-q", key], env=env)
         if added.exit_code:
-            raise BuildError(f"ssh {identity}: {key}: {added.output.strip()}", location=location)
+            said = " ".join(line for line in added.output.splitlines() if not line.startswith("@"))
+            raise BuildError(f"ssh {identity}: {key}: {said}", location=location)
     return path
 
 

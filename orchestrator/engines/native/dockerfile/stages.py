@@ -110,7 +110,7 @@ def plan_stages(
         names = _Names(
             dockerfile.stages, {shorten_name(one): one for one in contexts}, shared, style, _list_declared(dockerfile)
         )
-        stages = tuple(_plan_stage(stage, names, platform, checker) for stage in dockerfile.stages)
+        stages = _plan_every(names, platform, checker)
     except _Located as located:
         raise DockerfileInvalid([located.diagnostic]) from None
     plan = StagePlan(
@@ -227,6 +227,19 @@ def _check_defaults(dockerfile: Dockerfile, predefined: Mapping[str, str], style
             message = f"without build arguments {start.image.text} is no image"
             hint = "give the ARG before FROM a default"
             checker.report("InvalidDefaultArgInFrom", message, start.location, hint=hint, comments=start.line.comments)
+
+
+def _plan_every(names: _Names, platform: str, checker: Checker) -> tuple[PlannedStage, ...]:
+    stages: list[PlannedStage] = []
+    problems: list[Diagnostic] = []
+    for stage in names.stages:
+        try:
+            stages.append(_plan_stage(stage, names, platform, checker))
+        except _Located as located:
+            problems.append(located.diagnostic)
+    if problems:
+        raise DockerfileInvalid(problems)
+    return tuple(stages)
 
 
 def _list_declared(dockerfile: Dockerfile) -> frozenset[str]:

@@ -279,8 +279,11 @@ class Transfer:
         if status.st_blocks * 512 < status.st_size:
             self._copy_sparse(source, target, status.st_size)
             return
-        while self._copy_piece(source, target, _PIECE):
-            self._check()
+        left = status.st_size  # as it was when it was opened: the end of a file that grows could be never
+        while left > 0 and (done := self._copy_piece(source, target, min(left, _PIECE))):
+            left -= done
+            if left:
+                self._check()
 
     def _copy_sparse(self, source: int, target: int, size: int) -> None:
         """Data only where there is data: holes stay holes."""

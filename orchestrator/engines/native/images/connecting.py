@@ -26,23 +26,22 @@ def is_passing(error: BaseException) -> bool:
 
 def explain_failure(error: BaseException, host: str, url: str) -> EngineError:
     """A connection's failure in words a person can act on."""
+    allow = f'write [[registry]], location = "{host}" and insecure = true into ~/.config/stack/registries.conf'
     if isinstance(error, ssl.SSLCertVerificationError):
         return TlsFailure(
             f"the certificate of the registry {host} is not trusted: {error.verify_message or error.reason}",
             resource=host,
             operation="connect",
-            hint=f"put its authority's certificate into /etc/docker/certs.d/{host}/ca.crt, or name the registry as "
-            "insecure in registries.conf",
+            hint=f"put its authority's certificate into /etc/docker/certs.d/{host}/ca.crt; to do without, {allow}",
         )
     if isinstance(error, ssl.SSLError):
         http_only = "WRONG_VERSION_NUMBER" in str(error) or "HTTP_REQUEST" in str(error)
+        why = "it seems to speak plain HTTP" if http_only else error.reason or str(error)
         return TlsFailure(
-            f"no TLS connection to the registry {host}: {error.reason or error}",
+            f"no TLS connection to the registry {host}: {why}",
             resource=host,
             operation="connect",
-            hint="it seems to speak plain HTTP: allow that with insecure = true in registries.conf"
-            if http_only
-            else "",
+            hint=f"to allow that, {allow}" if http_only else "",
         )
     if isinstance(error, ConnectionRefusedError):
         why, hint = "connection refused", "is the registry running, and is the port right?"

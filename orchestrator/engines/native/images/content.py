@@ -120,6 +120,17 @@ def hold_lock(path: Path, *, cancel: Cancel | None = None, on_wait: Callable[[],
             os.close(descriptor)
 
 
+@contextmanager
+def hold_shared_lock(path: Path) -> Iterator[None]:
+    """Hold a shared flock on `path`: beside others of this kind, but not beside `hold_lock`."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def try_lock(descriptor: int) -> bool:
     """Take an exclusive flock if nobody holds it."""
     try:

@@ -26,7 +26,7 @@ def pin_reference(store: ImageStore, text: str, platform: str | None = None) -> 
         return str(reference)
     image = store.resolve_image(text)
     digest = _find_local(store, image, reference) if image is not None else ""
-    return f"{reference}@{digest or _ask_registry(store, reference, platform)}"
+    return f"{reference}@{digest or find_registry_digest(store, reference, platform)}"
 
 
 def _find_local(store: ImageStore, image: Image, reference: Reference) -> str:
@@ -39,7 +39,10 @@ def _find_local(store: ImageStore, image: Image, reference: Reference) -> str:
     return own[0] if own else ""
 
 
-def _ask_registry(store: ImageStore, reference: Reference, platform: str | None) -> str:
+def find_registry_digest(store: ImageStore, reference: Reference | str, platform: str | None = None) -> str:
+    """The digest that a tag has in its registry now. Raises ImageMissing, Unauthorized, RegistryUnreachable ..."""
+    if isinstance(reference, str):
+        reference = parse_reference(reference)
     settings = store.load_settings()
     transport = Transport(settings, cancel=lambda: False)
     try:

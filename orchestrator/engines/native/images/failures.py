@@ -78,9 +78,10 @@ class RegistryUnreachable(Unavailable):
 
 
 class RegistryFault(Unavailable):
-    """The registry answered with an error of its own, again and again."""
+    """The registry answered with an error of its own, again and again; `final` when trying again cannot help."""
 
     code = "registry-fault"
+    final = False
 
 
 class TlsFailure(Unavailable):

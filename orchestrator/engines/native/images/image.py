@@ -38,7 +38,7 @@ class Image(NamedTuple):
     for overlay's lowerdir; `diff_ids` are in the order of the configuration, base first. A layer that was committed
     locally and never written as a tar has an identifier ``snapshot:...`` there. `size` is in bytes, unpacked.
     `created` is RFC 3339 text, empty when the image does not say; `platform` is ``os/architecture[/variant]``.
-    `moments` tells by name when it was last ``pulled`` and ``built`` (seconds since the epoch).
+    `moments` tells by name when it was ``tagged``, and last ``pulled`` and ``built`` (seconds since the epoch).
     """
 
     id: str

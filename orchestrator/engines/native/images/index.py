@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,8 +20,8 @@ class Index:
     """Tags and repository digests, both to image identifiers, and every image identifier.
 
     `groups` lists, for a tag that stands for several platforms, the images of all of them; `tags` leads to the first.
-    `moments` says of a name when it was last ``pulled`` (or found unchanged at its registry) and ``built`` (or found to
-    be up to date), in seconds since the epoch.
+    `moments` says of a name when it came to mean its image (``tagged``), and when it was last ``pulled`` (or found
+    unchanged at its registry) and ``built`` (or found to be up to date), in seconds since the epoch.
     """
 
     __slots__ = ("digests", "groups", "images", "moments", "tags")
@@ -86,7 +87,7 @@ class Index:
         self.images.add(image_id)
         if reference:
             if self.tags.get(reference) != image_id:
-                self.moments.pop(reference, None)
+                self.moments[reference] = {"tagged": time.time()}
                 self.groups.pop(reference, None)
             self.tags[reference] = image_id
         for digest in digests:
@@ -108,13 +109,13 @@ class Index:
         if reference in self.digests:
             del self.digests[reference]
             return
-        self.groups.pop(reference, None)
-        image_id = self.tags.pop(reference)
+        concerned = {*self.groups.pop(reference, ()), self.tags.pop(reference)}
         name = reference.rpartition(":")[0]
-        if not any(one.rpartition(":")[0] == name for one in self.references(image_id)):
-            for digest in self.repo_digests(image_id):
-                if digest.partition("@")[0] == name:
-                    del self.digests[digest]
+        for key in (one for one in self.tags if one.rpartition(":")[0] == name):
+            concerned -= {self.tags[key], *self.groups.get(key, ())}
+        self.digests = {
+            key: found for key, found in self.digests.items() if found not in concerned or key.partition("@")[0] != name
+        }
 
     def drop_image(self, image_id: str) -> None:
         """Remove an image and everything that names it."""

@@ -50,8 +50,8 @@ _NEXT_ENDPOINT = (ImageMissing, Unauthorized, RegistryUnreachable, RegistryFault
 class PullProgress:
     """One step of one layer (`layer` is its digest; empty for the image as a whole).
 
-    `status` is ``waiting``, ``downloading``, ``uploading``, ``exists`` or ``done``; `current` and `total` are
-    compressed bytes.
+    `status` is ``waiting``, ``downloading``, ``uploading``, ``exists`` or ``done``; for the image as a whole it is a
+    sentence. `current` and `total` are compressed bytes.
     """
 
     layer: str
@@ -89,8 +89,14 @@ def pull_image(
 
     report = progress or (lambda _: None)
     try:
-        with Transport(settings, cancel=stopped) as transport, store.open_workspace() as workspace:
-            fetch = functools.partial(_fetch_content, store, workspace, platform, wanted, report, stop, stopped)
+        waiting = functools.partial(tell_wait, report)
+        with (
+            Transport(settings, cancel=stopped, on_wait=waiting) as transport,
+            store.open_workspace() as workspace,
+        ):
+            fetch = functools.partial(
+                _fetch_content, store, workspace, reference.name, platform, wanted, report, stop, stopped
+            )
             resolved, (configuration, diff_ids) = _try_endpoints(
                 transport, settings, reference, wanted, stopped, fetch, store
             )
@@ -106,6 +112,11 @@ def pull_image(
     except StackError:
         check_cancel(cancel)  # whatever broke then broke because of that
         raise
+
+
+def tell_wait(report: Progress, host: str, seconds: float) -> None:
+    """Say why nothing moves."""
+    report(PullProgress("", f"{host} is busy and asks to wait {round(seconds)}s"))
 
 
 def resolve_manifest(
@@ -172,6 +183,7 @@ def _select(
 def _fetch_content(
     store: ImageStore,
     workspace: Workspace,
+    name: str,
     platform: str | None,
     wanted: Platform,
     report: Progress,
@@ -181,11 +193,33 @@ def _fetch_content(
 ) -> tuple[bytes, tuple[str, ...]]:
     """Configuration and layers. Returns the configuration and the diff_ids."""
     workspace.keep([*resolved.documents, resolved.manifest.config.digest])
+    if (
+        known := _find_built(store, workspace, f"{name}@{list(resolved.documents)[-1]}", resolved.manifest)
+    ) is not None:
+        for one in resolved.manifest.layers:
+            report(PullProgress(one.digest, "exists", one.size, one.size))
+        return known
     configuration, diff_ids = _fetch_configuration(store, resolved, platform, wanted)
     workspace.keep(diff_ids)
     stop.clear()  # what ended the transfer from a mirror is no matter of the next endpoint's
     _fetch_layers(store, resolved, diff_ids, workspace, report, stop, cancel)
     return configuration, diff_ids
+
+
+def _find_built(
+    store: ImageStore, workspace: Workspace, pinned: str, manifest: Manifest
+) -> tuple[bytes, tuple[str, ...]] | None:
+    """The image that was built here and pushed with this manifest. It has another identifier than the registry's,
+    because its layers have never been tars; to those who run it it is the same, and it stays.
+    """
+    image = store.resolve_image(pinned)
+    if image is None or image.id == manifest.config.digest:
+        return None
+    workspace.keep((*image.diff_ids, image.id))
+    configuration = store.read_configuration(image.id)
+    if configuration is None or any(store.layers.find_layer(one) is None for one in image.diff_ids):
+        return None
+    return configuration, image.diff_ids
 
 
 def _fetch_configuration(

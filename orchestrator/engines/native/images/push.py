@@ -5,6 +5,7 @@ An image that was pulled goes out with its own manifest, so that its digest stay
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import threading
@@ -34,7 +35,7 @@ from orchestrator.engines.native.images.manifest import (
     Manifest,
     parse_manifest,
 )
-from orchestrator.engines.native.images.pull import Progress, PullProgress, run_parallel
+from orchestrator.engines.native.images.pull import Progress, PullProgress, run_parallel, tell_wait
 from orchestrator.engines.native.images.reference import Reference, parse_reference
 from orchestrator.engines.native.images.registry import ERROR_LIMIT, Document, Repository
 from orchestrator.engines.native.images.transport import Response, Transport, compute_delay
@@ -68,13 +69,17 @@ def push_image(
     with store.open_workspace() as workspace:
         images = [resolve_export(store, one.id, workspace, stopped) for one in store.list_group(name)]
         endpoint = settings.resolve_endpoints(reference)[-1]
-        with Transport(settings, cancel=stopped) as transport:
+        report = progress or (lambda _: None)
+        waiting = functools.partial(tell_wait, report)
+        with Transport(settings, cancel=stopped, on_wait=waiting) as transport:
             repository = Repository(
                 transport, endpoint, actions="pull,push", also_pull=_list_near(images, endpoint.host), cancel=stopped
             )
-            report = progress or (lambda _: None)
             pushes = [_Push(store, one, repository, transport, report, stop, stopped) for one in images]
-            digest = _push_group(pushes, reference) if len(pushes) > 1 else pushes[0].run(reference.tag).digest
+            sent = [one.run("" if len(pushes) > 1 else reference.tag) for one in pushes]
+            digest = _push_index(pushes, sent, reference) if len(pushes) > 1 else sent[0].digest
+        for one, document in zip(images, sent, strict=True):
+            store.note_digest(one.image.id, f"{reference.name}@{document.digest}")
         store.note_digest(images[0].image.id, f"{reference.name}@{digest}")
         return digest
 
@@ -86,19 +91,17 @@ def _list_near(images: Sequence[ExportImage], host: str) -> list[str]:
     return sorted(one.partition("/")[2] for one in sources if one.startswith(f"{host}/"))[:_SOURCES]
 
 
-def _push_group(pushes: Sequence[_Push], reference: Reference) -> str:
-    """Send the images of several platforms, and last the index that makes them one. Returns its digest."""
+def _push_index(pushes: Sequence[_Push], sent: Sequence[Document], reference: Reference) -> str:
+    """Make the images of several platforms one, by the index that is sent last. Returns its digest."""
     entries = []
-    for push in pushes:
-        sent = push.run()
+    for push, document in zip(pushes, sent, strict=True):
         system, _, rest = push.platform.partition("/")
         architecture, _, variant = rest.partition("/")
         platform = {"architecture": architecture, "os": system, **({"variant": variant} if variant else {})}
-        entries.append(
-            {"mediaType": sent.media_type, "digest": sent.digest, "size": len(sent.data), "platform": platform}
-        )
-    document = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries}
-    index = json.dumps(document, separators=(",", ":")).encode()
+        described = {"mediaType": document.media_type, "digest": document.digest, "size": len(document.data)}
+        entries.append({**described, "platform": platform})
+    raw = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries}
+    index = json.dumps(raw, separators=(",", ":")).encode()
     pushes[0].put_manifest(Document(index, OCI_INDEX, compute_digest(index)), reference.tag)
     return compute_digest(index)
 
@@ -213,8 +216,8 @@ class _Push:
             try:
                 digest, size = self._upload(one)
                 break
-            except (RegistryUnreachable, RegistryFault, RateLimited):
-                if attempt == _ATTEMPTS - 1:
+            except (RegistryUnreachable, RegistryFault, RateLimited) as error:
+                if attempt == _ATTEMPTS - 1 or getattr(error, "final", False):
                     raise
                 self._transport.wait(compute_delay(attempt))
         sources = [self._repository.endpoint.name]

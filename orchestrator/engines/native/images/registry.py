@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _PIECE = 1 << 18
 ERROR_LIMIT = 1 << 16
+_FINAL = frozenset((405, 413, 415, 422, 507))  # not allowed, too large, of a wrong kind, no room
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,11 +239,13 @@ class Repository:
 
     def explain(self, response: Response, data: bytes) -> RegistryFault:
         """The error for an answer that makes no sense here."""
-        return RegistryFault(
+        fault = RegistryFault(
             f"the registry {self.endpoint.host} answers {response.status}: {parse_errors(data)}",
             resource=response.url,
             operation="request",
         )
+        fault.final = response.status in _FINAL
+        return fault
 
 
 def parse_length(response: Response) -> int | None:

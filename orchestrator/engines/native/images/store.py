@@ -13,7 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from orchestrator.engines.native.images.build_cache import BuildCache, PrunedCache
-from orchestrator.engines.native.images.content import BlobStore, Cancel, compute_digest, disk_error, list_litter
+from orchestrator.engines.native.images.content import (
+    BlobStore,
+    Cancel,
+    compute_digest,
+    disk_error,
+    hold_shared_lock,
+)
 from orchestrator.engines.native.images.failures import ImageInUse, ImageMissing
 from orchestrator.engines.native.images.image import Image, RemovedImage, parse_image_config
 from orchestrator.engines.native.images.index import Index, IndexFile, drop_names
@@ -25,6 +31,10 @@ if TYPE_CHECKING:
     from orchestrator.engines.native.images.pull import PullProgress
     from orchestrator.engines.native.images.registries import RegistrySettings
     from orchestrator.engines.native.layout import Layout
+
+
+Used = Collection[str] | Callable[[], Collection[str]]
+"""Identifiers of images that containers use; as a function it is asked while nobody can begin to use another."""
 
 
 class ImageStore:
@@ -102,9 +112,7 @@ class ImageStore:
                 index.moments.setdefault(canonical, {})[kind] = moment
 
     def tag_group(self, image_ids: Sequence[str], references: Sequence[str]) -> None:
-        """Let each name stand for the images of several platforms: it leads to the first, and is pushed as an index of
-        all of them.
-        """
+        """Let each name stand for the images of several platforms: it leads to the first, an index of all is pushed."""
         self.prepare()
         with self._index.change() as index:
             for image_id in image_ids:
@@ -137,15 +145,24 @@ class ImageStore:
             index.drop_reference(canonical)
         return RemovedImage(untagged=(canonical,))
 
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Nothing is removed meanwhile: for whoever looks an image up and writes down, elsewhere, that it is used."""
+        if not self.root.is_dir():
+            yield
+            return
+        with hold_shared_lock(self._index.lock):
+            yield
+
     # -- removal -----------------------------------------------------------------------------------------------------
 
     def remove_image(
-        self, name: str, *, force: bool = False, in_use: Collection[str] = (), keep_untagged: bool = False
+        self, name: str, *, force: bool = False, in_use: Used = (), keep_untagged: bool = False
     ) -> RemovedImage:
         """Remove a reference, and with the last one the image and the layers that nobody else uses.
 
-        `in_use` are identifiers of images that containers use: these are refused, or with `force` lose their names
-        only. Raises ImageMissing and ImageInUse. `keep_untagged` removes names only.
+        `in_use` are identifiers of images that containers use (or what lists them, see `hold`): these are refused, or
+        with `force` lose their names only. Raises ImageMissing and ImageInUse. `keep_untagged` removes names only.
         """
         self.prepare()
         with self._index.change() as index:
@@ -158,8 +175,9 @@ class ImageStore:
                 return RemovedImage(untagged=removed)
             # With a name for several platforms, the images of the others go, too.
             others = {one for key, members in groups.items() if key not in index.groups for one in members}
-            gone = sorted(({image_id} | others) - index.list_named() - ({*in_use} - {image_id}))
-            if image_id in in_use and image_id in gone:
+            used = set(in_use() if callable(in_use) else in_use)
+            gone = sorted(({image_id} | others) - index.list_named() - (used - {image_id}))
+            if image_id in used and image_id in gone:
                 gone.remove(image_id)
                 if not force:
                     raise ImageInUse(
@@ -172,13 +190,14 @@ class ImageStore:
                 index.drop_image(one)
         return RemovedImage(removed, tuple(gone), self.collect_garbage() if gone else 0)
 
-    def prune(self, in_use: Collection[str] = (), *, unnamed_only: bool = True) -> RemovedImage:
+    def prune(self, in_use: Used = (), *, unnamed_only: bool = True) -> RemovedImage:
         """Remove images that no name leads to (or, with `unnamed_only=False`, all) and that no container uses."""
         deleted, untagged = [], []
         self.prepare()
         with self._index.change() as index:
             named = index.list_named() if unnamed_only else set()
-            for image_id in sorted(index.images - named - set(in_use)):
+            used = set(in_use() if callable(in_use) else in_use)
+            for image_id in sorted(index.images - named - used):
                 untagged += [*index.references(image_id), *index.repo_digests(image_id)]
                 index.drop_image(image_id)
                 deleted.append(image_id)
@@ -191,14 +210,14 @@ class ImageStore:
         What a build under way has announced in its workspace stays on disk.
         """
         from orchestrator.engines.native.images.build_cache import choose_prunable
+        from orchestrator.engines.native.images.garbage import list_image_layers
 
         self.prepare()
         with self._index.change() as index:
-            named = {
-                one for image in index.images for one in (self._index.read_record(image) or {}).get("diff_ids", ())
-            }
+            protected = list_image_layers(index, self._index)
+            records = self.cache.list_records()
             chosen = choose_prunable(
-                self.cache.list_records(), self.layers, used_before=used_before, keep_bytes=keep_bytes, protected=named
+                records, self.layers, used_before=used_before, keep_bytes=keep_bytes, protected=protected
             )
             for record in chosen:
                 self.cache.remove(record.key)
@@ -211,13 +230,15 @@ class ImageStore:
         """
         if not self.root.is_dir():
             return 0
+        from orchestrator.engines.native.images.garbage import list_used, remove_litter
+
         self.prepare()
         reclaimed = 0
         with open_workspace(self._work, self._index.lock) as workspace:
             with self._index.change() as index:
                 for stale in take_stale(self._work):
                     os.rename(stale, workspace.path / f"stale-{stale.name}")
-                used_layers, used_blobs = self._list_used(index)
+                used_layers, used_blobs = list_used(index, self._index, self.layers, self.cache, read_kept(self._work))
                 for name in sorted(self.layers.list_names() - used_layers):
                     layer = self.layers.read_layer(name)
                     if self.layers.discard_layer(name, workspace.path):
@@ -227,29 +248,8 @@ class ImageStore:
                         self.blobs.remove(digest)
                 for image_id in self._index.list_records() - index.images:
                     self._index.remove_record(image_id)
-            self._remove_litter()
+            remove_litter(self.root)
         return reclaimed
-
-    def _list_used(self, index: Index) -> tuple[set[str], set[str]]:
-        from orchestrator.engines.native.images.layers import render_layer_name
-
-        kept = read_kept(self._work)
-        layers = {render_layer_name(one) for one in kept | self.cache.list_layers()} | self.cache.list_names()
-        blobs = set(kept)
-        for image_id in index.images:
-            record = self._index.read_record(image_id) or {}
-            layers.update(record.get("layers", ()))
-            blobs.update((image_id, *record.get("blobs", ())))
-        for name in list(layers):
-            layer = self.layers.read_layer(name)
-            if layer is not None and "raw" in layer.record:
-                layers.add(layer.record["raw"])
-        return layers, blobs
-
-    def _remove_litter(self) -> None:
-        for folder in (self.root, *(self.root / one for one in ("images", "layers", "blobs/sha256", "cache"))):
-            for path in list_litter(folder):
-                path.unlink(missing_ok=True)
 
     # -- entering images (used by pull, import, load and build) ------------------------------------------------------
 

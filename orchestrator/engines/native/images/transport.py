@@ -31,6 +31,7 @@ CONNECT_TIMEOUT = 15.0  # seconds
 READ_TIMEOUT = 60.0
 ATTEMPTS = 6
 LONGEST_WAIT = 60.0  # seconds that a Retry-After may ask for
+_MOMENT = 1.0  # seconds that are waited in silence
 _LOOK = 0.1  # seconds between two looks at whether to stop
 _AGENT = "stack/0.1 (OCI distribution client)"
 _BUSY = frozenset((408, 425, 429, 500, 502, 503, 504))
@@ -88,8 +89,16 @@ class Transport:
     As a context it watches `cancel`: a request that waits for a silent server ends, too, when that becomes true.
     """
 
-    def __init__(self, settings: RegistrySettings, *, cancel: Cancel | None = None) -> None:
+    def __init__(
+        self,
+        settings: RegistrySettings,
+        *,
+        cancel: Cancel | None = None,
+        on_wait: Callable[[str, float], None] | None = None,
+    ) -> None:
+        """`on_wait` is told the host and the seconds when a busy registry makes us wait for more than a moment."""
         self._settings = settings
+        self._on_wait = on_wait
         self._cancel = cancel
         self._idle: dict[tuple[str, str], list[http.client.HTTPConnection]] = {}
         self._handles: dict[http.client.HTTPConnection, socket.socket] = {}
@@ -234,6 +243,8 @@ class Transport:
                 operation="request",
                 hint="the fault is on the registry's side; try again later",
             )
+        if self._on_wait is not None and delay >= _MOMENT:
+            self._on_wait(host, delay)
         self.wait(delay)
 
     def _send(self, method: str, url: str, headers: Mapping[str, str], body: Body, plain: bool) -> Response:

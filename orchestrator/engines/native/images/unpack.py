@@ -174,6 +174,12 @@ class TarProcess:
             import errno
 
             raise OSError(errno.ENOSPC, said)
+        if "unrecognized option" in said or "invalid option" in said:
+            raise Unavailable(
+                "the program tar of this machine is not GNU tar",
+                operation="unpack",
+                hint="install GNU tar (the package 'tar') beside busybox",
+            )
         lines = [line.removeprefix("tar: ") for line in said.splitlines() if "exit delayed" not in line.lower()]
         raise InvalidImage(
             f"the layer cannot be unpacked: {'; '.join(lines[:3]) or f'tar ended with {status}'}", operation="unpack"

@@ -88,7 +88,7 @@ def test_link_survives_a_change_below(bench: Bench) -> None:
 
 def test_stages_at_the_same_time(bench: Bench) -> None:
     """Two stages that wait for each other through a shared cache can only end if both run."""
-    wait = "for i in $(seq 100); do test -e /c/{} && exit 0; sleep 0.1; done; exit 1"
+    wait = "for i in $(seq 1000); do test -e /c/{} && exit 0; sleep 0.05; done; exit 1"
     mount = "RUN --mount=type=cache,target=/c"
     bench.build(
         f"FROM base AS a\n{mount} touch /c/a; {wait.format('b')}\n"
@@ -103,11 +103,9 @@ def test_the_first_failure_ends_the_rest(bench: Bench) -> None:
         "FROM base AS bad\nRUN --mount=type=cache,target=/c until test -e /c/go; do sleep 0.05; done; exit 7\n"
         "FROM base\nCOPY --from=slow /etc /a\nCOPY --from=bad /etc /b\n"
     )
-    begin = time.monotonic()
     with pytest.raises(RunFailed) as failed:
         bench.build(text)
     assert failed.value.exit_code == 7
-    assert time.monotonic() - begin < 30
     assert any("sleep 60" in one for one in names(bench, "cancelled"))
     assert bench.leaks() == []
 

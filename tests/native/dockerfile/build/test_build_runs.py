@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import socket
+import subprocess
 import threading
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -131,6 +132,23 @@ def test_an_agent_is_forwarded(bench: Bench) -> None:
         bench.build("FROM base\nRUN --mount=type=ssh,required true\n")
 
 
+def test_keys_get_an_agent(tmp_path: Path) -> None:
+    if find_program("ssh-add") is None or find_program("ssh-keygen") is None:
+        pytest.skip("openssh-client is not installed")
+    key, folder, where = tmp_path / "key", tmp_path / "folder", Location("Dockerfile", 1, 1)
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+    folder.mkdir()
+    with ExitStack() as keep:
+        path = open_agent(SshSource(id="x", paths=(str(key),)), folder, (0, 0), 0o600, keep, where)
+        env = {**os.environ, "SSH_AUTH_SOCK": str(path)}
+        listed = subprocess.run(["ssh-add", "-l"], env=env, capture_output=True, text=True, check=True).stdout
+        assert "ED25519" in listed
+    key.write_text("no key")
+    with pytest.raises(BuildError, match=r"ssh x: .*key: "), ExitStack() as keep:
+        (folder / "agent").unlink()
+        open_agent(SshSource(id="x", paths=(str(key),)), folder, (0, 0), 0o600, keep, where)
+
+
 def test_networks(bench: Bench) -> None:
     hosts = (("db", "10.1.2.3"), ("gate", "host-gateway"))
     bench.build("FROM base\nRUN ip -o -4 addr; ip route; grep -E 'db|gate' /etc/hosts\n", extra_hosts=hosts)
@@ -181,7 +199,7 @@ def test_steps_at_the_same_time_do_not_see_each_other(bench: Bench) -> None:
     last = "$(ip route | sed -n 's/default via .*\\.\\([0-9]*\\) dev.*/\\1/p')"
     text = (
         f"FROM base AS server\n{mount} {show}; (nc -l -p 99 < /etc/group &); touch /c/up; "
-        "for i in $(seq 200); do test -e /c/done && exit 0; sleep 0.05; done; exit 1\n"
+        "for i in $(seq 1200); do test -e /c/done && exit 0; sleep 0.05; done; exit 1\n"
         f"FROM base AS client\n{mount} {show}; until test -e /c/up; do sleep 0.05; done; "
         f"for n in 1 2; do nc -w 1 {prefix}.$(({last} + n)) 99; done; touch /c/done\n"
         "FROM base\nCOPY --from=server /etc /s\nCOPY --from=client /etc /c\n"

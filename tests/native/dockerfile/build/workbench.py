@@ -104,5 +104,5 @@ class Bench:
         """What a build has left on the machine."""
         from e2e.leaks import await_no_leaks
 
-        found = await_no_leaks(self.layout.state, self.layout.run)
+        found = await_no_leaks(self.layout.state, self.layout.run, seconds=20)
         return [one for one in found if not one.startswith("process") or "pytest" not in one]

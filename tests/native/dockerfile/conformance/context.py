@@ -32,9 +32,13 @@ def write_tree(root: Path, files: dict[str, Any]) -> None:
     A name with a slash at its end is a folder. ``link`` makes a symbolic link, ``hardlink`` a hard link to another name
     of the tree, ``fifo: true`` a pipe, ``archive`` a tar of such entries with ``compress``.
     """
-    root.mkdir(parents=True, exist_ok=True)
-    for name, value in files.items():
-        _write_entry(root, name, {"content": value} if isinstance(value, str) else dict(value or {}))
+    mask = os.umask(0o022)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        for name, value in files.items():
+            _write_entry(root, name, {"content": value} if isinstance(value, str) else dict(value or {}))
+    finally:
+        os.umask(mask)
     for folder, names, _ in os.walk(root, topdown=False):
         for name in names:
             os.utime(os.path.join(folder, name), (TIME, TIME), follow_symlinks=False)

@@ -92,7 +92,8 @@ def test_when_an_archive_stays_one(stage: Stage) -> None:
 def test_an_owner_is_for_all_members(stage: Stage) -> None:
     make_tar(stage.context / "t.tar", MEMBERS)
     found = stage.copy("ADD --chown=8:9 t.tar /t/")
-    assert {entry[2:4] for entry in found.values()} == {(8, 9)}
+    assert {entry[2:4] for name, entry in found.items() if name != "t/implied"} == {(8, 9)}
+    assert found["t/implied"] == ("dir", 0o755, 0, 0, "")
 
 
 def test_members_replace_and_merge(stage: Stage, tmp_path: Path) -> None:
@@ -119,6 +120,14 @@ def test_members_replace_and_merge(stage: Stage, tmp_path: Path) -> None:
     assert found["file"][0] == "dir" and found["file/in"][4] == "in"
     assert found["way"][0] == "link" and found["real/through"][4] == "through"
     assert found["real/deep"] == ("dir", 0o755, 0, 0, "") and found["real/deep/er"][4] == "deep"
+
+
+def test_links_in_the_destination_are_followed_within_the_stage(stage: Stage) -> None:
+    make_tree(stage.root, "var/run -> /run\nrun/kept = kept")
+    make_tar(stage.context / "t.tar", [("run/f", "file", "f", 0o644, 0)])
+    found = stage.copy("ADD t.tar /var")
+    assert found["run/f"][4] == "f"
+    assert found["var/run"][0] == "link"
 
 
 def test_the_same_comes_out_in_place_and_beside(stage: Stage, tmp_path: Path) -> None:

@@ -97,6 +97,15 @@ def test_a_changed_file_is_noticed_whatever_its_time_says(tmp_path: Path, monkey
     assert Stage(tmp_path).plan("COPY . /").digest != first
 
 
+def test_files_that_change_meanwhile_do_not_pass_for_the_old_ones(stage: Stage) -> None:
+    make_tree(stage.context, "a = old")
+    plan = stage.plan("COPY . /")
+    assert plan.digest
+    (stage.context / "a").write_text("new")
+    with pytest.raises(StackError, match="changed while they were copied"):
+        perform_copy(plan, stage.root)
+
+
 def test_what_is_remembered_is_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hashing, "_RACY", 0)
     stage = Stage(tmp_path)

@@ -16,14 +16,14 @@ PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 NO_ARGS: Mapping[str, str] = {}
 
 
-def plan(text: str, *, args: Mapping[str, str] = NO_ARGS, **options: Any) -> StagePlan:
+def plan(text: bytes | str, *, args: Mapping[str, str] = NO_ARGS, **options: Any) -> StagePlan:
     """The plan for linux/amd64, on linux/arm64 (so that the two can be told apart)."""
     dockerfile = parse_dockerfile(text, "Dockerfile")
     return plan_stages(dockerfile, args=args, platform=PLATFORM, build_platform="linux/arm64", **options)
 
 
 def evaluate_all(
-    text: str,
+    text: bytes | str,
     *,
     images: Mapping[str, Mapping[str, Any]] | None = None,
     args: Mapping[str, str] = NO_ARGS,

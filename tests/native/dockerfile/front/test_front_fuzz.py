@@ -116,7 +116,7 @@ def test_dockerfiles(text: str, args: dict[str, str]) -> None:
 def test_bytes(data: bytes) -> None:
     for whole in (data, b"FROM scratch\nRUN <<E\n" + data, b"FROM scratch\nENV a=" + data):
         try:
-            evaluate_all(whole)  # type: ignore[arg-type]
+            evaluate_all(whole)
         except DockerfileInvalid as error:
             assert error.render()
 

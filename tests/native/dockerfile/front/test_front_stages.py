@@ -179,5 +179,14 @@ def test_refuses(text: str, target: str | None, message: str) -> None:
     assert len(found) == 1 and found[0].startswith(message), found
 
 
+def test_tells_what_is_wrong_with_every_stage() -> None:
+    found = refuse("FROM $X\nFROM --platform=a/b/c/d a\nFROM b:${Y?no}")
+    assert [one.split()[:2] for one in found] == [
+        ["1:6", "empty-base"],
+        ["2:6", "invalid-platform"],
+        ["3:8", "variable-required"],
+    ]
+
+
 def test_a_stage_that_is_not_needed_may_be_wrong() -> None:
     assert needed("FROM a AS x\nCOPY --from=y b c\nFROM d AS y") == [1]

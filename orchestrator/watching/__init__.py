@@ -1,0 +1,1 @@
+"""What ``develop.watch`` asks for: which change of which file means what. One module of it looks at files."""
