@@ -21,6 +21,7 @@ from orchestrator.executor import Execution, PlanOutcome, Progress
 from orchestrator.failures import Failure, describe_failure
 from orchestrator.goal import Goal, Want
 from orchestrator.health_runner import HealthRunner
+from orchestrator.loop_status import describe_board, describe_execution, describe_goal
 from orchestrator.model import Condition
 from orchestrator.perform import Performer
 from orchestrator.plan import Operation, Plan
@@ -313,8 +314,9 @@ class Loop:
                 reports.append(self._spawn(self._report(error, operation)))
                 raise
 
-        self._performer, self._execution = performer, Execution(
-            plan, perform, self._emit, clock=self._clock, parallel=goal.parallel
+        self._performer, self._execution = (
+            performer,
+            Execution(plan, perform, self._emit, clock=self._clock, parallel=goal.parallel),
         )
         try:
             with self.tender.expecting(plan) as expected:
@@ -395,13 +397,8 @@ class Loop:
                 self._abort(goal, culprits[0])
         self._check_idle()
 
-    async def _remove_ended(self, one: Container) -> None:
-        try:
-            await self.workers.run("work", lambda: self.engine.remove_container(one.id, volumes=True))
-        except EngineError as error:
-            await self._report(error, None)
-        else:
-            self.board.drop(one.id)
+    async def _remove_ended(self, container_id: str) -> None:
+        await self.workers.run("work", lambda: self.engine.remove_container(container_id, volumes=True))
 
     def _abort(self, goal: Goal, exit_code: int) -> None:
         self._emit(
@@ -442,23 +439,11 @@ class Loop:
 
     def status(self) -> dict[str, Any]:
         """What ``why`` and ``ps`` may want to know, as JSON-able data."""
-        execution, goal = self._execution, self.goal
-        running = [
-            {"id": one.id, "verb": one.verb, "subject": one.subject, "cause": one.cause}
-            for one in (execution.running if execution else ())
-        ]
         return {
-            "wants": dict(goal.wants) if goal else {},
-            "down": goal.down if goal else False,
-            "issued_at": goal.issued_at if goal else 0.0,
+            **describe_goal(self.goal),
+            **describe_execution(self._execution),
+            **describe_board(self.board, self.health),
             "settled": self._reached,
-            "running": running,
-            "pending": {key: list(needs) for key, needs in (execution.pending() if execution else {}).items()},
             "failures": [one.to_json() for one in (self._last.failures if self._last else ())],
-            "health": {one.name: found for one in self.board.all() if (found := self.health.history(one.id))},
             "restarts": self.restarter.timers(),
-            "containers": {
-                one.name: {"service": one.service, "status": one.status, "health": one.health}
-                for one in self.board.all()
-            },
         }

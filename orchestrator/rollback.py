@@ -6,7 +6,9 @@ from collections.abc import Iterable, Mapping
 
 from orchestrator.failures import Failure
 from orchestrator.goal import Goal
-from orchestrator.model import Service
+from orchestrator.model import Service, Stack
+from orchestrator.spec.merge import copy_map
+from orchestrator.spec.positions import Map
 
 
 def plan_rollback(
@@ -31,8 +33,10 @@ def plan_rollback(
         before = good.stack.services.get(name)
         if before is None:
             continue
-        services[name] = before.replace(image=images[name]) if images.get(name) else before
-    stack = goal.stack.replace(services=services)
+        if images.get(name):
+            before = before.replace(image=images[name], config={**before.config, "image": images[name]})
+        services[name] = before
+    stack = _replace_services(goal.stack, services, back)
     known = {name for name in back if name in good.stack.services}
     wants = {name: good.wants.get(name, "running") for name in known}
     # A service that is new has no earlier state: it goes.
@@ -47,6 +51,17 @@ def plan_rollback(
         file_digests=good.file_digests,
         rolling_back=True,
     )
+
+
+def _replace_services(stack: Stack, services: Mapping[str, Service], changed: Iterable[str]) -> Stack:
+    """The stack with other services; its tree too, which is what is kept for a supervisor that takes over."""
+    tree = stack.tree
+    if isinstance(tree, Map):
+        tree = copy_map(tree)
+        tree["services"] = copy_map(tree["services"])
+        for name in changed:
+            tree["services"][name] = services[name].config
+    return stack.replace(services=services, tree=tree)
 
 
 def _asks(service: Service) -> bool:

@@ -393,7 +393,8 @@ class Supervisor:
         goal = self.loop.goal
         paths = [self.place.socket]
         if goal is not None and goal.down and self.loop.converged:
-            paths += [self.place.goal, f"{self.place.goal}.new", self.place.settled, self.place.log, self.place.trace]
+            paths += [self.place.goal, f"{self.place.goal}.new", self.place.settled, self.place.log]
+            paths.append(self.place.trace)
         elif not os.path.getsize(self.place.log):
             paths.append(self.place.log)
         # The lock goes last: from then on another supervisor may begin.

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from orchestrator.conditions import Board
+from orchestrator.errors import EngineError
 from orchestrator.events import Event, Sink
 from orchestrator.plan import (
     CreateContainer,
@@ -40,7 +41,7 @@ class Tender:
         clock: Callable[[], float],
         observe: Callable[[], Awaitable[ObservedState]],
         told: Callable[[list[tuple[str, int]]], None],
-        remove: Callable[[Container], Awaitable[None]],
+        remove: Callable[[str], Awaitable[None]],
     ) -> None:
         self._board = board
         self._restarter = restarter
@@ -152,8 +153,20 @@ class Tender:
                 exits.append(exit_code)
             seen = known.get(key)
             if seen is not None and seen.auto_remove and not seen.alive:
-                await self._remove(seen)
+                await self._remove_ended(seen)
         return exits
+
+    async def _remove_ended(self, one: Container) -> None:
+        """A container that was to go when it has ended."""
+        try:
+            await self._remove(one.id)
+        except EngineError as error:
+            details = {"code": error.code, "hint": error.hint}
+            self._emit(
+                Event(time=self._clock(), kind="error", subject=one.name, message=error.message, details=details)
+            )
+        else:
+            self._board.drop(one.id)
 
     def _tend_one(self, key: str, change: Change | None, seen: Container | None) -> tuple[str, int] | None:
         board = self._board.get(key)

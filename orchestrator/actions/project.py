@@ -50,9 +50,7 @@ def load_project(options: ProjectOptions, services: Sequence[str] = (), **passes
 
     `passes` switches passes of the loader off, as the options of ``config`` do (see ``LoadOptions``).
     """
-    from orchestrator.spec.reader import DiskReader
-
-    return _load(options, services, DiskReader(), passes)
+    return _load(options, services, _make_watching_reader(lambda _path: None), passes)
 
 
 def load_watched(
@@ -61,7 +59,8 @@ def load_watched(
     """Like load_project; every path that is looked at is noted in `seen`, for ``memory.remember``."""
     from orchestrator.actions.memory import watch_path
 
-    return _load(options, services, _make_watching_reader(lambda path: watch_path(seen, path)), passes)
+    reader = _make_watching_reader(lambda path: watch_path(seen, path), lambda name: seen.update({name: None}))
+    return _load(options, services, reader, passes)
 
 
 def load_again(options: ProjectOptions, services: Sequence[str] = ()) -> Project:
@@ -135,12 +134,16 @@ def recognize_project(options: ProjectOptions) -> Project:
 
 
 def _load(options: ProjectOptions, services: Sequence[str], reader: Reader, passes: Mapping[str, bool]) -> Project:
+    from orchestrator.actions.folders import free_ports, read_isolated, registry_path
     from orchestrator.spec.loader import LoadOptions, load_stack
 
+    # Asked for through the reader too: whoever remembers what was loaded must know of it.
+    isolated = read_isolated() if reader.find_kind(registry_path()) else {}
     loaded = load_stack(
         LoadOptions(
             files=options.files,
             project_name=options.name,
+            folder_names=isolated,
             profiles=options.profiles,
             env_files=options.env_files,
             project_directory=options.directory,
@@ -153,6 +156,8 @@ def _load(options: ProjectOptions, services: Sequence[str], reader: Reader, pass
         reader,
     )
     stack = loaded.stack.replace(separator="_") if options.compatibility else loaded.stack
+    if isolated and isolated.get(stack.directory) == stack.name:
+        stack = free_ports(stack)
     return Project(
         name=stack.name,
         stack=stack,
@@ -170,11 +175,13 @@ def _name_alone(options: ProjectOptions, error: FileMissing) -> Project:
     raise error
 
 
-def _make_watching_reader(note: Callable[[str], None]) -> Reader:
+def _make_watching_reader(
+    note: Callable[[str], None], note_remote: Callable[[str], None] = lambda _name: None
+) -> Reader:
     from orchestrator.spec.reader import DiskReader
 
     class WatchingReader(DiskReader):
-        """Tells of every path that the loader is about to look at."""
+        """Tells of every path that the loader is about to look at, and fetches what stands in a registry."""
 
         def read_text(self, path: str) -> str:
             note(path)
@@ -183,6 +190,13 @@ def _make_watching_reader(note: Callable[[str], None]) -> Reader:
         def find_kind(self, path: str) -> str | None:
             note(path)
             return super().find_kind(path)
+
+        def fetch_remote(self, name: str) -> str:
+            from orchestrator.actions.remote_files import fetch_stack
+
+            # Who knows whether it is the same the next time.
+            note_remote(name)
+            return fetch_stack(name)
 
     return WatchingReader()
 

@@ -69,7 +69,8 @@ class AttachedUp:
         outcome = Outcome(converged=False)
         try:
             outcome = converge_in_time(self._session, self._goal, self._hear, timeout)
-            self._on_ready()
+            if self._aborted is None:
+                self._on_ready()
             if not outcome.converged:
                 if self._goal.abort_on_exit:
                     self._stop()
@@ -85,10 +86,11 @@ class AttachedUp:
         return UpResult(outcome=outcome, exit_code=self._choose_exit_code())
 
     def _stop(self) -> None:
-        """Stop what was brought up, in order; Ctrl-C meanwhile kills it; another one gives up waiting."""
+        """Stop what was asked for, in order, and leave its dependencies; Ctrl-C meanwhile kills it; another one gives
+        up waiting."""
         self._remark(STOPPING)
         self._on_stopping()
-        services = tuple(self._goal.wants)
+        services = tuple(name for name in self._goal.wants if name in self._watched)
         timeout = self._goal.stop_timeout
         try:
             goal = edit_want(self._goal.stack, self._goal, services, "stopped", time.time(), timeout=timeout)
@@ -107,6 +109,7 @@ class AttachedUp:
         elif event.kind == "message" and event.action == "abort":
             self._aborted = int(event.details.get("exit_code") or 0)
             self._remark("Aborting on container exit...")
+            self._on_stopping()
         self._sink(event)
 
     def _tell_missed(self) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from heapq import heapify, heappop, heappush
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from orchestrator.errors import Diagnostic, ModelError, NotFound
 from orchestrator.graph import Graph
@@ -13,12 +13,17 @@ from orchestrator.reconcile.images import list_builders
 
 if TYPE_CHECKING:
     from orchestrator.goal import Goal, Want
-    from orchestrator.model import Service
+    from orchestrator.model import Network, Service, Volume
     from orchestrator.plan import Operation
     from orchestrator.source import Path
     from orchestrator.state import Container, ObservedState
 
+Resource = TypeVar("Resource", "Network", "Volume")
+
 Action = Literal["keep", "create", "recreate", "start", "restart", "stop", "remove"]
+
+NO_USER = "the file declares it, and all resources were asked for"
+"""The cause of a network or volume that no service uses."""
 
 _MISSING_CODES = frozenset({"external-network-missing", "external-volume-missing", "image-missing"})
 
@@ -111,6 +116,13 @@ class Draft:
             if name in self.goal.prepare or (self.want(name) in ("running", "created") and self.goal.replicas(name) > 0)
         ]
 
+    def unused(self, declared: Mapping[str, Resource], uses: Callable[[Service], Collection[str]]) -> list[Resource]:
+        """The networks or volumes that no service uses: the stack only has them if all resources were asked for."""
+        if any(want in ("stopped", "absent") for want in self.goal.wants.values()):
+            return []
+        used = {key for service in self.stack.services.values() for key in uses(service)}
+        return [declared[key] for key in sorted(declared.keys() - used)]
+
     def all_replicas(self) -> list[Replica]:
         """Every replica decided on so far, by service and number."""
         return [one for name in sorted(self.replicas) for one in self.replicas[name]]
@@ -164,7 +176,7 @@ class Draft:
         return tuple(
             (one.service, one.name)
             for one in self.all_replicas()
-            if one.action == "keep" and one.container is not None and one.alive is alive and self.want(one.service) == want
+            if one.action == "keep" and one.container and one.alive is alive and self.want(one.service) == want
         )
 
     def _sorted_operations(self) -> tuple[Operation, ...]:

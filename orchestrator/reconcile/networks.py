@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.digest import diff_resource
 from orchestrator.plan import CreateNetwork, RemoveNetwork
+from orchestrator.reconcile.draft import NO_USER
 
 if TYPE_CHECKING:
     from orchestrator.model import Network, Service
@@ -51,6 +52,8 @@ def _needed_networks(draft: Draft) -> dict[str, tuple[Network, list[str]]]:
     for service in draft.present_services():
         for network in service_networks(draft, service):
             needed.setdefault(network.name, (network, []))[1].append(service.name)
+    for network in draft.unused(draft.stack.networks, lambda one: one.networks):
+        needed.setdefault(network.name, (network, []))
     return dict(sorted(needed.items()))
 
 
@@ -95,7 +98,7 @@ def plan_networks(draft: Draft) -> None:
         elif network.name in draft.observed.networks or network.external:
             continue
         else:
-            cause = f"{', '.join(users)} needs it" if len(users) == 1 else f"{', '.join(users)} need it"
+            cause = f"{', '.join(users)} {'needs' if len(users) == 1 else 'need'} it" if users else NO_USER
         draft.add(
             CreateNetwork(
                 id=create_network_operation(network.name),
@@ -131,7 +134,7 @@ def _remove_network(draft: Draft, name: str, cause: str, replicas: Iterable[Repl
 def _refuse_external(draft: Draft, network: Network, users: list[str]) -> None:
     draft.refuse(
         "external-network-missing",
-        f"network {network.name} is external and does not exist; {', '.join(users)} would join it",
+        f"network {network.name} declared as external, but could not be found; {', '.join(users)} would join it",
         ("networks", network.key),
         hint="create it first, or take `external: true` away so that it belongs to this project",
     )

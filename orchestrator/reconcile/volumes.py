@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.digest import diff_resource
 from orchestrator.plan import CreateVolume, RemoveVolume
+from orchestrator.reconcile.draft import NO_USER
 
 if TYPE_CHECKING:
     from orchestrator.model import Service, Volume
@@ -20,8 +21,11 @@ def create_volume_operation(name: str) -> str:
 
 def service_volumes(draft: Draft, service: Service) -> tuple[Volume, ...]:
     """The named volumes that a service mounts, by their keys."""
-    keys = {one.source for one in service.volumes if one.type == "volume" and one.source is not None}
-    return tuple(draft.stack.volumes[key] for key in sorted(keys) if key in draft.stack.volumes)
+    return tuple(draft.stack.volumes[key] for key in sorted(_mounted(service)) if key in draft.stack.volumes)
+
+
+def _mounted(service: Service) -> set[str]:
+    return {one.source for one in service.volumes if one.type == "volume" and one.source is not None}
 
 
 def plan_volumes(draft: Draft) -> None:
@@ -30,6 +34,8 @@ def plan_volumes(draft: Draft) -> None:
     for service in draft.present_services():
         for volume in service_volumes(draft, service):
             needed.setdefault(volume.name, (volume, []))[1].append(service.name)
+    for volume in draft.unused(draft.stack.volumes, _mounted):
+        needed.setdefault(volume.name, (volume, []))
     for name, (volume, users) in sorted(needed.items()):
         found = draft.observed.volumes.get(name)
         if found is not None:
@@ -37,7 +43,7 @@ def plan_volumes(draft: Draft) -> None:
         elif volume.external:
             draft.refuse(
                 "external-volume-missing",
-                f"volume {name} is external and does not exist; {', '.join(users)} would mount it",
+                f"external volume {name} not found; {', '.join(users) or '--all-resources'} would mount it",
                 ("volumes", volume.key),
                 hint="create it first, or take `external: true` away so that it belongs to this project",
             )
@@ -46,7 +52,9 @@ def plan_volumes(draft: Draft) -> None:
                 CreateVolume(
                     id=create_volume_operation(name),
                     subject=name,
-                    cause=f"{', '.join(users)} {'keeps' if len(users) == 1 else 'keep'} data there",
+                    cause=f"{', '.join(users)} {'keeps' if len(users) == 1 else 'keep'} data there"
+                    if users
+                    else NO_USER,
                     volume=volume,
                 )
             )

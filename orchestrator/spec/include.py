@@ -6,9 +6,11 @@ import posixpath
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.errors import FileMissing, StackError
 from orchestrator.source import Path
 from orchestrator.spec.paths import is_remote
 from orchestrator.spec.positions import Map, Mark, Seq
+from orchestrator.spec.reader import fetch_remote
 
 if TYPE_CHECKING:
     from orchestrator.spec.layers import LayerLoader
@@ -63,11 +65,14 @@ def _include_one(
     for written, mark in zip(paths, paths.marks, strict=True):
         name = loader.substitute_path(written, mark, environment)
         if is_remote(name):
-            loader.problems.report(
-                "unsupported-include", f"{name} is not a local file", mark, path, "fetch it, and include the local path"
-            )
-            return
-        file = loader.locate_file(name, directory)
+            try:
+                file = fetch_remote(loader.reader, name)
+            except StackError as error:
+                code = "unsupported-include" if type(error) is FileMissing else error.code
+                loader.problems.report(code, error.message, mark, path, error.hint)
+                return
+        else:
+            file = loader.locate_file(name, directory)
         if loader.reader.find_kind(file) == "directory":
             file = loader.reader.find_stack_file(file) or file
         files.append((file, mark, path))

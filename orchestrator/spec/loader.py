@@ -6,6 +6,7 @@ import gc
 import posixpath
 import re
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from orchestrator.errors import Diagnostic, FileMissing, UsageError
 from orchestrator.model import Service, Stack
@@ -17,15 +18,16 @@ from orchestrator.spec.finish import finish_tree
 from orchestrator.spec.interpolate import Variable, collect_variables
 from orchestrator.spec.layers import LayerLoader
 from orchestrator.spec.normalize import normalize_stack, prune_resources, resolve_env_files, split_profiles
-from orchestrator.spec.paths import absolute_path
+from orchestrator.spec.paths import absolute_path, is_remote
 from orchestrator.spec.positions import Map, Mark, Problems
-from orchestrator.spec.reader import OVERRIDE_FILES, STACK_FILES, STDIN, DiskReader, Reader
+from orchestrator.spec.reader import OVERRIDE_FILES, STACK_FILES, STDIN, DiskReader, Reader, fetch_remote
 from orchestrator.spec.sources import TreeSources
 from orchestrator.spec.validate import check_resources, check_stack
 
 __all__ = ["DiskReader", "LoadOptions", "Loaded", "Reader", "load_stack", "normalize_project_name"]
 
 _PROJECT_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+_NOTHING: Mapping[str, str] = MappingProxyType({})
 _TRUE = ("1", "true", "t", "yes", "y", "on")
 
 
@@ -33,14 +35,16 @@ class LoadOptions(Record):
     """What the command line asks of the loader.
 
     `files` are paths of stack files, directories that hold one, or ``-``; without them the environment and then the
-    working directory `cwd` (absolute) and its parents are searched. `services` are targets: the profiles that keep one
-    of them off are activated. `all_resources` keeps networks, volumes and others that no service uses. The last five
-    flags switch passes off, as the options of ``stack config`` do.
+    working directory `cwd` (absolute) and its parents are searched. `services` are targets: the profiles that keep
+    one of them off are activated. `folder_names` are project names of folders that have another one than their own.
+    `all_resources` keeps networks, volumes and others that no service uses. The last five flags switch passes off, as
+    the options of ``stack config`` do.
     """
 
     files: tuple[str, ...] = ()
     project_directory: str | None = None
     project_name: str | None = None
+    folder_names: Mapping[str, str] = _NOTHING
     profiles: tuple[str, ...] = ()
     env_files: tuple[str, ...] = ()
     services: tuple[str, ...] = ()
@@ -212,7 +216,9 @@ def _name_project(loader: LayerLoader, setup: _Setup, environment: Mapping[str, 
             f"did you mean {proposal}?" if proposal else "",
         )
     if not name:
-        name = normalize_project_name(posixpath.basename(setup.directory))
+        name = setup.options.folder_names.get(setup.directory) or normalize_project_name(
+            posixpath.basename(setup.directory)
+        )
     if not name:
         loader.problems.report(
             "no-project-name",
@@ -235,7 +241,9 @@ class _Setup:
         early = self._variables(environ, self._working_directory(options.files), problems)
         self.files = self._find_files(early)
         self.directory = self._working_directory(self.files)
-        self.environment = self._variables(environ, self.directory, problems)
+        # What came from a registry has no variables of its own beside it.
+        remote = bool(options.files) and is_remote(options.files[0])
+        self.environment = self._variables(environ, self._cwd if remote else self.directory, problems)
         chosen = options.profiles or _split(self.environment.get("COMPOSE_PROFILES", ""), ",")
         self.profiles = tuple(chosen)
 
@@ -244,7 +252,7 @@ class _Setup:
         if own:
             return absolute_path(own, self._cwd)
         for file in files:
-            if file != STDIN:
+            if file != STDIN and not is_remote(file):
                 path = absolute_path(file, self._cwd)
                 return path if self._reader.find_kind(path) == "directory" else posixpath.dirname(path)
         return self._cwd
@@ -259,6 +267,9 @@ class _Setup:
         for name in named:
             if name == STDIN:
                 files.append(STDIN)
+                continue
+            if is_remote(name):
+                files.append(fetch_remote(self._reader, name))
                 continue
             path = absolute_path(name, self._cwd)
             if self._reader.find_kind(path) == "directory":

@@ -7,6 +7,7 @@ import stat
 import sys
 from typing import Protocol
 
+from orchestrator.errors import FileMissing
 from orchestrator.spec.yaml import MAX_BYTES
 
 STACK_FILES = (
@@ -30,6 +31,20 @@ class Reader(Protocol):
 
     def find_stack_file(self, directory: str) -> str | None:
         """Return the stack file of `directory`, if it holds one."""
+
+
+def fetch_remote(reader: Reader, name: str) -> str:
+    """The path of the local file that a remote stack file becomes, where `reader` has a way to fetch it.
+
+    Raises FileMissing where it has none, or nothing is there.
+    """
+    fetch = getattr(reader, "fetch_remote", None)
+    if fetch is None or not name.startswith("oci:"):
+        raise FileMissing(
+            f"{name} is not a local file", hint="stacks are fetched from registries (oci://...); fetch others yourself"
+        )
+    path: str = fetch(name)
+    return path
 
 
 class DiskReader:

@@ -119,5 +119,5 @@ def test_waiting_in_vain_ends(project: Project) -> None:
     )
     ran = project.run("up", "-d", "--wait", "--wait-timeout", "1")
     assert ran.code == 1
-    assert "not everything was ready within 1 s: web is starting" in ran.err
+    assert "application not healthy after 1s: web is starting" in ran.err
     assert project.containers()["web-1"]["State"] == "running"

@@ -46,12 +46,12 @@ def test_a_condition_holds_or_may_still_come_true(condition: Any, fields: dict[s
 @pytest.mark.parametrize(
     ("condition", "fields", "message"),
     [
-        ("service_healthy", {"health": "unhealthy"}, "demo-db-1 is unhealthy"),
+        ("service_healthy", {"health": "unhealthy"}, "container demo-db-1 is unhealthy"),
         ("service_healthy", {"status": "exited", "exit_code": 2}, r"demo-db-1 exited \(2\) before it was healthy"),
         (
             "service_completed_successfully",
             {"status": "exited", "exit_code": 3},
-            "demo-db-1 did not complete successfully: exit code 3",
+            "demo-db-1 didn't complete successfully: exit 3",
         ),
     ],
 )
@@ -62,7 +62,7 @@ def test_a_condition_that_cannot_come_true_fails_at_once(condition: Any, fields:
 
 
 def test_waiting_for_health_without_a_healthcheck_is_an_error() -> None:
-    with pytest.raises(ConditionFailed, match="db has no healthcheck configured"):
+    with pytest.raises(ConditionFailed, match="has no healthcheck configured"):
         judge_condition("service_healthy", "db", [container()], probed=False)
 
 

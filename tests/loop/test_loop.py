@@ -198,7 +198,8 @@ def test_an_unhealthy_dependency_fails_its_dependents_and_nothing_else(disk: Dis
         )
         settled = await scene.converge(running(stack))
         assert not settled.converged
-        assert [one.message for one in settled.failures] == ["demo-db-1 is unhealthy"]
+        messages = [one.message for one in settled.failures]
+        assert messages == ["dependency failed to start: container demo-db-1 is unhealthy"]
         assert settled.failures[0].log == ("demo-db-1 says so",)
         assert scene.status("demo-other-1") == "running"
         assert scene.status("demo-web-1") == "created"
@@ -231,7 +232,7 @@ def test_a_one_shot_dependency_has_to_succeed(disk: DiskEngine) -> None:
         assert scene.status("demo-web-1") == "running"
         await scene.converge(down(stack("oneshot")))
         settled = await scene.converge(running(stack("crash")))
-        assert "did not complete successfully: exit code 3" in settled.failures[0].message
+        assert "didn't complete successfully: exit 3" in settled.failures[0].message
 
     play(disk, scenario)
 
@@ -241,7 +242,7 @@ def test_an_optional_dependency_that_fails_is_a_warning(disk: DiskEngine) -> Non
         needs = {"job": Dependency(service="job", condition="service_completed_successfully", required=False)}
         stack = stack_of(service("job", "crash"), service("web", depends_on=needs))
         assert (await scene.converge(running(stack))).converged
-        assert "not required" in scene.told("warning")[0].message
+        assert "optional dependency" in scene.told("warning")[0].message
 
     play(disk, scenario)
 
@@ -273,7 +274,7 @@ def test_wait_reports_an_exit_at_once_and_succeeds_when_all_are_ready(disk: Disk
         await scene.until(lambda: [one for one in disk.load() if one.name == "demo-dies-1" and one.alive])
         disk.end_container("demo-dies-1", 5)
         await scene.until(lambda: len(scene.settled) == 3)
-        assert [one.message for one in scene.settled[-1].failures] == ["demo-dies-1 exited (5)"]
+        assert [one.message for one in scene.settled[-1].failures] == ["container demo-dies-1 exited (5)"]
 
     play(disk, scenario)
 

@@ -226,10 +226,12 @@ def test_no_deps_waits_for_nobody(runner: Runner) -> None:
     assert ids(runner, goal) == ["create network app_default", "create web-1", "start web-1"]
 
 
-def test_waiting_for_health_that_nobody_checks_is_refused(runner: Runner) -> None:
-    stack = bind_stack({"web": {"depends_on": {"db": {"condition": "service_healthy"}}}, "db": {}})
-    with pytest.raises(ModelError, match="db has no health check"):
-        runner.plan(want_all(stack, 1.0))
+@pytest.mark.parametrize("required", [True, False])
+def test_waiting_for_health_that_nobody_checks_is_told(runner: Runner, required: bool) -> None:
+    waiting = {"web": {"depends_on": {"db": {"condition": "service_healthy", "required": required}}}, "db": {}}
+    plan = runner.plan(want_all(bind_stack(waiting), 1.0))
+    # It fails when the time comes, which a dependency that is not required may.
+    assert [one.code for one in plan.warnings] == ["health-check-missing"] * required
 
 
 def test_external_resources_have_to_be_there(runner: Runner) -> None:

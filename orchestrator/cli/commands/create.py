@@ -8,6 +8,7 @@ from orchestrator.actions.goals import PullPolicy, UpOptions, choose_build, pars
 from orchestrator.cli.converging import converge_with_progress
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.options import build_options, dry_run_option, pull_option, services_argument, stack_command
+from orchestrator.cli.owning import load_own
 
 
 @stack_command("create")
@@ -38,7 +39,7 @@ def command(
     """Create containers without starting them."""
     from orchestrator.actions.prepare_up import prepare_up
 
-    project = invocation.load(services)
+    project = load_own(invocation, services)
     goal = prepare_up(
         project,
         UpOptions(

@@ -42,9 +42,13 @@ def command(
         remove_images=rmi or "none",
     )
     if goal is None:
-        print(f"warning: nothing to remove for project {project.name}", file=sys.stderr)
+        print(f'warning: No resource found to remove for project "{project.name}".', file=sys.stderr)
         return
     converge_with_progress(invocation, goal, "down")
+    if goal.down and not invocation.dry_run:
+        from orchestrator.actions.folders import forget_isolated
+
+        forget_isolated(goal.stack.directory)
     if rmi and not invocation.dry_run:
         _remove_images(invocation, goal.stack, rmi)
 

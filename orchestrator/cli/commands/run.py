@@ -119,6 +119,8 @@ def command(
         from orchestrator.actions.lock import hold_to_lock
 
         project = hold_to_lock(project)
+        # A digest cannot move; what has none must not be replaced.
+        options = options.replace(pull="policy") if pull == "always" else options
     wanted = prepare_run(project, options)
     if invocation.dry_run:
         show_plan(invocation, wanted.goal)

@@ -9,6 +9,7 @@ from orchestrator.actions.goals import PullPolicy, UpOptions, choose_build, pars
 from orchestrator.cli.converging import converge_with_progress, show_plan
 from orchestrator.cli.declare import BUILDING, DRY_RUN, PULL, TIMEOUT, AtLeast, Option, declare
 from orchestrator.cli.invocation import Invocation
+from orchestrator.cli.owning import load_own
 from orchestrator.errors import UsageError
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     Option("--no-log-prefix", flag=True, help="No names before the lines."),
     Option("--timestamps", flag=True, help="Show when each line was written."),
     Option("--locked", flag=True, help="Run the images of stack.lock, by their digests, and no others."),
+    Option("--isolate", flag=True, help="Give this folder a project name and ports of its own."),
     Option("--rollback", flag=True, help="If it fails, go back to what ran before."),
     Option("-y", "--yes", flag=True, help="Ask nothing (nothing is ever asked)."),
     DRY_RUN,
@@ -81,6 +83,7 @@ def command(
     no_log_prefix: bool,
     timestamps: bool,
     locked: bool,
+    isolate: bool,
     rollback: bool,
     yes: bool,
 ) -> int:
@@ -99,11 +102,13 @@ def command(
         raise UsageError("--watch stays with the services: leave out --detach, --wait and --no-start")
     from orchestrator.actions.prepare_up import prepare_up
 
-    project = invocation.load(services)
+    project = load_own(invocation, services, isolate=isolate)
     if locked:
         from orchestrator.actions.lock import hold_to_lock
 
         project = hold_to_lock(project)
+        # A digest cannot move; what has none must not be replaced.
+        pull = None if pull == "always" else pull
     goal = prepare_up(
         project,
         UpOptions(

@@ -170,6 +170,9 @@ def test_a_name_that_moves_leaves_its_platforms(store: ImageStore) -> None:
     store.tag_group(identifiers, ["multi:1"])
     assert [one.id for one in store.list_group("multi:1")] == identifiers
     assert [one.id for one in store.list_group(identifiers[1])] == identifiers[1:]
+    store.tag_image("multi:1", "copy:1")
+    assert [one.id for one in store.list_group("copy:1")] == identifiers
+    store.remove_image("copy:1")
     (other,) = make_platforms(store, "riscv64")
     store.tag_image(other, "multi:1")
     assert [one.id for one in store.list_group("multi:1")] == [other]

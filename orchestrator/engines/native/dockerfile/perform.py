@@ -178,7 +178,7 @@ class LayerMaker(StepKeys):
             return None
         if self._supplies.is_tree(step.origin.kind, step.origin.name):
             return self._supplies.open_tree(step.origin)
-        return self._view(step.origin, self._find_chain(step.origin, chains))
+        return self._view(step.origin, self._find_chain(step.origin, chains, step.location))
 
     def _open_origin(
         self, origin: Origin, path: str, folder: Path, chains: Mapping[int, Chain | None], step: RunStep
@@ -187,7 +187,7 @@ class LayerMaker(StepKeys):
         from orchestrator.engines.native.dockerfile.layering import mount_view
 
         if not self._supplies.is_tree(origin.kind, origin.name):
-            mount_view(self._find_chain(origin, chains).lower, folder)
+            mount_view(self._find_chain(origin, chains, step.location).lower, folder)
             return folder
         from orchestrator.engines.native.dockerfile.copying import perform_copy
 

@@ -78,13 +78,13 @@ class StepKeys:
             return self._digest_copy(copy, chains, look)
         if mount.origin.kind in ("context", "named"):
             return mount.origin.name
-        return self._find_chain(mount.origin, chains).identity
+        return self._find_chain(mount.origin, chains, mount.location).identity
 
     def _digest_copy(self, step: CopyStep, chains: Mapping[int, Chain | None], look: bool) -> str:
         chain: Chain | None = None
         local = needs_origin(step)
         if local and not self._supplies.is_tree(step.origin.kind, step.origin.name):
-            chain = self._find_chain(step.origin, chains)
+            chain = self._find_chain(step.origin, chains, step.location)
         key = (id(step), chain.identity if chain is not None else "")
         with self._lock:
             known = self._digests.get(key)
@@ -135,7 +135,7 @@ class StepKeys:
             if not needs_origin(copy) or self._supplies.is_tree(copy.origin.kind, copy.origin.name):
                 continue
             try:
-                identity = identify_content(self._find_chain(copy.origin, chains).identity, copy)
+                identity = identify_content(self._find_chain(copy.origin, chains, copy.location).identity, copy)
             except _Unseen:
                 continue
             digest = self._site.hashes.recall(identity)
@@ -153,13 +153,13 @@ class StepKeys:
             if one.type == "bind" and one.origin is not None
         ]
 
-    def _find_chain(self, origin: Origin, chains: Mapping[int, Chain | None]) -> Chain:
+    def _find_chain(self, origin: Origin, chains: Mapping[int, Chain | None], location: Location) -> Chain:
         if origin.kind == "stage":
             chain = chains.get(int(origin.name))
             if chain is None:
                 raise _Unseen
             return chain
-        return self._supplies.open_chain(origin)
+        return self._supplies.open_chain(origin, location)
 
     def _plan(self, step: CopyStep, source: SourceRoot | None) -> CopyPlan:
         from orchestrator.engines.native.dockerfile.copying import plan_copy

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orchestrator.engines.native.dockerfile.chain import SCRATCH, Chain, chain_of_image
 from orchestrator.engines.native.dockerfile.failures import BuildError
+from orchestrator.engines.native.dockerfile.problems import suggest_name
 from orchestrator.engines.native.images.failures import ImageMissing, InvalidReference
 from orchestrator.engines.native.images.platform import parse_platform, rank_platform
 from orchestrator.errors import Diagnostic, EngineError
@@ -61,6 +62,8 @@ class Supplies:
         self._contexts: dict[str | None, Context] = {}
         self._locks: dict[Any, Lock] = {}
         self._lock = Lock()
+        self.stage_names: tuple[str, ...] = ()
+        """The stages of the Dockerfile, for the hint to one that is misspelled."""
 
     def _hold(self, key: Any) -> Lock:
         with self._lock:
@@ -103,11 +106,23 @@ class Supplies:
 
     # -- chains ------------------------------------------------------------------------------------------------------
 
-    def open_chain(self, origin: Origin) -> Chain:
-        """The layers of an image that files are taken from."""
+    def open_chain(self, origin: Origin, location: Location) -> Chain:
+        """The layers of an image that files are taken from, by the step at `location`. Raises BuildError ..."""
         if origin.kind == "image" and origin.name == "scratch":
             return SCRATCH
-        return chain_of_image(self._require(self._name_of(origin.kind, origin.name), self._platform, None))
+        try:
+            return chain_of_image(self._require(self._name_of(origin.kind, origin.name), self._platform, location))
+        except EngineError as error:
+            if origin.kind == "image":
+                self._suggest_stage(error, origin.name)
+            raise
+
+    def _suggest_stage(self, error: EngineError, name: str) -> None:
+        """A name that is no stage is taken for an image: whoever misspelled a stage hears of a registry otherwise."""
+        near = suggest_name(name, self.stage_names)
+        if near and near not in error.hint:
+            error.hint = f"{near} {error.hint}".strip()
+            error.diagnostics = tuple(one._replace(hint=error.hint) for one in error.diagnostics)
 
     def open_base(self, base: Base) -> Foundation:
         """What a stage stands on that is not another stage; a directory counts as nothing. Raises BuildError ..."""

@@ -96,8 +96,13 @@ class Index:
     def add_group(self, reference: str, members: Sequence[str]) -> None:
         """Let a tag (canonical) stand for the images of several platforms; it leads to the first."""
         self.add(members[0], reference)
+        self.groups.pop(reference, None)
         if len(members) > 1:
             self.groups[reference] = list(members)
+
+    def list_members(self, name: str) -> list[str]:
+        """The images that a name of several platforms stands for; empty for others. Raises InvalidReference."""
+        return self.groups.get(self.find_reference(name) or "", [])
 
     def list_named(self) -> set[str]:
         """Every image that some name leads to, alone or as one of several platforms."""

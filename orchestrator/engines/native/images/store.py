@@ -102,7 +102,7 @@ class ImageStore:
             found = index.find(image_id)
             if found is None:
                 raise self._missing(image_id)
-            index.add(found, str(parsed))
+            index.add_group(str(parsed), index.list_members(image_id) or [found])
 
     def note_moment(self, reference: str, kind: Literal["pulled", "built"], moment: float) -> None:
         """Remember when a name was last fetched from its registry, or built. A name that is gone is let be."""
@@ -124,8 +124,7 @@ class ImageStore:
     def list_group(self, name: str) -> tuple[Image, ...]:
         """The images that a name stands for: usually one, for several platforms one of each. Raises ImageMissing."""
         index = self._index.load()
-        canonical = index.find_reference(name)
-        members = index.groups.get(canonical or "", ())
+        members = index.list_members(name)
         found = tuple(image for one in members if (image := self._read_image(index, one)) is not None)
         return found or (self.require_image(name),)
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 import pytest
 from workbench import Bench
 
+from orchestrator.engines.native.dockerfile import leftovers
 from orchestrator.engines.native.dockerfile.builder import build_image
 from orchestrator.engines.native.dockerfile.leftovers import sweep_builds
 from orchestrator.engines.native.dockerfile.request import BuildResult
@@ -140,7 +141,8 @@ def test_two_builds_do_each_step_once(bench: Bench) -> None:
         one.start()
     for one in threads:
         one.join()
-    assert sorted(one.built_steps for one in results) == [0, 0, 2]
+    assert sum(one.built_steps for one in results) == 2
+    assert sum(one.cached_steps for one in results) == 4
     assert len({one.image_id for one in results}) == 1
     assert bench.read("n") == "x\n"
 
@@ -181,3 +183,22 @@ def _build_until(bench: Bench, text: str, moment: str) -> int:
         time.sleep(5)
     finally:
         os._exit(1)
+
+
+def test_a_damaged_note_harms_nobody(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a killed build left is told by its name alone; no group but its own is ever emptied or removed."""
+    folder = leftovers.runs_folder(bench.layout) / "dead"
+    (folder / "build-0123").mkdir(parents=True)
+    for name in ("cgroup", "config.json"):
+        (folder / "build-0123" / name).write_text("")
+    ended: list[str] = []
+    removed: list[str] = []
+    monkeypatch.setattr(leftovers, "end_processes", ended.append)
+    monkeypatch.setattr(leftovers, "remove_cgroup", removed.append)
+    monkeypatch.setattr(leftovers, "forget_container", lambda layout, name, group: removed.append(group))
+    sweep_builds(bench.layout)
+    group = leftovers.render_build_group(bench.layout, "dead")
+    assert group == f"/stack-{bench.layout.tag}-build-dead"
+    assert ended == [f"{group}/build-0123"]
+    assert removed == [f"{group}/build-0123", group]
+    assert not folder.exists()

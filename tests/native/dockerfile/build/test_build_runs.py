@@ -162,8 +162,8 @@ def test_networks(bench: Bench) -> None:
     with pytest.raises(BuildError, match="not allowed") as caught:
         bench.build("FROM base\nRUN --network=host true\n")
     assert "network.host" in caught.value.hint
-    bench.build("FROM base\nRUN --network=host ls /sys/class/net\n", entitlements=("network.host",))
-    assert set(bench.output.split()) == {one.name for one in Path("/sys/class/net").iterdir()}
+    bench.build("FROM base\nRUN --network=host readlink /proc/self/ns/net\n", entitlements=("network.host",))
+    assert bench.output.strip() == os.readlink("/proc/self/ns/net")
     same = bench.build("FROM base\nRUN ip -o -4 addr\n", network="none")
     assert same.built_steps == 0, "it means the same as the flag"
     bench.build("FROM base\nRUN ip -o -4 addr && true\n", network="none")

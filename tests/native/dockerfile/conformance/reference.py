@@ -137,12 +137,18 @@ class DockerTool(ReferenceTool):
                     raise RuntimeError((work / "dockerd.log").read_text(errors="replace")[-2000:]) from None
                 time.sleep(0.1)
         self.run("docker", "load", "--input", str(self.base))
+        # Attestations would make the image an index; a client without buildx has none, and no such option.
+        try:
+            self.run("docker", "buildx", "version")
+            self.options = ["--provenance=false"]
+        except BuildFailed:
+            self.options = []
 
     def environment(self) -> dict[str, str]:
         return {**super().environment(), "DOCKER_HOST": f"unix://{self.work}/docker.sock", "DOCKER_BUILDKIT": "1"}
 
     def build_image(self, cwd: Path, arguments: Sequence[str], stdin: bytes | None = None) -> None:
-        self.run("docker", "build", "--progress=plain", "--provenance=false", *arguments, stdin=stdin, cwd=cwd)
+        self.run("docker", "build", "--progress=plain", *self.options, *arguments, stdin=stdin, cwd=cwd)
 
     def save(self, archive: Path) -> None:
         self.run("docker", "save", "--output", str(archive), TAG)
