@@ -91,7 +91,7 @@ def check_owner(stack: Stack, options: ProjectOptions) -> None:
             f"project {stack.name} belongs to the folder {owner}; this is {stack.directory}",
             resource=stack.name,
             operation="up",
-            hint="bring it up beside the other with: stack up --isolate (a name and ports of its own), or name it with -p",
+            hint="bring it up beside it, with a name and ports of its own: stack up --isolate; or name it with -p",
         )
 
 

@@ -1,4 +1,4 @@
-"""Artifacts: files of any kind in a registry, as the layers of an OCI manifest (image-spec v1.1, "Guidance for artifacts")."""
+"""Artifacts: files of any kind in a registry, as the layers of an OCI manifest (image-spec v1.1)."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Part(NamedTuple):
 
 
 class Artifact(NamedTuple):
-    """What came from a registry. `kind` is the artifact type, or where a manifest has none, its configuration's type."""
+    """What came from a registry. `kind` is the artifact type, or in a manifest without one its configuration's type."""
 
     digest: str
     kind: str
@@ -83,8 +83,8 @@ class ArtifactPush:
     def send(
         self, kind: ArtifactKind, parts: Sequence[Part], annotations: Mapping[str, str], *, version: str = ""
     ) -> dict[str, Any]:
-        """Send an artifact under the tag; return its descriptor. `version` is ``1.0``, ``1.1``, or empty: the later one,
-        and the earlier one where the registry refuses that.
+        """Send an artifact under the tag; return its descriptor. `version` is ``1.0``, ``1.1``, or empty: the later
+        one, and the earlier one where the registry refuses that.
         """
         for data in (_EMPTY, *(one.data for one in parts)):
             self._send_blob(data)
