@@ -48,6 +48,7 @@ class Goal(Record):
     that time are recreated (restarted), whatever they are.
     `build_before` / `refresh_before`: images of the service that were built (fetched) before that time are built again
     (fetched again, where the pull policy says so); without an entry an image that is there is left alone.
+    `ignore_orphans`: say nothing of containers that the stack file no longer names.
     `down`: remove everything of the project: containers, networks and, with `remove_volumes`, named volumes; `images`
     then says which images go too.
     """
@@ -65,6 +66,7 @@ class Goal(Record):
     build_options: BuildOptions = BuildOptions()
     recreate: Literal["diverged", "never"] = "diverged"
     remove_orphans: bool = False
+    ignore_orphans: bool = False
     stop_timeout: float | None = None
     down: bool = False
     remove_volumes: bool = False

@@ -69,7 +69,10 @@ def _waits_for_restart(one: Container, now: float) -> bool:
 
 
 def find_replica(engine: Engine, project: Project, service: str, index: int | None) -> Container:
-    """Return a running replica of `service`: number `index`, or the first. Raises NoSuchService, NotFound."""
+    """Return a running replica of `service`: number `index`, or the first; without any, a one-off container of it.
+
+    Raises NoSuchService, NotFound.
+    """
     observed = mark_restarting(engine.observe(project.name), time.time())
     replicas = choose_containers(project, observed, [service])
     if index is not None:
@@ -77,15 +80,18 @@ def find_replica(engine: Engine, project: Project, service: str, index: int | No
     running = [one for one in replicas if one.status in ("running", "paused")]
     if running:
         return running[0]
-    which = f"{service} (replica {index})" if index is not None else service
+    oneoffs = [one for one in observed.containers if one.oneoff and one.service == service and one.status == "running"]
+    if oneoffs and index is None:
+        return max(oneoffs, key=lambda one: one.created_at)
+    which = f'service "{service}" is not running' + (f" container #{index}" if index is not None else "")
     if replicas:
         last = replicas[0]
         state = f"it has exited with code {last.exit_code}" if last.status == "exited" else f"it is {last.status}"
         raise NotFound(
-            f"service {which} is not running: {state}", resource=service, hint=f"`stack start {service}` starts it"
+            f"{which}: {state}", resource=service, hint=f"`stack start {service}` starts it"
         )
     raise NotFound(
-        f"service {which} has no container", resource=service, hint=f"`stack up -d {service}` creates and starts it"
+        f"{which}: it has no container", resource=service, hint=f"`stack up -d {service}` creates and starts it"
     )
 
 

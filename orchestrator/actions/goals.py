@@ -34,6 +34,7 @@ class UpOptions(Record):
     always_recreate_deps: bool = False
     renew_anon_volumes: bool = False
     remove_orphans: bool = False
+    ignore_orphans: bool = False
     pull: PullPolicy = "policy"
     timeout: float | None = None
     wait: bool = False
@@ -70,6 +71,7 @@ def edit_up(stack: Stack, previous: Goal | None, options: UpOptions, now: float)
         build_options=options.build_options.replace(pull=options.build_options.pull or options.pull == "always"),
         recreate="never" if options.no_recreate else "diverged",
         remove_orphans=options.remove_orphans,
+        ignore_orphans=options.ignore_orphans,
         stop_timeout=options.timeout,
         pull=options.pull,
         wait_for=wanted if options.wait else (),

@@ -79,7 +79,7 @@ def make_request(words: BuildWords, options: BuildOptions, environment: Mapping[
         extra_hosts=tuple(_parse_host(one) for one in words.hosts),
         shm_size=words.shm_size,
         ulimits=dict(_parse_ulimit(one) for one in words.ulimits),
-        entitlements=words.allow,
+        entitlements=tuple(_parse_entitlement(one) for one in words.allow),
         secrets=tuple(_parse_secret(one, environment) for one in words.secrets),
         ssh=tuple(_parse_ssh(one, options.environment) for one in options.ssh),
         cache_from=words.cache_from,
@@ -125,6 +125,14 @@ def _parse_pairs(option: str, texts: Sequence[str]) -> dict[str, str]:
             raise UsageError(f"{option}: cannot read {text!r}", hint="write NAME=VALUE")
         found[name] = value
     return found
+
+
+def _parse_entitlement(text: str) -> str:
+    from orchestrator.engines.native.dockerfile.request import ENTITLEMENTS
+
+    if text not in ENTITLEMENTS:
+        raise UsageError(f"--allow: there is no entitlement {text!r}", hint=f"one of {', '.join(ENTITLEMENTS)}")
+    return text
 
 
 def _parse_contexts(texts: Sequence[str]) -> dict[str, str]:

@@ -89,17 +89,23 @@ def write_lock(path: str, lock: Lock) -> bool:
     return True
 
 
-def make_lock(stack: Stack, *, ask: bool) -> Lock:
-    """Find the digest of every image: that of the image that is here, else (or always, with `ask`) the registry's.
+def make_lock(stack: Stack, *, update: bool) -> Lock:
+    """Find the digest of every image: the one that is locked, else that of the image that is here, else the registry's.
 
-    An image that is here and came from no registry is locked by its id. Raises NotLocked with the line of every image
-    that cannot be found.
+    With `update` it is the registry's for all. An image that is here and came from no registry is locked by its id, as
+    it is now. Raises NotLocked with the line of every image that cannot be found.
     """
     from orchestrator.actions.images import open_image_store
 
     store = open_image_store()
     uses, built = list_uses(stack)
-    found, failures = _resolve_all(uses, lambda one: _resolve(store, one, ask=ask))
+    previous = Lock() if update else _read_previous(stack)
+
+    def resolve(one: Use) -> LockedImage:
+        known = previous.find(one.reference, one.platform)
+        return known if known is not None and known.digest else _resolve(store, one, ask=update)
+
+    found, failures = _resolve_all(uses, resolve)
     if failures:
         places = {(one.reference, one.platform): one for one in reversed(uses)}
         problems = [
@@ -108,6 +114,14 @@ def make_lock(stack: Stack, *, ask: bool) -> Lock:
         ]
         raise NotLocked("not every image could be found", diagnostics=problems)
     return Lock(images=tuple(found[key] for key in sorted(found)), built=tuple(built))
+
+
+def _read_previous(stack: Stack) -> Lock:
+    try:
+        return read_lock(place_lock(stack)) or Lock()
+    except LockInvalid:
+        # What somebody has edited says nothing.
+        return Lock()
 
 
 def find_differences(stack: Stack, lock: Lock) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from typing import TYPE_CHECKING
@@ -38,8 +39,19 @@ def prepare_up(project: Project, options: UpOptions) -> Goal:
     options = options.replace(
         build_options=read_options_for(stack) if options.build_options == BuildOptions() else options.build_options,
         file_digests=read_file_digests(stack),
-        remove_orphans=options.remove_orphans or os.environ.get("COMPOSE_REMOVE_ORPHANS", "").lower() in ("1", "true"),
+        remove_orphans=options.remove_orphans or read_switch("COMPOSE_REMOVE_ORPHANS", stack.directory),
+        ignore_orphans=read_switch("COMPOSE_IGNORE_ORPHANS", stack.directory),
     )
     # Nothing of the goal before is needed when every service is about to get a new one.
     previous = recall_goal(project.name) if options.services else None
     return edit_up(stack, previous, options, time.time())
+
+
+def read_switch(name: str, directory: str) -> bool:
+    """Whether a variable of Compose's own is on: in the environment, otherwise in the ``.env`` of `directory`."""
+    value = os.environ.get(name)
+    if value is None and os.environ.get("COMPOSE_DISABLE_ENV_FILE", "").lower() not in ("1", "true"):
+        with contextlib.suppress(OSError), open(os.path.join(directory, ".env"), errors="replace") as file:
+            pairs = [line.strip().partition("=") for line in file if "=" in line]
+            value = {key.removeprefix("export ").strip(): text.strip(" \t'\"") for key, _, text in pairs}.get(name)
+    return (value or "").lower() in ("1", "true")

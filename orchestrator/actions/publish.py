@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from orchestrator.actions.remote_files import (
@@ -17,7 +17,7 @@ from orchestrator.actions.remote_files import (
     FILE_NOTE,
     FILE_TYPE,
 )
-from orchestrator.errors import Diagnostic, ModelError, StackError, UsageError
+from orchestrator.errors import Diagnostic, ModelError, UsageError
 from orchestrator.record import Record
 from orchestrator.source import render_path
 
@@ -177,7 +177,7 @@ class _Files:
             for path in [paths] if isinstance(paths, str) else paths or ():
                 self.includes.append((str(path), problems.locate(tree.marks["include"][0])))
         services = tree.get("services")
-        for service in (services.values() if type(services) is Map else ()):
+        for service in services.values() if type(services) is Map else ():
             if type(service) is not Map:
                 continue
             extends = service.get("extends")
@@ -271,7 +271,7 @@ def _list_variables(raw: Stack) -> list[str]:
         if service.config.get("environment"):
             found.append(f'service "{name}" has environment variable(s) declared.')
     for name, config in sorted(raw.configs.items()):
-        if (raw.tree.get("configs") or {}).get(name, {}).get("environment") or config.value is not None:
+        if config.environment:
             found.append(f'config "{name}" is declared as an environment variable.')
     return found
 
@@ -294,8 +294,8 @@ def _list_questions(stack: Stack, files: _Files, variables: Sequence[str]) -> It
 
 def _list_texts(stack: Stack, files: _Files) -> Iterator[tuple[str, str]]:
     yield from files.texts.items()
-    used = [(one.config or {}).get("file") for one in (*stack.secrets.values(), *stack.configs.values())]
-    for path in (*files.envs, *(str(one) for one in used if one)):
+    used = [one.file for one in (*stack.secrets.values(), *stack.configs.values()) if one.file]
+    for path in (*files.envs, *used):
         try:
             with open(path, encoding="utf-8", errors="replace") as file:
                 yield path, file.read(1 << 20)
@@ -327,6 +327,3 @@ def _render_digests(stack: Stack) -> str:
 
 def _locate(stack: Stack, path: Path, code: str, message: str) -> Diagnostic:
     return Diagnostic(code, message, stack.sources.locate(path), render_path(path))
-
-
-__all__ = ["Mapping", "Publication", "PublishRefused", "StackError", "prepare_publication", "send_publication"]

@@ -116,14 +116,14 @@ def shape_service(base: Service, options: RunOptions, stack: Stack, name: str) -
     if isinstance(deploy, Mapping):
         config["deploy"] = {key: value for key, value in deploy.items() if key not in ("restart_policy", "replicas")}
     if options.entrypoint is not None:
-        config["entrypoint"] = _split_words(options.entrypoint)
+        config["entrypoint"] = [] if options.entrypoint in ("", '""') else _split_words(options.entrypoint)
         config["command"] = list(options.command)
     elif options.command:
         config["command"] = list(options.command)
     for key, value in (("user", options.user), ("working_dir", options.workdir)):
         if value is not None:
             config[key] = value
-    config["tty"], config["stdin_open"] = options.tty, options.stdin and not options.detach
+    config["tty"], config["stdin_open"] = options.tty, options.stdin
     config["environment"] = {**(config.get("environment") or {}), **_read_environment(options)}
     config["labels"] = {**(config.get("labels") or {}), **_parse_labels(options.labels)}
     _change_capabilities(config, options)

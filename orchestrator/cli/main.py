@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 
 from orchestrator.cli.argv import find_command, will_converge
 
@@ -24,12 +25,17 @@ EXIT_USAGE = 16
 EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
 
+_TIDYING = frozenset(("build", "image", "pull", "push"))
+"""Commands that have something half done to remove when they are ended."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code. No exception gets past this function, except in a forked child."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     prepared: Any = None
     try:
+        if find_command(arguments) in _TIDYING:
+            _end_as_interrupted()
         if will_converge(arguments):
             # Before click is imported: the future supervisor does its own imports on the other core meanwhile.
             from orchestrator.launch import prepare
@@ -64,6 +70,17 @@ def main(argv: Sequence[str] | None = None) -> int:
             # What no goal was given to is of no use; what has one goes on alone.
             prepared.discard() if prepared.usable else prepared.close()
     return status
+
+
+def _end_as_interrupted() -> None:
+    """Have SIGTERM, which timeout(1) and build servers send, end the command the way Ctrl-C does."""
+    import signal
+
+    def interrupt(_number: int, _frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    with suppress(ValueError):  # not the main thread: somebody else's process, and their signals
+        signal.signal(signal.SIGTERM, interrupt)
 
 
 def exit_code_of(error: StackError) -> int:

@@ -12,10 +12,21 @@ if TYPE_CHECKING:
 
 
 def find_orphans(draft: Draft) -> list[Container]:
-    """Containers whose service is neither in the stack nor kept off by a profile; one-off containers never count."""
+    """Containers whose service is neither in the stack nor kept off by a profile; one-off containers that had ended
+    before the goal was given, whatever their service."""
     known = draft.stack.services.keys() | set(draft.stack.disabled)
-    found = [one for one in draft.observed.containers if one.service not in known and not one.oneoff]
+    found = [
+        one
+        for one in draft.observed.containers
+        if (_is_left_over(draft, one) if one.oneoff else one.service not in known)
+    ]
     return sorted(found, key=lambda one: (one.service, one.number, one.created_at, one.id))
+
+
+def _is_left_over(draft: Draft, one: Container) -> bool:
+    # While one is being run there is nobody to tell, and its command still wants to know how it ended.
+    ended = one.status in ("exited", "dead") and one.finished_at < draft.goal.issued_at
+    return ended and not draft.goal.oneoffs
 
 
 def decide_orphans(draft: Draft) -> None:
@@ -24,16 +35,12 @@ def decide_orphans(draft: Draft) -> None:
     if not orphans:
         return
     if not draft.goal.remove_orphans:
-        if draft.present_services():
-            names = ", ".join(one.name for one in orphans)
-            draft.warn(
-                "orphan-containers",
-                f"{names}: the stack file has no such service any more",
-                hint="--remove-orphans removes them; if you renamed the service, that is what you want",
-            )
+        if draft.present_services() and not draft.goal.ignore_orphans:
+            _warn_orphans(draft, orphans)
         return
     for one in orphans:
-        group = draft.replicas.setdefault(one.service, [])
+        # What becomes of the service's own replicas is decided later, under its name.
+        group = draft.replicas.setdefault(f"{one.service} run" if one.oneoff else one.service, [])
         group.append(
             Replica(
                 one.service,
@@ -41,7 +48,26 @@ def decide_orphans(draft: Draft) -> None:
                 one.name,
                 one,
                 "remove",
-                f"orphan: the stack file has no service {one.service}",
-                tag=one.id[:12] if any(other.number == one.number for other in group) else "",
+                "orphan: a one-off container that has ended"
+                if one.oneoff
+                else f"orphan: the stack file has no service {one.service}",
+                tag=one.id[:12] if one.oneoff or any(other.number == one.number for other in group) else "",
             )
+        )
+
+
+def _warn_orphans(draft: Draft, orphans: list[Container]) -> None:
+    strangers = ", ".join(one.name for one in orphans if not one.oneoff)
+    if strangers:
+        draft.warn(
+            "orphan-containers",
+            f"{strangers}: the stack file has no such service any more",
+            hint="--remove-orphans removes them; if you renamed the service, that is what you want",
+        )
+    ended = ", ".join(one.name for one in orphans if one.oneoff)
+    if ended:
+        draft.warn(
+            "orphan-containers",
+            f"{ended}: left over from `run`",
+            hint="--remove-orphans removes them; `run --rm` leaves none",
         )

@@ -243,7 +243,10 @@ class _Setup:
         self.directory = self._working_directory(self.files)
         # What came from a registry has no variables of its own beside it.
         remote = bool(options.files) and is_remote(options.files[0])
-        self.environment = self._variables(environ, self._cwd if remote else self.directory, problems)
+        self.environment = early
+        if not remote and self.directory != self._working_directory(options.files):
+            # Beside the files that COMPOSE_FILE, or the search, has found: what was known before counts more.
+            self.environment = {**self._variables(environ, self.directory, problems), **early}
         chosen = options.profiles or _split(self.environment.get("COMPOSE_PROFILES", ""), ",")
         self.profiles = tuple(chosen)
 

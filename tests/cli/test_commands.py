@@ -68,7 +68,7 @@ def test_exec_says_why_it_cannot(stack: Callable[..., Ran], engine: ShelfEngine)
     ]
     ran = stack("-p", "shop", "exec", "web", "true")
     assert ran.code == 1
-    assert "service web is not running: it has exited with code 2" in ran.err
+    assert 'service "web" is not running: it has exited with code 2' in ran.err
     assert "is paused" in stack("-p", "shop", "exec", "db", "true").err
     assert stack("-p", "shop", "exec", "web").code == 16
 

@@ -10,13 +10,13 @@ from orchestrator.cli.invocation import Invocation
 @declare(
     "lock",
     Option("--check", flag=True, help="Write nothing; end with 1 if a registry or the stack file has moved."),
-    Option("--update", flag=True, help="Ask the registries, also for images that are here."),
+    Option("--update", flag=True, help="Ask the registries anew for every image."),
     Option("-q", "--quiet", flag=True, help="Print nothing but what is wrong."),
     DRY_RUN,
     rest="",
 )
 def command(invocation: Invocation, check: bool, update: bool, quiet: bool) -> int:
-    """Write the digest of every image that the stack file names into stack.lock."""
+    """Write the digest of every image that the stack file names into stack.lock; what it has already stays."""
     from orchestrator.actions.lock import (
         find_differences,
         load_whole,
@@ -39,7 +39,7 @@ def command(invocation: Invocation, check: bool, update: bool, quiet: bool) -> i
         if not told and not quiet:
             print(f"{path} is up to date")
         return 1 if told else 0
-    lock = make_lock(stack, ask=update)
+    lock = make_lock(stack, update=update)
     if invocation.dry_run:
         print(render_lock(lock), end="")
         return 0

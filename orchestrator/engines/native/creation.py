@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from orchestrator import __version__
 from orchestrator.engines.native.container import DEFAULT_BRIDGE, ContainerSpec, uses_default_bridge
 from orchestrator.engines.native.endpoints import lease_endpoints, reserved_addresses
 from orchestrator.engines.native.layout import Layout
@@ -108,10 +109,16 @@ def _labels(stack: Stack, request: CreateContainer) -> Mapping[str, str]:
         "com.docker.compose.service": request.service.name,
         "com.docker.compose.container-number": str(request.number),
         "com.docker.compose.oneoff": str(request.oneoff),
+        **({"com.docker.compose.slug": _slug(request, stack)} if request.oneoff else {}),
+        "com.docker.compose.version": __version__,
         "com.docker.compose.config-hash": request.config_hash,
         "com.docker.compose.project.working_dir": stack.directory,
         "com.docker.compose.project.config_files": ",".join(stack.files),
     }
+
+
+def _slug(request: CreateContainer, stack: Stack) -> str:
+    return request.container_name.rpartition(stack.separator)[2]
 
 
 def _network_names(service: Service, stack: Stack) -> Mapping[str, str]:

@@ -15,3 +15,19 @@ def find_places() -> tuple[str, str]:
     data = os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")
     runtime = os.environ.get("XDG_RUNTIME_DIR") or f"/tmp/stack-{os.geteuid()}"
     return state or f"{data}/stack", run or f"{runtime}/stack"
+
+
+def find_units(*, user: bool) -> str:
+    """Where an administrator's systemd units stand, or with `user` this user's; ``STACK_UNIT_DIR`` moves both."""
+    given = os.environ.get("STACK_UNIT_DIR")
+    if given:
+        return given
+    if not user:
+        return "/etc/systemd/system"
+    home = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
+    return f"{home}/systemd/user"
+
+
+def is_systemd_running() -> bool:
+    """Whether systemd is this system's init (sd_booted(3))."""
+    return os.path.isdir("/run/systemd/system")

@@ -32,6 +32,14 @@ def fetch_source(source: str, step: CopyStep, site: BuildSite) -> Fetched:
 
     reference = parse_git_reference(source, step.location)
     if reference is not None:
+        if reference.remote.lower().startswith("file:"):
+            # A Dockerfile may come from anybody; what this machine has besides the contexts is not for it to read.
+            raise CopyError(
+                f"{source} is outside of the build context",
+                location=step.location,
+                code="copy-outside-context",
+                hint="add its folder as another context (additional_contexts, --build-context) and use COPY --from",
+            )
         return _fetch_repository(source, step, site)
     found = site.remember(
         ("download", source, step.checksum),

@@ -74,7 +74,7 @@ def unpack_archive(selection: Selection, step: CopyStep, site: BuildSite, folder
 
     descriptor = selection.view.open(selection.path, os.O_RDONLY | os.O_NONBLOCK)
     try:
-        report = unpack_layer(iterate_file(descriptor), folder, cancel=site.cancel).report
+        report = unpack_layer(iterate_file(descriptor), folder, cancel=site.cancel, deletions=False).report
     except (InvalidImage, UnsafeLayer) as error:
         message = error.message.replace("the layer's tar", "its tar").replace("the layer", "it")
         raise CopyError(

@@ -19,7 +19,8 @@ from orchestrator.engines.native.dockerfile.recall import list_references
 from orchestrator.engines.native.dockerfile.request import BuildResult
 from orchestrator.engines.native.dockerfile.runner import Runner
 from orchestrator.engines.native.dockerfile.site import BuildSite
-from orchestrator.engines.native.dockerfile.solve import Solver, StageJob, makes_layer
+from orchestrator.engines.native.dockerfile.solve import Solver
+from orchestrator.engines.native.dockerfile.stage_work import StageJob, makes_layer
 from orchestrator.engines.native.dockerfile.steps import CopyStep, Origin, RunStep, StageSteps
 from orchestrator.engines.native.dockerfile.supplies import Foundation, Supplies
 from orchestrator.engines.native.images.content import compute_digest

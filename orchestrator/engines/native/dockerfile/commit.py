@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from orchestrator.engines.native.dockerfile.cache import FIELD
-from orchestrator.engines.native.dockerfile.solve import makes_layer
+from orchestrator.engines.native.dockerfile.stage_work import makes_layer
 from orchestrator.record import Record
 
 if TYPE_CHECKING:

@@ -39,6 +39,8 @@ def parse_dockerfile(text: bytes | str, name: str) -> Dockerfile:
 
     scan = scan_dockerfile(text, name)
     problems = list(scan.problems)
+    if binary := [one for one in problems if one.code == "nul-byte"]:
+        raise DockerfileInvalid(binary[:1])  # what its other lines seem to say means nothing
     options, check_problems = parse_check_options(scan.directives)
     problems += check_problems
     found: list[Instruction] = []

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from orchestrator.engines.native.dockerfile.narrator import Vertex
     from orchestrator.engines.native.dockerfile.request import BuildRequest
     from orchestrator.engines.native.dockerfile.runner import Runner
-    from orchestrator.engines.native.dockerfile.solve import StageResult
+    from orchestrator.engines.native.dockerfile.stage_work import StageResult
     from orchestrator.engines.native.dockerfile.supplies import Supplies
     from orchestrator.engines.native.dockerfile.trees import ShownTrees, Sweeper
     from orchestrator.engines.native.images.store import ImageStore
@@ -72,7 +72,7 @@ class LayerMaker(StepKeys):
             return self._made_sweeper
 
     def protect(self, layers: Sequence[str]) -> None:
-        """See `solve.Performer`."""
+        """See `stage_work.Performer`."""
         self._workspace.keep(layers)
 
     def perform(
@@ -86,7 +86,7 @@ class LayerMaker(StepKeys):
         anew: bool,
         cancel: Cancel,
     ) -> StepRecord:
-        """See `solve.Performer`."""
+        """See `stage_work.Performer`."""
         from orchestrator.engines.native.dockerfile.layering import finish_layer, make_bench
 
         layer_id = choose_layer_id(key, lambda one: self.layers.find_layer(one) is not None, anew=anew)

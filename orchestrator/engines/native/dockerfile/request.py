@@ -11,6 +11,8 @@ from orchestrator.engines.base import BuildProgress as BuildProgress
 from orchestrator.model import Ulimit
 from orchestrator.record import Record
 
+ENTITLEMENTS = ("network.host", "security.insecure")
+"""What `BuildRequest.entitlements` may hold."""
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.engines.native.dockerfile.request import BuildRequest, BuildSecret, SshSource
+from orchestrator.engines.native.dockerfile.request import ENTITLEMENTS, BuildRequest, BuildSecret, SshSource
 from orchestrator.engines.native.images.reference import parse_reference
 from orchestrator.errors import Diagnostic, StackError
 from orchestrator.goal import BuildOptions
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from orchestrator.model import Service, Stack
 
 _NO_OPTIONS = BuildOptions()
-_ENTITLEMENTS = ("network.host", "security.insecure")
 _SSH_AGENT = "SSH_AUTH_SOCK"
 
 Report = Callable[..., None]
@@ -172,9 +171,9 @@ def _read_network(config: Mapping[str, Any], report: Report) -> str:
 def _read_entitlements(config: Mapping[str, Any], report: Report) -> tuple[str, ...]:
     entitlements = tuple(str(one) for one in config.get("entitlements") or ())
     for index, one in enumerate(entitlements):
-        if one not in _ENTITLEMENTS:
-            report(f"there is no entitlement {one}", "entitlements", index, hint=f"one of {', '.join(_ENTITLEMENTS)}")
-    return tuple(one for one in entitlements if one in _ENTITLEMENTS)
+        if one not in ENTITLEMENTS:
+            report(f"there is no entitlement {one}", "entitlements", index, hint=f"one of {', '.join(ENTITLEMENTS)}")
+    return tuple(one for one in entitlements if one in ENTITLEMENTS)
 
 
 def _read_secrets(stack: Stack, config: Mapping[str, Any], report: Report) -> tuple[BuildSecret, ...]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from orchestrator.engines.native.dockerfile.copying import CopyPlan
     from orchestrator.engines.native.dockerfile.request import BuildRequest
     from orchestrator.engines.native.dockerfile.runner import Runner
-    from orchestrator.engines.native.dockerfile.solve import StageResult
+    from orchestrator.engines.native.dockerfile.stage_work import StageResult
     from orchestrator.engines.native.dockerfile.supplies import Supplies
     from orchestrator.engines.native.images.workspace import Workspace
     from orchestrator.source import Location
@@ -50,14 +50,14 @@ class StepKeys:
         self._lock = Lock()
 
     def digest_sources(self, step: Step, finals: Mapping[int, Chain | None]) -> str | None:
-        """See `solve.Performer`."""
+        """See `stage_work.Performer`."""
         try:
             return self._digest(step, finals, look=False)
         except _Unseen:
             return None
 
     def digest_results(self, step: Step, results: Mapping[int, StageResult]) -> str:
-        """See `solve.Performer`."""
+        """See `stage_work.Performer`."""
         return self._digest(step, {index: one.chain for index, one in results.items()}, look=True)
 
     def _digest(self, step: Step, chains: Mapping[int, Chain | None], *, look: bool) -> str:
@@ -167,7 +167,7 @@ class StepKeys:
         return plan_copy(step, source, self._site)
 
     def render_meaning(self, step: Step) -> Any:
-        """See `solve.Performer`."""
+        """See `stage_work.Performer`."""
         always = (_VERSION, type(step).__name__, self._request.source_date_epoch)
         if isinstance(step, WorkdirStep):
             return (*always, step.path, step.user)
@@ -177,7 +177,7 @@ class StepKeys:
         return (*always, *self._runner.render_meaning(step))
 
     def stands_alone(self, step: Step) -> bool:
-        """See `solve.Performer`."""
+        """See `stage_work.Performer`."""
         if not isinstance(step, CopyStep) or not step.link:
             return False
         from orchestrator.engines.native.dockerfile.ownership import is_numeric

@@ -78,6 +78,8 @@ def parse_reference(text: str) -> Reference:
     _check_host(text, host)
     if host == DEFAULT_HOST and "/" not in path:
         path = f"{DEFAULT_NAMESPACE}/{path}"
+    if path == f"{DEFAULT_NAMESPACE}/sha256" and host == DEFAULT_HOST and tag:
+        raise InvalidReference(f"{text!r} is an identifier, and cannot be a name", hint="for example web:1")
     if len(host) + len(path) + 1 > 255:
         raise InvalidReference(f"the image name {text!r} is longer than 255 characters")
     return Reference(host, path, tag or ("" if digest else DEFAULT_TAG), digest)

@@ -45,10 +45,12 @@ def unpack_layer(
     recipe: Path | None = None,
     cancel: Cancel | None = None,
     on_bytes: Callable[[int], None] | None = None,
+    deletions: bool = True,
 ) -> Unpacked:
     """Unpack into the empty `directory`; owners, modes, times, xattrs, capabilities, devices, holes are kept.
 
-    `on_bytes` receives the number of plain bytes handled so far. Raises InvalidImage, UnsafeLayer, DiskFull.
+    `on_bytes` receives the number of plain bytes handled so far. Without `deletions` whiteouts are only reported: for a
+    directory that is no layer. Raises InvalidImage, UnsafeLayer, DiskFull.
     """
     counter = _Counter(chunks)
     digest, total, checked = hashlib.sha256(), 0, 0
@@ -74,7 +76,8 @@ def unpack_layer(
         tar.finish()
         if writer is not None:
             writer.close()
-        apply_whiteouts(directory, report.whiteouts, report.opaques)
+        if deletions:
+            apply_whiteouts(directory, report.whiteouts, report.opaques)
         for name in report.implicit:  # tar gave them what the umask of this process happens to leave
             os.chmod(directory / name, 0o755)
     except OSError as error:

@@ -42,9 +42,8 @@ class FileServer:
     def __init__(self, work: Path) -> None:
         self.work = work
         make_repository(work)
-        server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+        server = _Server(("127.0.0.1", 0), _Handler)
         server.work = work  # type: ignore[attr-defined]
-        server.daemon_threads = True
         self.server = server
         self.address = f"http://127.0.0.1:{server.server_port}"
         self.thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
@@ -55,6 +54,13 @@ class FileServer:
         self.server.shutdown()
         self.thread.join()
         self.server.server_close()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that goes away in the middle is the client's affair."""
 
 
 class _Handler(BaseHTTPRequestHandler):

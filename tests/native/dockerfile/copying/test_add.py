@@ -18,6 +18,8 @@ from .places import OLD, Stage, digest_of, make_tar, make_tree
 from .repositories import git, make_repository
 from .web import Web, serve_web
 
+HOST = "git://repositories.invalid"
+
 MEMBERS = [
     ("p/", "dir", "", 0o711, 3),
     ("p/f", "file", "hello", 0o640, 4),
@@ -152,6 +154,7 @@ HOSTILE = {
     "absolute link": [("l", "link", "/tmp", 0o777, 0), ("l/evil", "file", "x", 0o644, 0)],
     "hard link out": [("h", "hard", "/etc/passwd", 0o644, 0)],
     "deletes": [(".wh.etc", "file", "", 0o644, 0)],
+    "hides what is below": [(".wh..wh..opq", "file", "", 0o644, 0)],
 }
 
 
@@ -254,9 +257,28 @@ def test_a_dead_server_is_named(stage: Stage) -> None:
 # -- repositories ----------------------------------------------------------------------------------------------------
 
 
-def test_a_repository(stage: Stage, tmp_path: Path) -> None:
+@pytest.fixture
+def repositories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The address of the repositories in `tmp_path`; only the user's own settings of git know where it leads."""
+    rules = f'[url "file://{tmp_path}/"]\n\tinsteadOf = {HOST}/\n[protocol "file"]\n\tallow = always\n'
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / ".gitconfig").write_text(rules)
+    monkeypatch.setenv("HOME", str(home))
+    return HOST
+
+
+def test_a_repository_of_this_machine_is_out_of_reach(stage: Stage, tmp_path: Path) -> None:
+    make_repository(tmp_path / "repo.git")
+    for address in (f"file://{tmp_path}/repo.git", f"FILE://{tmp_path}/repo.git#main", "file:///etc/passwd"):
+        with pytest.raises(StackError, match="is outside of the build context") as raised:
+            stage.copy(f"ADD {address} /r")
+        assert raised.value.code == "copy-outside-context"
+
+
+def test_a_repository(stage: Stage, tmp_path: Path, repositories: str) -> None:
     commits = make_repository(tmp_path / "repo.git")
-    address = f"file://{tmp_path}/repo.git"
+    address = f"{repositories}/repo.git"
     found = stage.copy(f"ADD {address} /main", f"ADD {address}#v1:sub /v1", f"ADD --chown=5:6 {address}#side /side")
     assert found["main/sub/tool"] == ("file", 0o755, 0, 0, "tool 2")
     assert found["main/way"][4] == "sub/tool"
@@ -268,34 +290,28 @@ def test_a_repository(stage: Stage, tmp_path: Path) -> None:
     assert stage.copy(f"ADD --exclude=sub {address} /less").keys().isdisjoint({"less/sub"})
 
 
-def test_a_repository_with_its_history(stage: Stage, tmp_path: Path) -> None:
+def test_a_repository_with_its_history(stage: Stage, tmp_path: Path, repositories: str) -> None:
     commits = make_repository(tmp_path / "repo.git")
-    stage.copy(f"ADD --keep-git-dir=true file://{tmp_path}/repo.git#v1 /r")
+    stage.copy(f"ADD --keep-git-dir=true {repositories}/repo.git#v1 /r")
     assert git(stage.root / "r", "rev-parse", "HEAD") == commits["first"]
     assert git(stage.root / "r", "status", "--porcelain") == ""
-    assert git(stage.root / "r", "remote", "get-url", "origin") == f"file://{tmp_path}/repo.git"
+    assert git(stage.root / "r", "config", "remote.origin.url") == f"{repositories}/repo.git"
 
 
-def test_a_commit_is_checked(stage: Stage, tmp_path: Path) -> None:
+def test_a_commit_is_checked(stage: Stage, tmp_path: Path, repositories: str) -> None:
     commits = make_repository(tmp_path / "repo.git")
-    address = f"file://{tmp_path}/repo.git"
+    address = f"{repositories}/repo.git"
     assert stage.copy(f"ADD --checksum={commits['main'][:12]} {address}#main /ok")["ok/sub/tool"][4] == "tool 2"
     with pytest.raises(StackError, match=f"is at commit {commits['main']}"):
         stage.copy(f"ADD --checksum={commits['side']} {address}#main /bad")
 
 
-def test_submodules_come_along(stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_submodules_come_along(stage: Stage, tmp_path: Path, repositories: str) -> None:
     make_repository(tmp_path / "inner.git")
     make_repository(tmp_path / "repo.git")
     git(tmp_path / "repo.git", "submodule", "add", "-q", f"file://{tmp_path}/inner.git", "vendor")
     git(tmp_path / "repo.git", "commit", "-q", "-m", "with a submodule")
-    # Only the user's own settings allow submodules from local folders.
-    (tmp_path / "gitconfig").write_text('[protocol "file"]\n\tallow = always\n')
-    monkeypatch.setenv("HOME", str(tmp_path))
-    os.rename(tmp_path / "gitconfig", tmp_path / ".gitconfig")
-    found = stage.copy(
-        f"ADD file://{tmp_path}/repo.git /with", f"ADD file://{tmp_path}/repo.git?submodules=false /without"
-    )
+    found = stage.copy(f"ADD {repositories}/repo.git /with", f"ADD {repositories}/repo.git?submodules=false /without")
     assert found["with/vendor/sub/tool"][4] == "tool 2"
     assert not [name for name in found if name.endswith(".git")]
     assert "without/vendor/sub" not in found
@@ -321,10 +337,12 @@ GIT_FAULTS = [
 
 
 @pytest.mark.parametrize(("end", "message", "hint"), GIT_FAULTS)
-def test_faults_of_repositories(stage: Stage, tmp_path: Path, end: str, message: str, hint: str) -> None:
+def test_faults_of_repositories(
+    stage: Stage, tmp_path: Path, repositories: str, end: str, message: str, hint: str
+) -> None:
     make_repository(tmp_path / "repo.git")
     with pytest.raises(StackError, match=message) as raised:
-        stage.copy(f"ADD file://{tmp_path}/repo.git{end} /r")
+        stage.copy(f"ADD {repositories}/repo.git{end} /r")
     assert "Dockerfile:3:1" in raised.value.render()
     assert hint in raised.value.diagnostics[0].hint
 

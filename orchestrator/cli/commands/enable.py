@@ -1,0 +1,38 @@
+"""``stack enable``"""
+
+from __future__ import annotations
+
+from orchestrator.cli.declare import DRY_RUN, Option, declare
+from orchestrator.cli.invocation import Invocation
+
+USER = Option("--user", flag=True, help="With this user's systemd, not the system's.")
+
+
+@declare(
+    "enable",
+    Option("--now", flag=True, help="Bring it up at once, too."),
+    USER,
+    Option("--print", "show", flag=True, help="Print the systemd unit, and write nothing."),
+    DRY_RUN,
+    rest="",
+)
+def command(invocation: Invocation, now: bool, user: bool, show: bool) -> int:
+    """Bring the project up at every boot: write a systemd unit that does it."""
+    from orchestrator.actions.enable import describe_unit, enable_unit, list_fleeting, place_unit
+    from orchestrator.actions.unit import render_unit
+
+    project = invocation.load()
+    request = describe_unit(invocation.project, project, user=user)
+    fleeting = list_fleeting(invocation.project)
+    if fleeting:
+        names = ", ".join(fleeting)
+        invocation.note(f"{names}: taken from this shell; after a boot the stack file sees what .env says")
+    if show:
+        print(render_unit(request), end="")
+        return 0
+    if invocation.dry_run:
+        print(f"write {place_unit(project.name, user=user)}")
+        return 0
+    path = enable_unit(request, now=now)
+    print(f"{project.name} is brought up at every boot by {path}")
+    return 0
