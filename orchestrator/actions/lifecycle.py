@@ -55,14 +55,19 @@ def find_unknown(project: Project, engine: Engine, goal: Goal, services: Sequenc
 
 def prepare_restart(
     engine: Engine, project: Project, services: Sequence[str], *, timeout: float | None, dependents: bool
-) -> Goal:
-    """Want the containers of `services` restarted. Raises NotFound where there are none."""
+) -> Goal | None:
+    """Want the containers of `services` restarted; None where none was named and there is none.
+
+    Raises NotFound where the named ones have none.
+    """
     observed = engine.observe(project.name)
     previous = recall_goal(project.name)
     stack = stack_for_goal(project, previous)
     named = _select(project, observed, services)
     existing = count_replicas(observed, known_services(project, observed))
     if not any(name in existing for name in named):
+        if not services:
+            return None
         raise NotFound(
             f"no container to restart in project {project.name}",
             resource=project.name,

@@ -16,15 +16,25 @@ def describe_ports(container: Container) -> str:
         host = f"[{first.host_ip}]" if ":" in first.host_ip else first.host_ip
         outer, inner = _range(first.host_port, last.host_port), _range(first.container_port, last.container_port)
         shown.append(f"{host}:{outer}->{inner}/{first.protocol}")
-    for text in sorted(str(one) for one in container.config.get("expose") or ()):
-        port, _, protocol = text.partition("/")
-        if "-" in port or (int(port) if port.isdecimal() else 0, protocol or "tcp") not in published:
-            shown.append(f"{port}/{protocol or 'tcp'}")
+    shown += [f"{port}/{protocol}" for port, protocol in _exposed(container) if (port, protocol) not in published]
     return ", ".join(shown)
 
 
+def _exposed(container: Container) -> list[tuple[int, str]]:
+    """The ports under ``expose`` with their protocols, each of a range by itself."""
+    found = set()
+    for one in container.config.get("expose") or ():
+        ports, _, protocol = str(one).partition("/")
+        first, _, last = ports.partition("-")
+        if first.isdecimal() and (last or first).isdecimal():
+            found |= {(port, protocol or "tcp") for port in range(int(first), int(last or first) + 1)}
+    return sorted(found)
+
+
 def publishers(container: Container) -> list[dict[str, Any]]:
-    """The published ports as Compose's JSON has them."""
+    """The published ports as Compose's JSON has them, then those that are only exposed."""
+    published = {(one.container_port, one.protocol) for one in container.bindings}
+    exposed = [one for one in _exposed(container) if one not in published]
     return [
         {
             "URL": one.host_ip,
@@ -33,7 +43,7 @@ def publishers(container: Container) -> list[dict[str, Any]]:
             "Protocol": one.protocol,
         }
         for one in _sorted_bindings(container.bindings)
-    ]
+    ] + [{"URL": "", "TargetPort": port, "PublishedPort": 0, "Protocol": protocol} for port, protocol in exposed]
 
 
 def mounts(container: Container) -> list[str]:

@@ -37,6 +37,8 @@ CALM: Final = 0.25
 
 CALM_LIMIT: Final = 2.0
 HOOK_SECONDS: Final = 86400.0
+HOOK_GRACE: Final = 0.5
+"""Seconds for which the end of a watch waits for a command that is being run."""
 
 Say = Callable[[str], None]
 Converge = Callable[["Goal", str], bool]
@@ -93,6 +95,8 @@ class Watcher:
         self._errands = _Errands()
         self._worker: threading.Thread | None = None
         self._busy: set[str] = set()
+        self._building: Goal | None = None
+        self._in_hook = False
         self._rebuilt: set[str] = set()
         self._held: dict[str, dict[str, FileSync]] = {}
         self._changes: list[float] = []
@@ -122,9 +126,20 @@ class Watcher:
         except KeyboardInterrupt:
             self._stopping.set()
         finally:
-            if self._worker is not None:
-                self._worker.join()
+            self._stopping.set()
+            self._await_worker()
             self._say("Watch disabled")
+
+    def _await_worker(self) -> None:
+        """Call off a build that is under way, and let everything else come to its end, but for commands."""
+        worker, goal = self._worker, self._building
+        if worker is None:
+            return
+        if goal is not None and worker.is_alive():
+            from orchestrator.actions.goals import edit_interrupted
+
+            self._converge(edit_interrupted(goal, self._engine.observe(self._project.name), time.time()), "watch")
+        worker.join(None if not self._in_hook else HOOK_GRACE)
 
     def stop(self) -> None:
         """End :meth:`run` soon. From any thread."""
@@ -227,12 +242,14 @@ class Watcher:
             restart = tuple(name for name in errands.restart if name not in errands.rebuild)
             if restart:
                 self._restart(restart)
+            self._in_hook = True
             for _key, rule in sorted(errands.hooks.items()):
-                if rule.service not in errands.rebuild:
+                if rule.service not in errands.rebuild and not self._stopping.is_set():
                     self._run_hook(rule)
         except StackError as error:
             self._say(error.render())
         finally:
+            self._in_hook = False
             os.eventfd_write(self._wake, 1)
 
     def _rebuild(self, services: tuple[str, ...]) -> None:
@@ -245,8 +262,14 @@ class Watcher:
         previous = recall_goal(self._project.name)
         scale = {name: previous.scale[name] for name in services if previous and name in previous.scale}
         asked = UpOptions(services=services, dependencies=False, force_recreate=True, build="always", scale=scale)
-        if not self._converge(prepare_up(self._project, asked), "watch"):
-            self._say(f"Failed to rebuild service(s) {names}; what ran goes on")
+        self._building = prepare_up(self._project, asked)
+        try:
+            done = self._converge(self._building, "watch")
+        finally:
+            self._building = None
+        if not done:
+            called_off = self._stopping.is_set()
+            self._say(f"{'No longer' if called_off else 'Failed to'} rebuild service(s) {names}; what ran goes on")
             return
         self._say(f"service(s) {names} successfully built")
         self._rebuilt.update(services)

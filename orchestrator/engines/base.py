@@ -331,8 +331,8 @@ class Engine(Protocol):
     def sync_files(self, container: Container, syncs: Sequence[FileSync], *, changed_only: bool = False) -> int:
         """Make each target what its source is now: a file, a link, a directory, or nothing; return how many were made.
 
-        What is there keeps its owner; what is new gets that of its directory. With `changed_only` a target of the same
-        size and time is left alone, and nothing is removed. NotFound, Conflict.
+        What is there keeps its owner; what is new gets that of its directory. With `changed_only` a target that is
+        the same is left alone, and nothing is removed. NotFound, Conflict.
         """
 
     def read_filesystem(self, container: Container) -> Iterator[bytes]:

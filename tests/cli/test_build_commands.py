@@ -284,8 +284,8 @@ def test_the_words_of_image_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     "wrong",
     [
         {"context": "nowhere"}, {"context": "-", "dockerfile": "-"}, {"labels": ("=1",)}, {"network": "lan"},
-        {"hosts": ("h",)}, {"ulimits": ("nofile=x",)}, {"allow": ("network",)}, {"contexts": ("src",)}, {"secrets": ("src=x",)},
-        {"secrets": ("id=x,src=nowhere",)}, {"secrets": ("id=x,env=GONE",)},
+        {"hosts": ("h",)}, {"ulimits": ("nofile=x",)}, {"allow": ("network",)}, {"contexts": ("src",)},
+        {"secrets": ("src=x",)}, {"secrets": ("id=x,src=nowhere",)}, {"secrets": ("id=x,env=GONE",)},
     ],
 )  # fmt: skip
 def test_words_of_image_build_that_make_no_sense(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import fcntl
 import os
+import select
 import signal
 import struct
 import termios
-import threading
+import time
 
 from .conftest import Project
 
@@ -25,17 +26,16 @@ services:
 
 
 def read_until(stream: object, word: str, limit: float = 20) -> str:
-    """Read lines until one has `word` in it; return all of them."""
+    """Read what comes until `word` is in it; return all of it. In vain after `limit` seconds."""
+    descriptor = stream.fileno()  # type: ignore[attr-defined]
+    deadline = time.monotonic() + limit
     text = ""
-    timer = threading.Timer(limit, lambda: os.close(stream.fileno()))  # type: ignore[attr-defined]
-    timer.start()
-    try:
-        while word not in text:
-            line = stream.readline()  # type: ignore[attr-defined]
-            assert line, f"no {word!r} in {text!r}"
-            text += line
-    finally:
-        timer.cancel()
+    while word not in text:
+        ready, _, _ = select.select([descriptor], [], [], max(0.0, deadline - time.monotonic()))
+        assert ready, f"no {word!r} in {text!r}"
+        part = os.read(descriptor, 65536)
+        assert part, f"no {word!r} in {text!r}"
+        text += part.decode()
     return text
 
 
@@ -96,7 +96,7 @@ services:
     depends_on: {db: {condition: service_healthy}}
 """)
     up = project.popen("up", "-d")
-    read_until(up.stderr, "Service db Waiting")
+    read_until(up.stderr, "db-1 Waiting")
     up.send_signal(signal.SIGINT)
     _out, err = up.communicate(timeout=20)
     assert up.returncode == 130

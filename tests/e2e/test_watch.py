@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from .conftest import Project
+from .terminals import Typist
 
 STACK = """
 services:
@@ -79,6 +80,12 @@ def watching(project: Project, *words: str) -> Iterator[Watch]:
 def root(project: Project, container: str) -> Path:
     """A container's root directory."""
     return Path(f"/proc/{project.pid(container)}/root")
+
+
+def place(project: Project, text: str, name: str) -> None:
+    """Write a file that appears at once, as a whole: one change, however slow the machine is."""
+    project.write(text, "fresh")
+    (project.folder / "fresh").rename(project.folder / name)
 
 
 def make_folders(project: Project, *names: str) -> None:
@@ -162,7 +169,7 @@ def test_restarts_and_commands(project: Project) -> None:
         project.wait_until("other restarted", lambda: watch.says('service(s) ["other"] restarted'))
         assert project.pid("other-1") != before["other-1"]
         web = root(project, "web-1")
-        project.write("news\n", "told/file")
+        place(project, "news\n", "told/file")
         project.wait_until("told", lambda: (web / "heard").exists() and "news" in (web / "heard").read_text())
         assert (web / "heard").read_text() == "hello\nnews\n", "told once"
         assert watch.end() == 0
@@ -191,7 +198,7 @@ def test_images_are_built_again(project: Project) -> None:
     make_folders(project, "app/live")
     with watching(project, "up", "--watch") as watch:
         before = {name: row["ID"] for name, row in project.containers("--no-trunc").items()}
-        project.write("second\n", "app/content")
+        place(project, "second\n", "app/content")
         project.wait_until("built", lambda: watch.says('service(s) ["app"] successfully built'), seconds=60)
         after = {name: row["ID"] for name, row in project.containers("--no-trunc").items()}
         assert after["app-1"] != before["app-1"]
@@ -203,11 +210,47 @@ def test_images_are_built_again(project: Project) -> None:
         assert "<none>" not in project.succeed("image", "ls"), "what was replaced is gone"
         # A build that fails leaves alone what runs.
         project.write("FROM busybox\nRUN false\n", "app/Dockerfile")
-        project.write("third\n", "app/content")
+        place(project, "third\n", "app/content")
         project.wait_until("it failed", lambda: watch.says("Failed to rebuild"), seconds=60)
         assert project.containers("--no-trunc")["app-1"]["ID"] == after["app-1"]
         assert watch.end() == 130
     assert {row["State"] for row in project.containers().values()} == {"exited"}
+
+
+def test_the_end_calls_off_a_build(project: Project) -> None:
+    project.write(BUILT)
+    project.write("FROM busybox\nCOPY content /content\n", "app/Dockerfile")
+    project.write("first\n", "app/content")
+    make_folders(project, "app/live")
+    with watching(project) as watch:
+        before = project.pid("app-1")
+        project.write("FROM busybox\nCOPY content /content\nRUN echo now building; sleep 1000\n", "app/Dockerfile")
+        place(project, "second\n", "app/content")
+        project.wait_until("it is being built", lambda: watch.says("RUN echo now building"), seconds=60)
+        assert watch.end() == 0
+        assert watch.lines[-1] == "Watch disabled"
+    assert project.pid("app-1") == before
+
+
+def test_a_key_begins_and_ends_a_watch(project: Project) -> None:
+    project.write(STACK)
+    make_folders(project, "src", "etc", "only", "told", "other")
+    with Typist(project, "up", "--menu", "-t", "0") as typist:
+        typist.read_until(b"w Watch")
+        typist.type(b"w")
+        typist.read_until(b"Watch enabled")
+        web = root(project, "web-1")
+        project.write("x\n", "src/file")
+        project.wait_until("it is there", lambda: (web / "app/src/file").exists())
+        typist.type(b"w")
+        typist.read_until(b"Watch disabled")
+        project.write("y\n", "src/file")
+        typist.type(b"w")
+        typist.read_until(b"Watch enabled")
+        # What has changed meanwhile is there by its initial sync.
+        project.wait_until("initial sync", lambda: (web / "app/src/file").read_text() == "y\n")
+        typist.type(b"d")
+        assert typist.wait() == 0
 
 
 def test_nothing_to_watch_and_impossible_rules(project: Project) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from orchestrator.actions.lifecycle import prepare_restart
 from orchestrator.cli.converging import converge_with_progress
 from orchestrator.cli.declare import DRY_RUN, TIMEOUT, Option, declare
@@ -18,4 +20,7 @@ def command(invocation: Invocation, services: tuple[str, ...], timeout: int | No
     """Restart the containers of services."""
     project = invocation.identify(services)
     goal = prepare_restart(invocation.engine(), project, services, timeout=timeout, dependents=not no_deps)
+    if goal is None:
+        print(f"warning: no container to restart in project {project.name}", file=sys.stderr)
+        return
     converge_with_progress(invocation, goal, "restart")

@@ -85,7 +85,7 @@ def command(
     """Run a one-off container of a service; the exit code is the container's."""
     from orchestrator.actions.plan import check_stack
     from orchestrator.actions.run import RunOptions, prepare_run, run_oneoff
-    from orchestrator.cli.progress import LEFT_ALONE, leave_out
+    from orchestrator.cli.progress import leave_out
     from orchestrator.client import Session
 
     terminal = sys.stdin.isatty() and sys.stdout.isatty()
@@ -130,7 +130,7 @@ def command(
     engine = invocation.engine()
     engine.require_access(starting=True)
     check_stack(engine, wanted.goal.replace(stack=wanted.stack))
-    hide = [*LEFT_ALONE, *(("pull image",) if quiet_pull else ()), *(("build image",) if quiet_build else ())]
+    hide = ["rest container", *(("pull image",) if quiet_pull else ()), *(("build image",) if quiet_build else ())]
     if quiet:
         invocation.progress = "quiet"
     with Session(project.name, prepared=invocation.prepared) as session:

@@ -123,7 +123,7 @@ def with_command(spec: BundleSpec, config: dict[str, Any]) -> None:
     arguments = list(resolve_command(spec.service, spec.image))
     if not arguments:
         raise EngineError(
-            f"service {spec.service.name!r} has no command, and its image sets none",
+            f"No command specified: service {spec.service.name!r} has none, and its image sets none",
             resource=spec.service.name,
             operation="create container",
             hint=f"set services.{spec.service.name}.command",

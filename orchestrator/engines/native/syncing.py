@@ -19,16 +19,22 @@ _PIECE: Final = 1 << 24
 def sync_tree(root: int, syncs: Sequence[FileSync], *, changed_only: bool = False) -> int:
     """Make each target below the directory `root` what its source is now; return how many had to be made.
 
-    Links in the container are followed inside `root`, but for the last part of a target. With `changed_only` what has
-    the same size and time is left alone, and nothing is removed. Raises Conflict for what the file system refuses.
+    Links in the container are followed inside `root`, but for the last part of a target. With `changed_only` what is
+    the same is left alone, and nothing is removed. Raises Conflict for what the file system refuses,
+    after everything else has been made.
     """
     made = 0
+    failed: list[tuple[FileSync, OSError]] = []
     for one in syncs:
         try:
             made += _sync_one(root, one, changed_only=changed_only)
         except OSError as error:
-            reason = error.strerror or str(error)
-            raise Conflict(f"{one.target}: {reason}", resource=one.target, operation="sync") from error
+            failed.append((one, error))
+    if failed:
+        (first, error), more = failed[0], len(failed) - 1
+        reason = error.strerror or str(error)
+        also = f" (and {more} more)" if more else ""
+        raise Conflict(f"{first.target}: {reason}{also}", resource=first.target, operation="sync") from error
     return made
 
 
@@ -66,8 +72,24 @@ def _is_same(source: str, status: os.stat_result, name: str, parent: int, there:
         return False
     if stat.S_ISLNK(status.st_mode):
         return os.readlink(source) == os.readlink(name, dir_fd=parent)
-    # Images keep whole seconds.
-    return status.st_size == there.st_size and int(status.st_mtime) == int(there.st_mtime)
+    if status.st_size != there.st_size or stat.S_IMODE(status.st_mode) != stat.S_IMODE(there.st_mode):
+        return False
+    # Images keep whole seconds, and a build its own idea of time: then only the content tells.
+    try:
+        return status.st_mtime_ns == there.st_mtime_ns or _holds_same(source, name, parent)
+    except FileNotFoundError:
+        return False
+
+
+def _holds_same(source: str, name: str, parent: int) -> bool:
+    with (
+        open(source, "rb", buffering=0) as one,
+        open(os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent), "rb", buffering=0) as other,
+    ):
+        while piece := one.read(_PIECE):
+            if other.read(len(piece)) != piece:
+                return False
+    return True
 
 
 def _open_folder(root: int, path: str) -> int:

@@ -113,3 +113,20 @@ def test_a_real_filesystem(
         assert store.fsck(deep=True) == []
     finally:
         unpack._SPACE_RESERVE = unpack_reserve
+
+
+def test_what_fills_the_disk_can_be_removed(disk: Path, archive: Path, tmp_path: Path) -> None:
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=100m", "tmpfs", str(disk)], check=True)
+    store = ImageStore(Layout(disk, tmp_path / "run"))
+    store.load_archive(archive)
+    with open(disk / "filling", "wb") as filling, pytest.raises(OSError):
+        while True:
+            filling.write(bytes(1 << 20))
+            filling.flush()
+    with pytest.raises(DiskFull):
+        store.tag_image("localhost/image:1", "localhost/image:2")
+    assert store.prune(unnamed_only=False).deleted
+    assert store.list_images() == ()
+    os.unlink(disk / "filling")
+    store.load_archive(archive)
+    assert store.fsck(deep=True) == []

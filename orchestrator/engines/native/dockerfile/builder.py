@@ -135,7 +135,7 @@ class _Build:
             self._store, self._workspace, self._request, platform, self._narrator, self._cancel, self._site
         )
         plan = self._plan(supplies, platform)
-        supplies.stage_names = tuple(one.name for one in plan.dockerfile.stages if one.name)
+        supplies.stage_names = tuple(one.name for one in plan.dockerfile.stages)
         plan, foundations = self._open_bases(plan, supplies)
         stages = self._evaluate(plan, foundations, supplies)
         self._check(plan, stages)

@@ -15,7 +15,8 @@ from orchestrator.engines.native.dockerfile.site import BuildSite, SourceRoot
 from orchestrator.engines.native.dockerfile.step_keys import StepKeys, copy_of_mount, needs_origin
 from orchestrator.engines.native.dockerfile.steps import CopyStep, Origin, RunStep, Step, WorkdirStep
 from orchestrator.engines.native.images.content import Cancel, check_cancel, disk_error
-from orchestrator.errors import StackError
+from orchestrator.engines.native.images.failures import DiskFull
+from orchestrator.errors import Diagnostic, StackError
 
 if TYPE_CHECKING:
     from orchestrator.engines.native.dockerfile.layering import Bench
@@ -44,6 +45,7 @@ class LayerMaker(StepKeys):
     ) -> None:
         super().__init__(workspace, site, request, supplies, runner)
         self.layers = store.layers
+        self._store_root = store.root
         self._cache = cache
         self._made_trees: ShownTrees | None = None
         self._made_sweeper: Sweeper | None = None
@@ -104,8 +106,8 @@ class LayerMaker(StepKeys):
                 measured = finish_layer(bench.upper, () if alone else chain.lower, clamp=clamp)
                 moment = render_time(clamp)
                 made = self.layers.adopt_directory(bench.upper, layer_id, measured=measured, created=moment)
-            except OSError as error:
-                raise _explain(error, step, folder) from error
+            except (OSError, DiskFull) as error:
+                raise _explain(error, step, folder, self._store_root) from error
             finally:
                 self._sweeper.remove(folder)
         else:
@@ -233,12 +235,18 @@ class LayerMaker(StepKeys):
             _unmount(bench.root)
 
 
-def _explain(error: OSError, step: Step, folder: Path) -> StackError:
-    known = disk_error(error, folder)
+def _explain(error: OSError | DiskFull, step: Step, folder: Path, store: Path) -> StackError:
+    known = disk_error(error, store) if isinstance(error, OSError) else error
+    if isinstance(known, DiskFull):
+        said = f"no space left on the disk that holds {store}"
+        place = (Diagnostic(known.code, said, step.location, hint=known.hint),)
+        full = DiskFull(said, resource=str(store), operation="build", hint=known.hint)
+        full.diagnostics = place
+        return full
     if isinstance(known, StackError):
         return known
-    where = str(error.filename or "").removeprefix(str(folder))
-    said = f"{error.strerror} ({where})" if where else str(error.strerror or error)
+    where = str(known.filename or "").removeprefix(str(folder))
+    said = f"{known.strerror} ({where})" if where else str(known.strerror or known)
     return BuildError(f"{step.text}: {said}", location=step.location)
 
 

@@ -63,7 +63,7 @@ class Supplies:
         self._locks: dict[Any, Lock] = {}
         self._lock = Lock()
         self.stage_names: tuple[str, ...] = ()
-        """The stages of the Dockerfile, for the hint to one that is misspelled."""
+        """What the Dockerfile calls its stages, by number (empty: nothing): for messages."""
 
     def _hold(self, key: Any) -> Lock:
         with self._lock:
@@ -99,7 +99,9 @@ class Supplies:
     def describe(self, origin: Origin) -> str:
         """What messages call an origin."""
         if origin.kind == "stage":
-            return f"stage {origin.name}"
+            number = int(origin.name)
+            name = self.stage_names[number] if number < len(self.stage_names) else ""
+            return f"the stage {name or number}"
         if origin.kind == "image":
             return f"the image {origin.name}"
         return f"the context {origin.name}" if origin.kind == "named" else "the build context"

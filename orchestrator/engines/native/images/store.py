@@ -25,6 +25,7 @@ from orchestrator.engines.native.images.image import Image, RemovedImage, parse_
 from orchestrator.engines.native.images.index import Index, IndexFile, drop_names
 from orchestrator.engines.native.images.layers import EMPTY_LAYER, LayerStore, list_chain_keys
 from orchestrator.engines.native.images.reference import parse_reference, render_familiar
+from orchestrator.engines.native.images.reserve import keep_reserve, release_reserve
 from orchestrator.engines.native.images.workspace import Workspace, open_workspace, read_kept, take_stale
 
 if TYPE_CHECKING:
@@ -138,6 +139,7 @@ class ImageStore:
         """Remove one reference; the image itself stays, unnamed if that was its last one."""
         canonical = str(parse_reference(reference))
         self.prepare()
+        release_reserve(self.root)
         with self._index.change() as index:
             if canonical not in index.tags and canonical not in index.digests:
                 raise self._missing(reference)
@@ -164,6 +166,7 @@ class ImageStore:
         with `force` lose their names only. Raises ImageMissing and ImageInUse. `keep_untagged` removes names only.
         """
         self.prepare()
+        release_reserve(self.root)
         with self._index.change() as index:
             image_id = index.find(name)
             if image_id is None:
@@ -193,6 +196,7 @@ class ImageStore:
         """Remove images that no name leads to (or, with `unnamed_only=False`, all) and that no container uses."""
         deleted, untagged = [], []
         self.prepare()
+        release_reserve(self.root)
         with self._index.change() as index:
             named = index.list_named() if unnamed_only else set()
             used = set(in_use() if callable(in_use) else in_use)
@@ -212,6 +216,7 @@ class ImageStore:
         from orchestrator.engines.native.images.garbage import list_image_layers
 
         self.prepare()
+        release_reserve(self.root)
         with self._index.change() as index:
             protected = list_image_layers(index, self._index)
             records = self.cache.list_records()
@@ -261,6 +266,7 @@ class ImageStore:
         self._work.mkdir(mode=0o700, exist_ok=True)
         self.layers.prepare()
         self._index.prepare()
+        keep_reserve(self.root)
 
     @contextmanager
     def open_workspace(self) -> Iterator[Workspace]:
