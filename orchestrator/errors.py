@@ -64,6 +64,10 @@ class ModelError(StackError):
         super().__init__(found[0].message if found else "invalid stack file", diagnostics=found)
 
 
+class CannotRun(ModelError):
+    """The stack file can be read, and what it says cannot be run."""
+
+
 class FileMissing(StackError):
     """A stack file, or a file that it names, is not there."""
 

@@ -28,6 +28,12 @@ def shared_services(service: Service) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
+def describe_sharing(service: Service, name: str) -> str:
+    """What a container of `service` has of one of service `name`'s."""
+    modes = {"network namespace": service.network_mode, "IPC namespace": service.ipc, "PID namespace": service.pid}
+    return next((what for what, mode in modes.items() if mode == f"service:{name}"), "volume")
+
+
 def namespace_services(service: Service) -> tuple[str, ...]:
     """Services whose namespaces this one joins."""
     modes = (service.network_mode, service.ipc, service.pid)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from orchestrator.errors import Diagnostic, ModelError, Severity
+from orchestrator.errors import CannotRun, Diagnostic, Severity
 from orchestrator.model import Stack
 
 
@@ -28,7 +28,7 @@ def find_shared_names(stack: Stack, services: Iterable[str] = (), *, severity: S
             found.append(
                 Diagnostic(
                     "duplicate-name",
-                    f"{holder} has the container name {own} already: only one of them can run",
+                    f'container name "{own}" is already in use by {holder}: only one of them can run',
                     stack.sources.locate(("services", name, "container_name")),
                     f"services.{name}.container_name",
                     "give each its own name, or none",
@@ -39,7 +39,7 @@ def find_shared_names(stack: Stack, services: Iterable[str] = (), *, severity: S
 
 
 def check_container_names(stack: Stack, services: Iterable[str], scale: Mapping[str, int]) -> None:
-    """Raise ModelError if `services` cannot run side by side because of their container names.
+    """Raise CannotRun if `services` cannot run side by side because of their container names.
 
     `scale` holds the numbers of replicas that the command line asks for.
     """
@@ -57,4 +57,4 @@ def check_container_names(stack: Stack, services: Iterable[str], scale: Mapping[
                 )
             )
     if found:
-        raise ModelError(found)
+        raise CannotRun(found)

@@ -56,6 +56,8 @@ def converge_in_time(session: Session, goal: Goal, sink: Sink, timeout: float | 
         if timeout is None or time.monotonic() - began < timeout:
             raise
         late = name_unready(goal)
+        if "is created" in late:
+            late = f"timeout waiting for dependencies: {late}"
         raise WaitTimedOut(
             f"application not healthy after {timeout:g}s" + (f": {late}" if late else ""),
             resource=goal.stack.name,

@@ -47,7 +47,7 @@ def kill_services(
 def pause_services(
     engine: Engine, project: Project, services: Sequence[str], tell: Tell, *, paused: bool, act: bool = True
 ) -> None:
-    """Freeze or thaw containers; those that are in the wanted state already are left alone, if none was named.
+    """Freeze or thaw containers; Conflict for one that is frozen already, or is named and cannot be frozen or thawed.
 
     Without `act` it only tells which.
     """
@@ -57,7 +57,9 @@ def pause_services(
             if act:
                 engine.pause_container(one.id, paused=paused)
             tell(one, after)
-        elif services and not (paused and one.status == "paused"):
+        elif paused and one.status == "paused":
+            raise Conflict(f"container {one.name} is already paused", resource=one.name, operation="pause")
+        elif services:
             raise Conflict(
                 f"container {one.name} is {one.status}, not {before}",
                 resource=one.name,

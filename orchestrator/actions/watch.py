@@ -36,6 +36,7 @@ CALM: Final = 0.25
 """Seconds without a change after which services are restarted, built, told: a program saves many files one by one."""
 
 CALM_LIMIT: Final = 2.0
+ATTEMPTS: Final = 5
 HOOK_SECONDS: Final = 86400.0
 HOOK_GRACE: Final = 0.5
 """Seconds for which the end of a watch waits for a command that is being run."""
@@ -204,11 +205,26 @@ class Watcher:
         self._copy(service, syncs, changed_only=False)
 
     def _copy(self, service: str, syncs: Sequence[FileSync], *, changed_only: bool) -> None:
-        for container in self._find_containers(service):
+        try:
+            for container in self._find_containers(service):
+                self._copy_into(container, syncs, changed_only=changed_only)
+        except StackError as error:
+            self._say(f"{service}: {error.message}")
+
+    def _copy_into(self, container: Container, syncs: Sequence[FileSync], *, changed_only: bool) -> None:
+        for left in reversed(range(ATTEMPTS)):
             try:
                 self._engine.sync_files(container, syncs, changed_only=changed_only)
+                return
             except StackError as error:
                 self._say(f"{container.name}: {error.message}")
+                return
+            except OSError as error:
+                # It ended, or was started, while its files were being opened: the next look finds it as it is then.
+                if not left:
+                    self._say(f"{container.name}: {error.strerror or error}")
+                    return
+                time.sleep(0.05)
 
     def _find_containers(self, service: str) -> tuple[Container, ...]:
         found = self._engine.observe(self._project.name).of_service(service)
@@ -296,7 +312,7 @@ class Watcher:
 
         goal = prepare_restart(self._engine, self._project, services, timeout=None, dependents=True)
         names = _render_names(services)
-        done = self._converge(goal, "watch")
+        done = goal is not None and self._converge(goal, "watch")
         self._say(f"service(s) {names} restarted" if done else f"Failed to restart service(s) {names}")
 
     def _run_hook(self, rule: WatchRule) -> None:

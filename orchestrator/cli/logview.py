@@ -14,7 +14,7 @@ _COLOURS = ("36", "33", "32", "35", "34", "36;1", "33;1", "32;1", "35;1", "34;1"
 
 
 class LogView:
-    """Writes log lines and short remarks to a stream. Thread-safe. Raises BrokenPipeError when nobody reads."""
+    """Writes log lines, each to its own stream, and remarks. Thread-safe. Raises BrokenPipeError if nobody reads."""
 
     def __init__(
         self, *, colour: bool, prefix: bool = True, timestamps: bool = False, stream: IO[str] | None = None
@@ -26,6 +26,9 @@ class LogView:
         self._lock = threading.Lock()
         self._shades: dict[str, str] = {}
         self._width = 0
+
+    def _stream_of(self, line: LogLine) -> IO[str]:
+        return self._given or (sys.stderr if line.stream == "stderr" else sys.stdout)
 
     @property
     def _stream(self) -> IO[str]:
@@ -43,9 +46,10 @@ class LogView:
         """Write one line of output of the container called `name` here."""
         text = f"{line.time} {line.text}" if self._timestamps else line.text
         with self._lock:
-            self._stream.write(f"{self._render_prefix(name)}{text}\n")
+            stream = self._stream_of(line)
+            stream.write(f"{self._render_prefix(name)}{text}\n")
             if flush:
-                self._stream.flush()
+                stream.flush()
 
     def write_remark(self, text: str) -> None:
         """Write a line of our own between the containers' lines."""

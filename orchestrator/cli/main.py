@@ -85,12 +85,13 @@ def _end_as_interrupted() -> None:
 
 def exit_code_of(error: StackError) -> int:
     """The exit code that belongs to an error. The only place where codes are given out."""
-    from orchestrator.errors import ContainerFailed, FileMissing, Interrupted, ModelError, UsageError
+    from orchestrator.errors import CannotRun, ContainerFailed, FileMissing, Interrupted, ModelError, UsageError
 
     if isinstance(error, ContainerFailed):
         return error.exit_code
     for kind, code in (
         (UsageError, EXIT_USAGE),
+        (CannotRun, EXIT_FAILURE),
         (ModelError, EXIT_MODEL),
         (FileMissing, EXIT_FILE_MISSING),
         (Interrupted, EXIT_INTERRUPTED),

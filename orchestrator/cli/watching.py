@@ -102,8 +102,14 @@ class Companion:
         )
 
     def _start(self, watcher: Watcher) -> None:
-        self._thread = threading.Thread(target=watcher.run, name="watch", daemon=True)
+        self._thread = threading.Thread(target=self._run, args=(watcher,), name="watch", daemon=True)
         self._thread.start()
+
+    def _run(self, watcher: Watcher) -> None:
+        try:
+            watcher.run()
+        except StackError as error:
+            self._say(error.render())
 
     def _end(self) -> None:
         watcher, self._watcher = self._watcher, None

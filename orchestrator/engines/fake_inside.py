@@ -143,7 +143,7 @@ class FakeInside(FakeResources):
                     gone = [name for name in files if name == one.target or name.startswith(f"{one.target}/")]
                     for name in () if changed_only else gone:
                         del files[name]
-                    made += bool(gone)
+                    made += bool(gone) and not changed_only
                     continue
                 made += not changed_only or files.get(one.target) != text
                 files[one.target] = text

@@ -25,7 +25,9 @@ Action = Literal["keep", "create", "recreate", "start", "restart", "stop", "remo
 NO_USER = "the file declares it, and all resources were asked for"
 """The cause of a network or volume that no service uses."""
 
-_MISSING_CODES = frozenset({"external-network-missing", "external-volume-missing", "image-missing"})
+_MISSING_CODES = frozenset({"external-network-missing", "external-volume-missing", "image-missing"}) | {
+    "shared-container-missing"
+}
 
 
 class Replica:

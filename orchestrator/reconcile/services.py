@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from orchestrator.graph import shared_services
+from orchestrator.graph import describe_sharing, shared_services
 from orchestrator.plan import (
     CreateContainer,
     RemoveContainer,
@@ -40,8 +40,24 @@ def decide_services(draft: Draft) -> None:
     _decide_stop_first(draft)
 
 
+def _refuse_missing_donors(draft: Draft) -> None:
+    """Refuse what is built upon a container that is not there, and that this command does not make either."""
+    for service in draft.present_services():
+        for name in shared_services(service):
+            if name not in draft.stack.services or draft.want(name) in ("running", "created"):
+                continue
+            if not any(one.container is not None and not one.ends for one in draft.replicas.get(name, ())):
+                draft.refuse(
+                    "shared-container-missing",
+                    f"cannot share {describe_sharing(service, name)} with service {name}: container missing",
+                    ("services", service.name),
+                    hint=f"`stack up -d {service.name}` without --no-deps makes it",
+                )
+
+
 def plan_services(draft: Draft) -> Waits:
     """Write down creations, starts, restarts and recreations, and what they wait for; return those waits."""
+    _refuse_missing_donors(draft)
     waits = Waits(draft)
     claims = _claims_given_up(draft)
     held = {one.container.name: one for one in draft.all_replicas() if one.container is not None}

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.errors import Diagnostic, ModelError, Severity
+from orchestrator.errors import CannotRun, Diagnostic, Severity
 from orchestrator.source import Location, Path, render_path
 from orchestrator.spec.ports import PROTOCOLS, PortError, is_address, parse_range
 
@@ -30,10 +30,10 @@ Locate = Callable[[Path], Location | None]
 
 
 def check_faults(stack: Stack, services: Iterable[str]) -> None:
-    """Raise ModelError if something that `services` say keeps them from running."""
+    """Raise CannotRun if something that `services` say keeps them from running."""
     found = [one for _, one in find_faults(stack.tree, stack.sources.locate, services)]
     if found:
-        raise ModelError(found)
+        raise CannotRun(found)
 
 
 def find_faults(
@@ -107,6 +107,11 @@ class _Faults:
         for index, device in enumerate(config.get("devices") or ()):
             if not device.get("source"):
                 self._report("bad-device", "the device has no source", "devices", index, hint=_EMPTY)
+        check = config.get("healthcheck") or {}
+        if check.get("start_interval") and not check.get("start_period"):
+            message = "healthcheck.start_interval requires healthcheck.start_period to be set"
+            hint = "say how long the service takes to start: start_period: 30s"
+            self._report("conflicting-attributes", message, "healthcheck", "start_interval", hint=hint)
         build = config.get("build")
         if build is not None and not build.get("context"):
             self._report("missing-attribute", "the build context is empty", "build", hint=_EMPTY)

@@ -14,6 +14,8 @@ _JSON_NAMES = {"path": "Path", "rate": "Rate", "weight": "Weight"}
 
 _ORDER = ("name", "services", "networks", "volumes", "secrets", "configs", "models")
 _UNSET = ("command", "entrypoint")
+# The reference's YAML has the parts of a port in this order, and those of everything else in that of their names.
+_PORT = ("name", "mode", "host_ip", "target", "published", "protocol", "app_protocol")
 _LONGEST_KEY = 1000
 _CHOMPING = ("-", "", "+")
 _UNPRINTABLE = "\x00-\x1f\x7f-\xa0\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff"
@@ -71,7 +73,8 @@ def render_yaml(tree: Mapping[str, Any], *, escape: bool = True) -> str:
     """Render a canonical tree as YAML, as ``stack config`` prints it: ``command`` and ``entrypoint`` only where set."""
     lines: list[str] = []
     shown, known = _without_unset(tree), dict[str, str]()
-    for key in sorted(shown, key=_rank):
+    # With variables left as they are the reference has no model to follow, only names.
+    for key in sorted(shown, key=_rank if escape else None):
         _write_mapping({key: shown[key]}, "", lines, known)
     text = "\n".join(lines) + "\n" if lines else "{}\n"
     return text.replace("$", "$$") if escape else text
@@ -89,12 +92,24 @@ def _without_unset(tree: Mapping[str, Any]) -> Mapping[str, Any]:
         name: {key: value for key, value in service.items() if value is not None or key not in _UNSET}
         for name, service in services.items()
     }
-    return {**tree, "services": shown}
+    networks = tree.get("networks")
+    if not isinstance(networks, Mapping):
+        return {**tree, "services": shown}
+    return {**tree, "services": shown, "networks": {name: _without_empty_ipam(one) for name, one in networks.items()}}
+
+
+def _without_empty_ipam(network: Any) -> Any:
+    if not isinstance(network, Mapping) or network.get("ipam") != {}:
+        return network
+    return {key: value for key, value in network.items() if key != "ipam"}
 
 
 # A library's emitter takes seconds for the largest files that are accepted; canonical trees need only a part of YAML.
 def _write_mapping(tree: Mapping[str, Any], indent: str, lines: list[str], known: dict[str, str]) -> None:
-    for key in sorted(tree):
+    keys = sorted(tree)
+    if "target" in tree and "mode" in tree and tree.keys() <= set(_PORT):
+        keys.sort(key=_PORT.index)
+    for key in keys:
         name = known.get(key) or known.setdefault(key, _quote(key))
         if len(name) > _LONGEST_KEY:
             lines.append(f"{indent}? {name}")

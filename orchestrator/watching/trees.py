@@ -44,7 +44,7 @@ class TreeWatcher:
         self._watches: dict[str, int] = {}
         self._changed: dict[str, None] = {}
         self._open: set[str] = set()
-        self._inotify = host.Inotify()
+        self._inotify = _open_inotify()
         try:
             for root in self._roots:
                 self._begin(root)
@@ -217,3 +217,14 @@ class TreeWatcher:
         if not paths and not above:
             self._inotify.remove(watch)
             self._folders.pop(watch, None)
+
+
+def _open_inotify() -> host.Inotify:
+    try:
+        return host.Inotify()
+    except OSError as error:
+        raise Unavailable(
+            f"files cannot be watched: {error.strerror}",
+            operation="watch",
+            hint="raise fs.inotify.max_user_instances with sysctl" if error.errno == errno.EMFILE else "",
+        ) from error

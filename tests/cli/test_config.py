@@ -283,11 +283,12 @@ def test_a_container_name_given_twice_is_wrong_only_where_containers_are_made(
     ran = stack("config", "-q")
     assert (ran.code, ran.err.splitlines()[0]) == (
         0,
-        "compose.yaml:3:35: warning[duplicate-name]: web has the container name one already: only one of them can run",
+        'compose.yaml:3:35: warning[duplicate-name]: container name "one" is already in use by web: '
+        "only one of them can run",
     )
     for command in (("plan",), ("--dry-run", "up"), ("plan", "api", "web"), ("plan", "db", "--scale", "db=2")):
         ran = stack(*command)
-        assert (ran.code, ran.out) == (15, "")
+        assert (ran.code, ran.out) == (1, "")
         assert "error[" in ran.err
         assert ran.err.startswith("compose.yaml:")
     assert "duplicate-name" not in stack("plan", "api").err

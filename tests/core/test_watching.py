@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import select
@@ -16,7 +17,7 @@ from orchestrator.engines.base import FileSync
 from orchestrator.engines.native import host
 from orchestrator.engines.native.dockerfile.dockerignore import load_ignore
 from orchestrator.engines.native.syncing import sync_tree
-from orchestrator.errors import Conflict
+from orchestrator.errors import Conflict, Unavailable
 from orchestrator.model import Hook
 from orchestrator.watching.rules import WatchRule, compile_patterns, is_bind_mounted, is_temporary, sort_changes
 from orchestrator.watching.trees import TreeWatcher
@@ -251,3 +252,13 @@ def test_a_copy_leads_nowhere_else(tmp_path: Path) -> None:
         assert sorted(one.name for one in inside.iterdir() if one.name.startswith(".")) == []
     finally:
         os.close(root)
+
+
+def test_too_many_watchers_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_given: object) -> int:
+        raise OSError(errno.ENOSPC, "no space")
+
+    monkeypatch.setattr(host.Inotify, "add", refuse)
+    with pytest.raises(Unavailable, match="no further watches") as told:
+        TreeWatcher([str(tmp_path)], lambda _folder: False)
+    assert "max_user_watches" in told.value.hint

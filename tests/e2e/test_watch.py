@@ -253,6 +253,16 @@ def test_a_key_begins_and_ends_a_watch(project: Project) -> None:
         assert typist.wait() == 0
 
 
+def test_a_dry_run_says_what_would_be_watched(project: Project) -> None:
+    project.write(STACK)
+    out = project.succeed("watch", "--dry-run", "web")
+    assert f"watch {project.folder}/src for web: sync /app/src\n" in out
+    assert f"watch {project.folder}/told for web: sync+exec /told\n" in out
+    assert "for other" not in out
+    assert "create container" in out.lower()
+    assert project.containers() == {}
+
+
 def test_nothing_to_watch_and_impossible_rules(project: Project) -> None:
     project.write("services: {web: {image: busybox}}")
     ran = project.run("watch")

@@ -186,6 +186,8 @@ def test_the_moment_of_reproducible_builds(load: Load, options: BuildOptions, se
         ("isolation: hyperv", "error", "services.web.build.isolation"),
         ("tags: ['fine:1', 'Not Fine']", "error", "services.web.build.tags[1]"),
         ("entitlements: [device]", "error", "services.web.build.entitlements[0]"),
+        ("ulimits: {files: 1}", "error", "services.web.build.ulimits.files"),
+        ("platforms: [linux/amd64, linux/pdp11]", "error", "services.web.build.platforms[1]"),
         ("provenance: mode=max", "warning", "services.web.build.provenance"),
         ("provenance: true", "warning", "services.web.build.provenance"),
         ("sbom: true", "warning", "services.web.build.sbom"),

@@ -63,6 +63,10 @@ def _render(invocation: Invocation, services: tuple[str, ...], part: str, asked:
 
     if part == "schema":
         return config.read_schema()
+    unfiltered = "--variables" if part == "variables" else "--no-interpolate" if asked["no_interpolate"] else ""
+    if services and unfiltered:
+        print(f"warning: service filtering is not applied when {unfiltered} is set", file=sys.stderr)
+        services = ()
     if part == "variables":
         return _render_variables(config.list_variables(invocation.project), asked["form"])
     from orchestrator.actions.container_names import find_shared_names
@@ -136,22 +140,29 @@ def _render_variables(variables: Any, form: str | None) -> str:
             for one in variables
         ]
         return render_table(("NAME", "REQUIRED", "DEFAULT VALUE", "ALTERNATE VALUE"), rows)
-    from orchestrator.spec.render import render_json, render_yaml
-
     tree = {
         one.name: {
-            "name": one.name,
-            "required": one.required,
-            "defaultvalue": one.default or "",
-            "presencevalue": one.alternate or "",
+            "Name": one.name,
+            "DefaultValue": one.default or "",
+            "PresenceValue": one.alternate or "",
+            "Required": one.required,
         }
         for one in variables
     }
     if form == "yaml":
-        return render_yaml(tree, escape=False)
-    names = {"name": "Name", "required": "Required", "defaultvalue": "DefaultValue", "presencevalue": "PresenceValue"}
-    renamed = {name: {names[key]: value for key, value in one.items()} for name, one in tree.items()}
-    return render_json(renamed, escape=False) + "\n"
+        from orchestrator.spec.render import render_yaml
+
+        text = ""
+        for name, one in tree.items():
+            text += render_yaml({name: None}, escape=False).removesuffix(" null\n") + "\n"
+            for key, value in one.items():
+                text += "".join(
+                    f"    {line}\n" for line in render_yaml({key.lower(): value}, escape=False).splitlines()
+                )
+        return text or "{}\n"
+    import json
+
+    return json.dumps(tree, indent=4, ensure_ascii=False) + "\n"
 
 
 def _on_one_line(text: str | None) -> str:

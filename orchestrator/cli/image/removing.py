@@ -85,6 +85,8 @@ def prune_images(
         spared = {one.id for one in images} - {one.id for one in chosen}
         every = every or any(one.replace(" ", "") in ("dangling=false", "dangling=0") for one in filters)
     gone = store.prune(lambda: actions.list_used_images(engine) | spared, unnamed_only=not every)
+    for reference in gone.untagged:
+        sys.stdout.write(f"Untagged: {render_reference(reference)}\n")
     for image_id in gone.deleted:
         sys.stdout.write(f"Deleted: {image_id}\n")
     sys.stdout.write(f"Total reclaimed space: {render_size(gone.reclaimed)}\n")

@@ -28,8 +28,8 @@ def sync_tree(root: int, syncs: Sequence[FileSync], *, changed_only: bool = Fals
     for one in syncs:
         try:
             made += _sync_one(root, one, changed_only=changed_only)
-        except OSError as error:
-            failed.append((one, error))
+        except OSError as problem:
+            failed.append((one, problem))
     if failed:
         (first, error), more = failed[0], len(failed) - 1
         reason = error.strerror or str(error)

@@ -305,7 +305,7 @@ def _explain_missing(path: Path, name: str, context: Context) -> ContextError:
     names = _list_names(path.parent if context.local else context.root)
     wanted = path.name.casefold()
     likely = [one for one in names if "dockerfile" in one.casefold() or "containerfile" in one.casefold()]
-    likely = [one for one in likely if not one.endswith(IGNORE)]
+    likely = [one for one in likely if not one.endswith(IGNORE) and one != name]  # itself: a link that leads nowhere
     from difflib import get_close_matches
 
     near = get_close_matches(wanted, [one.casefold() for one in likely], n=1, cutoff=0.5)
@@ -315,5 +315,5 @@ def _explain_missing(path: Path, name: str, context: Context) -> ContextError:
         f"there is no Dockerfile {name!r}{where}" if name != DOCKERFILE else f"there is no Dockerfile{where}",
         resource=str(path),
         code="dockerfile-missing",
-        hint=f"there is {found}: name it with 'dockerfile'" if found else "",
+        hint=f"there is {found}: name it with -f, or with 'dockerfile' in a stack file" if found else "",
     )

@@ -117,10 +117,13 @@ def _is_eligible(request: BuildRequest) -> bool:
     if request.cache_from or request.cache_to or request.platforms:
         return False
     file = os.path.normpath(os.path.join(place, request.dockerfile or "Dockerfile"))
-    # What stands elsewhere is not among what is looked at.
-    if request.inline is None and not file.startswith(f"{place.rstrip('/')}/"):
+    # What stands elsewhere is not among what is looked at, nor what a link leads to.
+    top = f"{place.rstrip('/')}/"
+    if request.inline is None and not (
+        file.startswith(top) and os.path.realpath(file) == os.path.join(os.path.realpath(place), file[len(top) :])
+    ):
         return False
-    return not any(os.path.islink(one) for one in (file, f"{file}.dockerignore", os.path.join(place, ".dockerignore")))
+    return not any(os.path.islink(one) for one in (f"{file}.dockerignore", os.path.join(place, ".dockerignore")))
 
 
 def _is_current(store: ImageStore, request: BuildRequest, known: Known) -> bool:

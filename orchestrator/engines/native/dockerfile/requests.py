@@ -72,14 +72,14 @@ def translate_build(
         args=args,
         tags=_list_tags(stack, service, config, report),
         labels={str(key): _text(value) for key, value in _pairs(config.get("labels")).items()},
-        platforms=_choose_platforms(service, config, options, host_platform),
+        platforms=_choose_platforms(service, config, options, host_platform, report),
         contexts=_resolve_contexts(config, images, report, check=check),
         no_cache=bool(config.get("no_cache")) or options.no_cache,
         pull=bool(config.get("pull")) or options.pull,
         network=_read_network(config, report),
         extra_hosts=tuple(_split_host(str(one)) for one in config.get("extra_hosts") or ()),
         shm_size=int(config["shm_size"]) if config.get("shm_size") else None,
-        ulimits={name: _bind_ulimit(value) for name, value in (config.get("ulimits") or {}).items()},
+        ulimits=_read_ulimits(config, report),
         privileged=bool(config.get("privileged")),
         entitlements=_read_entitlements(config, report),
         secrets=_read_secrets(stack, config, report),
@@ -131,9 +131,10 @@ def _list_tags(stack: Stack, service: Service, config: Mapping[str, Any], report
 
 
 def _choose_platforms(
-    service: Service, config: Mapping[str, Any], options: BuildOptions, host_platform: str
+    service: Service, config: Mapping[str, Any], options: BuildOptions, host_platform: str, report: Report
 ) -> tuple[str, ...]:
     listed = tuple(str(one) for one in config.get("platforms") or ())
+    _check_platforms(listed, report)
     if options.every_platform and len(listed) > 1:
         return listed
     wanted = service.platform or options.environment.get("DOCKER_DEFAULT_PLATFORM")
@@ -142,6 +143,19 @@ def _choose_platforms(
     if host_platform in listed or not listed:
         return (host_platform,) if listed else ()
     return listed[:1]
+
+
+def _check_platforms(listed: Sequence[str], report: Report) -> None:
+    if not listed:
+        return
+    from orchestrator.engines.native.images.failures import UnsupportedImage
+    from orchestrator.engines.native.images.platform import parse_platform
+
+    for index, one in enumerate(listed):
+        try:
+            parse_platform(one)
+        except UnsupportedImage as error:
+            report(error.message, "platforms", index, hint=error.hint)
 
 
 def _resolve_contexts(
@@ -239,6 +253,16 @@ def _read_epoch(args: Mapping[str, str], options: BuildOptions, report: Report) 
         report(f"SOURCE_DATE_EPOCH={text} is no number of seconds", "args", "SOURCE_DATE_EPOCH")
         return None
     return int(text)
+
+
+def _read_ulimits(config: Mapping[str, Any], report: Report) -> dict[str, Ulimit]:
+    found = {str(name): _bind_ulimit(value) for name, value in (config.get("ulimits") or {}).items()}
+    if found:
+        from orchestrator.engines.native.facts import RLIMITS
+
+        for name in found.keys() - RLIMITS.keys():
+            report(f"{name} is not a limit", "ulimits", name, hint=f"one of {', '.join(RLIMITS)}")
+    return found
 
 
 def _bind_ulimit(value: Any) -> Ulimit:

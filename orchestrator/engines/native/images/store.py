@@ -138,8 +138,7 @@ class ImageStore:
     def untag_image(self, reference: str) -> RemovedImage:
         """Remove one reference; the image itself stays, unnamed if that was its last one."""
         canonical = str(parse_reference(reference))
-        self.prepare()
-        release_reserve(self.root)
+        self.prepare(removing=True)
         with self._index.change() as index:
             if canonical not in index.tags and canonical not in index.digests:
                 raise self._missing(reference)
@@ -165,8 +164,7 @@ class ImageStore:
         `in_use` are identifiers of images that containers use (or what lists them, see `hold`): these are refused, or
         with `force` lose their names only. Raises ImageMissing and ImageInUse. `keep_untagged` removes names only.
         """
-        self.prepare()
-        release_reserve(self.root)
+        self.prepare(removing=True)
         with self._index.change() as index:
             image_id = index.find(name)
             if image_id is None:
@@ -195,8 +193,7 @@ class ImageStore:
     def prune(self, in_use: Used = (), *, unnamed_only: bool = True) -> RemovedImage:
         """Remove images that no name leads to (or, with `unnamed_only=False`, all) and that no container uses."""
         deleted, untagged = [], []
-        self.prepare()
-        release_reserve(self.root)
+        self.prepare(removing=True)
         with self._index.change() as index:
             named = index.list_named() if unnamed_only else set()
             used = set(in_use() if callable(in_use) else in_use)
@@ -215,8 +212,7 @@ class ImageStore:
         from orchestrator.engines.native.images.build_cache import choose_prunable
         from orchestrator.engines.native.images.garbage import list_image_layers
 
-        self.prepare()
-        release_reserve(self.root)
+        self.prepare(removing=True)
         with self._index.change() as index:
             protected = list_image_layers(index, self._index)
             records = self.cache.list_records()
@@ -257,7 +253,7 @@ class ImageStore:
 
     # -- entering images (used by pull, import, load and build) ------------------------------------------------------
 
-    def prepare(self) -> None:
+    def prepare(self, *, removing: bool = False) -> None:
         """Make the store's folders if they are not there. Unavailable without root: layers hold other users' files."""
         from orchestrator.engines.native.privilege import require_root
 
@@ -266,7 +262,7 @@ class ImageStore:
         self._work.mkdir(mode=0o700, exist_ok=True)
         self.layers.prepare()
         self._index.prepare()
-        keep_reserve(self.root)
+        (release_reserve if removing else keep_reserve)(self.root)
 
     @contextmanager
     def open_workspace(self) -> Iterator[Workspace]:
