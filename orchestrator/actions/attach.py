@@ -96,13 +96,15 @@ class Attachment:
         container = self._find(name)
         if container is not None and not container.oneoff:
             shown = short_name(container)
+            # A container that starts again is read again, and what its former life wrote is skipped. Lines of one write
+            # have one time, so those of this life must not be measured by one another.
+            shown_before = self._last.get(name, "")
             try:
                 lines = self._engine.read_logs(
                     [container], since=self._since, follow=True, stopped=self._closing.is_set
                 )
                 for line in lines:
-                    # A container that starts again is read again from the beginning of its present life.
-                    if line.time > self._last.get(name, ""):
+                    if line.time > shown_before:
                         self._last[name] = line.time
                         self._write(shown, line)
             except EngineError as error:

@@ -26,14 +26,14 @@ def test_an_ordinary_service_is_fine() -> None:
 def test_attributes_are_refused_or_named_without_effect() -> None:
     service = Service(
         name="web",
-        config={"gpus": [{"count": -1}], "post_start": [{"command": ["x"]}], "deploy": {"placement": {"spread": "a"}}},
+        config={"gpus": [{"count": -1}], "models": ["x"], "deploy": {"placement": {"spread": "a"}}},
         userns_mode="keep-id",
         ports=(Port(target=80, protocol="sctp"),),
     )
     assert sorted(_check(service)) == [
         ("error", "services.web.gpus"),
+        ("error", "services.web.models"),
         ("error", "services.web.ports[0]"),
-        ("error", "services.web.post_start"),
         ("error", "services.web.userns_mode"),
         ("warning", "services.web.deploy.placement"),
     ]

@@ -55,5 +55,12 @@ def command(
     colour = invocation.colour(sys.stdout) and not no_color
     view = LogView(colour=colour, prefix=not no_log_prefix, timestamps=timestamps)
     view.announce(short_name(one) for one in containers)
+    if follow:
+        from orchestrator.actions.follow_logs import LogFollower
+
+        LogFollower(engine, project, options, lambda name, line: view.write_line(name, line, flush=True)).run(
+            containers
+        )
+        return
     for name, line in read_logs(engine, containers, options):
-        view.write_line(name, line, flush=follow)
+        view.write_line(name, line)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from orchestrator.engines.native.images.failures import InvalidImage, UnsafeLayer
 
@@ -47,6 +47,11 @@ class TarReport:
     reproducible: bool = True
 
 
+RESTART: Final = memoryview(b"")
+"""Among the buffers of `TarScanner.feed`: what follows is for another tar(1). That one makes links that lead out at its
+very end, over whatever has come to stand under their name since."""
+
+
 class TarScanner:
     """Feed it the stream in any chunks; it gives back what may go on to tar.
 
@@ -76,6 +81,7 @@ class TarScanner:
         self._implicit: dict[str, None] = {}
         self._files: dict[str, bool] = {}  # non-directories; True when the content stands in the tar
         self._symlinks: dict[str, str] = {}
+        self._restart = False
 
     def feed(self, data: bytes) -> list[bytes | memoryview]:
         """Take a chunk; return the buffers to write to tar. Raises UnsafeLayer and InvalidImage."""
@@ -104,6 +110,10 @@ class TarScanner:
                 position += BLOCK
                 continue
             keep = self._check_entry(head)
+            if self._restart:
+                self._restart = False
+                forward += (view[start:position], RESTART)
+                start = position
             self._emit_raw(bytes(view[position : head.end]))
             if not keep:
                 forward.append(view[start:position])
@@ -115,7 +125,7 @@ class TarScanner:
                 self._drop = False
         if not self._drop:
             forward.append(view[start:position])
-        return [one for one in forward if len(one)]
+        return [one for one in forward if len(one) or one is RESTART]
 
     def finish(self) -> TarReport:
         """Call at the end of the stream. Raises InvalidImage if it stops in the middle of an entry."""
@@ -267,7 +277,9 @@ class TarScanner:
         """An entry comes a second time: the later one wins, and the tar can no longer be made from the files."""
         if self._files.pop(name, False):
             self.report.reproducible = False
-        self._symlinks.pop(name, None)
+        target = self._symlinks.pop(name, None)
+        if target is not None and _leads_out(target):
+            self._restart = True
 
     def _add_parents(self, name: str, parent: str) -> None:
         """Note directories that the tar implies, and refuse a way that leads through a hostile symbolic link."""
@@ -276,7 +288,7 @@ class TarScanner:
             prefix = "/".join(parts[:count])
             if prefix in self._symlinks:
                 target = self._symlinks[prefix]
-                if target.startswith("/") or ".." in target.split("/"):
+                if _leads_out(target):
                     raise UnsafeLayer(
                         f"the layer writes {name!r} through the symbolic link {prefix} -> {target}",
                         operation="unpack",
@@ -286,6 +298,11 @@ class TarScanner:
             if prefix not in self._directories:
                 self._directories.add(prefix)
                 self._implicit[prefix] = None
+
+
+def _leads_out(target: str) -> bool:
+    """Whether a symbolic link may lead out of the layer."""
+    return target.startswith("/") or ".." in target.split("/")
 
 
 def normalize_path(name: str) -> str:

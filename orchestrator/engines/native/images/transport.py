@@ -209,6 +209,8 @@ class Transport:
                 response.close()
                 if redirects == 0:
                     raise RegistryFault(f"{url} redirects too often", resource=url, operation=method)
+                if urlsplit(target).scheme not in ("http", "https"):
+                    raise RegistryFault(f"{url} redirects to {target}", resource=url, operation=method)
                 if urlsplit(target)[:2] != urlsplit(url)[:2]:
                     sent.pop("Authorization", None)  # a storage backend must not learn it, nor anyone on the way
                 return self.request(method, target, headers=sent, body=body, plain=plain, redirects=redirects - 1)

@@ -18,7 +18,7 @@ from orchestrator.engines.native.images.compression import iterate_decompressed
 from orchestrator.engines.native.images.content import Cancel, check_cancel, disk_error
 from orchestrator.engines.native.images.failures import DiskFull, InvalidImage, UnsafeLayer
 from orchestrator.engines.native.images.recipe import RecipeWriter
-from orchestrator.engines.native.images.tarstream import TarReport, TarScanner
+from orchestrator.engines.native.images.tarstream import RESTART, TarReport, TarScanner
 from orchestrator.errors import Unavailable
 
 _PIPE_SIZE = 1 << 20
@@ -69,7 +69,7 @@ def unpack_layer(
             if total - checked >= _SPACE_STEP or not checked:
                 checked = total
                 check_growth(directory, counter.taken, total)
-            tar.write(scanner.feed(piece))
+            tar = _pass_on(scanner.feed(piece), tar, directory)
             if on_bytes is not None:
                 on_bytes(total)
         report = scanner.finish()
@@ -89,6 +89,20 @@ def unpack_layer(
     if recipe is not None and not report.reproducible:
         recipe.unlink()
     return Unpacked(f"sha256:{digest.hexdigest()}", total, report)
+
+
+def _pass_on(buffers: Iterable[bytes | memoryview], tar: TarProcess, directory: Path) -> TarProcess:
+    """Write to `tar`; returns the one that takes what comes after."""
+    waiting: list[bytes | memoryview] = []
+    for one in buffers:
+        if one is not RESTART:
+            waiting.append(one)
+            continue
+        tar.write(waiting)
+        tar.finish()
+        waiting, tar = [], TarProcess(directory)
+    tar.write(waiting)
+    return tar
 
 
 class _Counter:

@@ -118,6 +118,15 @@ def test_other_requests_are_not_recalled(site: Site, asked: dict[str, object]) -
     assert site.built == 3
 
 
+def test_a_dockerfile_behind_a_link_is_read_again(site: Site, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "Dockerfile").write_text("FROM busybox\n")
+    (site.context / "link").symlink_to(tmp_path / "elsewhere")
+    for _ in range(3):
+        site.build(dockerfile="link/Dockerfile")
+    assert site.built == 5
+
+
 def test_what_comes_from_outside_is_not_remembered(site: Site) -> None:
     stage = "FROM busybox AS one\nFROM busybox\nCOPY --from=one /etc/passwd /p\n"
     for _ in range(3):
