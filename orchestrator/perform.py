@@ -211,8 +211,9 @@ class Performer:
             ended = {"status": "exited", "pid": 0, "finished_at": self._clock()} if now.alive else {}
             self._board.put(now.replace(**ended, hold=hold))
 
-    async def _restart(self, one: RestartContainer, _progress: Progress) -> None:
+    async def _restart(self, one: RestartContainer, progress: Progress) -> None:
         await self._end(one.container_id, one.timeout, hold=False)
+        progress("Stopped", {})
         container = self._board.get(one.container_id)
         if container is None:
             raise NotFound(f"no container {one.container_name}", resource=one.container_name, operation="restart")

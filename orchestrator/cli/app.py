@@ -61,6 +61,8 @@ class StackGroup(click.Group):
 @click.option("--profile", "profiles", multiple=True, metavar="NAME", help="Switch a profile on.")
 @click.option("--env-file", "env_files", multiple=True, metavar="FILE", help="Read variables from this file, not .env.")
 @click.option("--project-directory", metavar="DIR", help="Where relative paths begin (default: beside the first file).")
+@click.option("--workdir", metavar="DIR", hidden=True, help="The former name of --project-directory.")
+@click.option("--verbose", is_flag=True, hidden=True, help="As --progress plain: every step in a line of its own.")
 @click.option("--compatibility", is_flag=True, help="Names with underscores (shop_web_1), as Compose once had them.")
 @click.option("--parallel", type=click.IntRange(min=-1), metavar="N", help="Do so many things at a time at most.")
 @click.option("--all-resources", is_flag=True, help="Keep networks, volumes and others that no service uses.")
@@ -76,6 +78,8 @@ def root(
     profiles: tuple[str, ...],
     env_files: tuple[str, ...],
     project_directory: str | None,
+    workdir: str | None,
+    verbose: bool,
     all_resources: bool,
     compatibility: bool,
     parallel: int | None,
@@ -90,12 +94,12 @@ def root(
         project_name=project_name,
         profiles=profiles,
         env_files=env_files,
-        project_directory=project_directory,
+        project_directory=project_directory or workdir,
         all_resources=all_resources,
         compatibility=compatibility,
         parallel=parallel,
         ansi=ansi,
-        progress=progress,
+        progress=progress or ("plain" if verbose else None),
         dry_run=dry_run,
         prepared=ctx.meta.get("prepared"),
     )

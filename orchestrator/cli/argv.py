@@ -8,7 +8,7 @@ if TYPE_CHECKING:
 
 WITH_VALUE = frozenset(
     {
-        "-f", "--file", "-p", "--project-name", "--profile", "--env-file", "--project-directory",
+        "-f", "--file", "-p", "--project-name", "--profile", "--env-file", "--project-directory", "--workdir",
         "--ansi", "--progress", "--parallel",
     }
 )  # fmt: skip

@@ -79,4 +79,6 @@ def describe_operation(event: Event) -> Wording | None:
         return Wording(place, "Skipped", "skipped", event.message)
     if event.phase == "done":
         return Wording(place, done, "done")
+    if event.verb == "restart container" and event.message:
+        return Wording(place, event.message, "working")
     return Wording(place, doing, "working", event.message if event.phase == "progress" else "")

@@ -115,6 +115,38 @@ def test_logs_follow_until_the_end(project: Project) -> None:
     assert (out, err, logs.returncode) == ("a-1  | one\na-1  | two\n", "", 0)
 
 
+def test_logs_follow_what_starts_later(project: Project) -> None:
+    project.write(
+        "services:\n  first: {image: busybox, init: true, command: [sh, -c, 'echo one; sleep 1000']}\n"
+        "  later: {image: busybox, command: [printf, 'two\\nthree\\n']}\n"
+    )
+    project.succeed("up", "-d", "first")
+    logs = project.popen("logs", "-f")
+    read_until(logs.stdout, "one")
+    project.succeed("up", "-d")
+    shown = read_until(logs.stdout, "three")
+    assert [line.split("| ")[1] for line in shown.splitlines()] == ["two", "three"]
+    project.succeed("down", "-t", "0")
+    assert logs.wait(timeout=20) == 0
+
+
+def test_lines_of_one_write_and_both_streams_arrive(project: Project) -> None:
+    project.write("services: {a: {image: busybox, command: [sh, -c, 'printf \"one\\ntwo\\n\"; echo three >&2']}}")
+    ran = project.run("up", "--menu=false")
+    assert [line for line in ran.out.splitlines() if "|" in line] == ["a-1  | one", "a-1  | two"]
+    assert "a-1  | three" in ran.err.splitlines()
+
+
+def test_ctrl_c_leaves_what_was_only_depended_on(project: Project) -> None:
+    sleeper = "image: busybox, init: true, command: [sh, -c, 'echo here; sleep 1000']"
+    project.write(f"services:\n  web: {{{sleeper}, depends_on: [db]}}\n  db: {{{sleeper}}}\n")
+    up = project.popen("up", "--menu=false", "web")
+    read_until(up.stdout, "here")
+    up.send_signal(signal.SIGINT)
+    assert up.wait(timeout=20) == 130
+    assert {name: row["State"] for name, row in project.containers().items()} == {"web-1": "exited", "db-1": "running"}
+
+
 def test_exec_has_a_terminal_where_we_have_one(project: Project) -> None:
     project.write("services: {a: {image: busybox, init: true, command: [sleep, '1000']}}")
     project.succeed("up", "-d")

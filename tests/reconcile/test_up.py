@@ -234,6 +234,19 @@ def test_waiting_for_health_that_nobody_checks_is_told(runner: Runner, required:
     assert [one.code for one in plan.warnings] == ["health-check-missing"] * required
 
 
+@pytest.mark.parametrize(
+    ("attributes", "what"),
+    [({"network_mode": "service:db"}, "network namespace"), ({"volumes_from": ["db"]}, "volume")],
+)
+def test_no_deps_needs_the_container_that_another_is_built_upon(
+    runner: Runner, attributes: dict[str, object], what: str
+) -> None:
+    stack = bind_stack({"web": attributes, "db": {}})
+    goal = Goal(stack=stack, wants={"web": "running"}, issued_at=runner.clock())
+    with pytest.raises(NotFound, match=f"cannot share {what} with service db: container missing"):
+        runner.plan(goal)
+
+
 def test_external_resources_have_to_be_there(runner: Runner) -> None:
     stack = bind_stack(
         {"web": {"networks": ["outside"], "volumes": ["store:/s"]}},

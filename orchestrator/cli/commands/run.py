@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 @click.option("-e", "--env", "env", multiple=True, metavar="NAME=VALUE", help="Set an environment variable.")
 @click.option("--env-from-file", "env_files", multiple=True, metavar="FILE", help="Set the variables of a file.")
 @click.option("-i", "--interactive/--no-interactive", default=True, help="Pass on what is typed (default).")
-@click.option("-l", "--label", "labels", multiple=True, metavar="NAME=VALUE", help="Set a label.")
+@click.option("-l", "--label", "--labels", "labels", multiple=True, metavar="NAME=VALUE", help="Set a label.")
 @click.option("--name", metavar="NAME", help="The container's name.")
 @click.option("-T", "--no-tty", "--no-TTY", "no_tty", is_flag=True, help="No terminal (default: one if this is one).")
 @click.option("-t", "--tty/--disable-tty", "tty", default=None, hidden=True)
@@ -45,7 +45,9 @@ if TYPE_CHECKING:
 @click.option("-P", "--service-ports", is_flag=True, help="Publish the ports of the service.")
 @click.option("--use-aliases", is_flag=True, help="Let others find it by the names of the service.")
 @click.option("-u", "--user", metavar="USER", help="Run as this user.")
-@click.option("-v", "--volume", "volumes", multiple=True, metavar="VOLUME", help="Mount a path or a volume.")
+@click.option(
+    "-v", "--volume", "--volumes", "volumes", multiple=True, metavar="VOLUME", help="Mount a path or a volume."
+)
 @click.option("-w", "--workdir", metavar="DIR", help="Run in this directory.")
 @dry_run_option
 @click.argument("service")

@@ -298,7 +298,12 @@ class _Build:
         known = self._store.resolve_image(compute_digest(configuration))
         annotations = dict(self._request.annotations)
         same = known is not None and annotations == self._store.read_record(known.id).get("annotations", {})
-        if known is not None and same and set(names) <= set(known.references) and self._is_whole(known):
+        if (
+            known is not None
+            and same
+            and set(names) <= set(known.references)
+            and self._store.layers.has_all(known.layers)
+        ):
             return known
         return self._store.commit_image(
             configuration, layers, self._workspace, references=names, annotations=annotations
@@ -339,9 +344,6 @@ class _Build:
             return
         with self._narrator.open(f"exporting cache to {spec.place}"):
             export_cache(spec, solver, maker, self.cache, line, platform, self._store, self._workspace, self._cancel)
-
-    def _is_whole(self, image: Image) -> bool:
-        return all(self._store.layers.read_layer(one.name) is not None for one in image.layers)
 
 
 def _open_all(bases: Mapping[int, Base], supplies: Supplies) -> dict[int, Foundation]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from orchestrator.engines.native.cgroups import remove_cgroup
 from orchestrator.engines.native.images.content import hold_lock, remove_tree, try_lock
-from orchestrator.engines.native.images.workspace import take_stale
+from orchestrator.engines.native.images.workspace import list_stale
 from orchestrator.engines.native.namespaces import delete_namespace
 from orchestrator.engines.native.process import end_processes
 from orchestrator.engines.native.recovery import end_by_command
@@ -89,14 +89,17 @@ def sweep_builds(layout: Layout) -> None:
     folder = runs_folder(layout)
     if folder.is_dir():
         with hold_lock(runs_lock(layout)):
-            for stale in take_stale(folder):
+            for stale in list_stale(folder):
                 _sweep_build(layout, stale)
     _sweep_networks(layout)
 
 
 def _sweep_build(layout: Layout, folder: Path) -> None:
     group = render_build_group(layout, folder.name)
-    for entry in sorted(folder.iterdir()):
+    entries: list[Path] = []
+    with suppress(FileNotFoundError):  # its owner was faster
+        entries = sorted(folder.iterdir())
+    for entry in entries:
         if entry.is_dir():
             # From the name alone: what a killed build has written may be cut short, and half a path is a larger group.
             cgroups_path = f"{group}/{entry.name}"

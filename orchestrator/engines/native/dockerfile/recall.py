@@ -140,7 +140,7 @@ def _is_current(store: ImageStore, request: BuildRequest, known: Known) -> bool:
     if any(_identify(store, tag) != known["image"] for tag in request.tags):
         return False
     image = store.resolve_image(known["image"])
-    return image is not None and all(store.layers.read_layer(one.name) is not None for one in image.layers)
+    return image is not None and store.layers.has_all(image.layers)
 
 
 def _describe(request: BuildRequest) -> str:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from orchestrator.source import Location
 
 _IMAGE_SCHEMES = ("docker-image://", "oci-layout://")
+_ATTEMPTS = 5  # at an image that somebody else removes at the same time
 
 
 class Foundation(NamedTuple):
@@ -148,12 +149,22 @@ class Supplies:
             return found
 
     def _find(self, name: str, platform: str, location: Location | None) -> Image:
+        for _ in range(_ATTEMPTS):
+            image = self._obtain(name, platform, location)
+            self._workspace.keep((image.id, *image.diff_ids))
+            # Somebody may have removed it before it was protected; the name alone does not matter then.
+            if self._store.read_configuration(image.id) is not None and self._store.layers.has_all(image.layers):
+                return image
+        return self._store.require_image(image.id)
+
+    def _obtain(self, name: str, platform: str, location: Location | None) -> Image:
         try:
             image = self._store.resolve_image(name)
             if image is not None and not _serves(image, platform):
                 image = None
             if image is None or (self._request.pull and not name.startswith("sha256:")):
                 image = self._pull(name, platform, image)
+            return image
         except (InvalidReference, ImageMissing) as error:
             raise BuildError(error.message, location=location, hint=error.hint, code=error.code) from error
         except EngineError as error:
@@ -161,9 +172,6 @@ class Supplies:
                 said = error.message if name in error.message else f"{name}: {error.message}"
                 error.diagnostics = (Diagnostic(error.code, said, location, hint=error.hint),)
             raise
-        self._workspace.keep((image.id, *image.diff_ids))
-        # It may have been removed before it was protected.
-        return self._store.require_image(image.id)
 
     def _pull(self, name: str, platform: str, known: Image | None) -> Image:
         with self._narrator.open(f"[internal] load metadata for {name}") as vertex:

@@ -106,6 +106,10 @@ class LayerStore:
             )
         return layer
 
+    def has_all(self, directories: Iterable[Path]) -> bool:
+        """Whether the layers of an image, as `Image.layers` has them, are all there."""
+        return all(self.read_layer(one.name) is not None for one in directories)
+
     def read_layer(self, name: str) -> Layer | None:
         """The layer with this short name, or None."""
         try:

@@ -6,7 +6,6 @@ imported by the method that needs it. All methods block; an event loop calls the
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -236,8 +235,7 @@ class ImageStore:
         reclaimed = 0
         with open_workspace(self._work, self._index.lock) as workspace:
             with self._index.change() as index:
-                for stale in take_stale(self._work):
-                    os.rename(stale, workspace.path / f"stale-{stale.name}")
+                take_stale(self._work, workspace.path)
                 used_layers, used_blobs = list_used(index, self._index, self.layers, self.cache, read_kept(self._work))
                 for name in sorted(self.layers.list_names() - used_layers):
                     layer = self.layers.read_layer(name)
@@ -271,8 +269,7 @@ class ImageStore:
             self.prepare()
             with open_workspace(self._work, self._index.lock) as workspace:
                 with self._index.change():
-                    for stale in take_stale(self._work):
-                        os.rename(stale, workspace.path / f"stale-{stale.name}")
+                    take_stale(self._work, workspace.path)
                 yield workspace
         except OSError as error:
             raise disk_error(error, self.root) from error

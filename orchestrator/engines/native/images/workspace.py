@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from orchestrator.engines.native.images.content import hold_lock, remove_tree, try_lock, write_file
@@ -65,9 +65,16 @@ def read_kept(root: Path) -> set[str]:
     return kept
 
 
-def take_stale(root: Path) -> list[Path]:
-    """Workspaces whose owner is gone; the caller removes them. Call with the store lock held."""
+def list_stale(root: Path) -> list[Path]:
+    """Workspaces whose owner is gone, or is just removing them. Call with the store lock held."""
     return [path for path in _list_workspaces(root) if _is_stale(path)]
+
+
+def take_stale(root: Path, into: Path) -> None:
+    """Move workspaces whose owner is gone into another one, to go with it. Call with the store lock held."""
+    for path in list_stale(root):
+        with suppress(FileNotFoundError):  # its owner was faster
+            os.rename(path, into / f"stale-{path.name}")
 
 
 def _list_workspaces(root: Path) -> list[Path]:

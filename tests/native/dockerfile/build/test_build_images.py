@@ -14,9 +14,10 @@ from workbench import Bench
 
 from orchestrator.engines.native.dockerfile.builder import build_image
 from orchestrator.engines.native.dockerfile.failures import BuildError
-from orchestrator.engines.native.images.failures import DiskFull
+from orchestrator.engines.native.images.failures import DiskFull, RegistryUnreachable
 from orchestrator.engines.native.images.platform import detect_platform
 from orchestrator.engines.native.images.store import ImageStore
+from orchestrator.engines.native.images.workspace import Workspace
 from orchestrator.engines.native.layout import Layout
 
 
@@ -159,3 +160,43 @@ def test_a_full_disk(bench: Bench, tmp_path: Path) -> None:
         assert build_image(store, layout, request).built_steps == 2
     finally:
         subprocess.run(["umount", str(small)], check=True)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_base_that_is_removed_at_the_same_moment(bench: Bench, monkeypatch: pytest.MonkeyPatch, when: str) -> None:
+    """Once its layers are protected the name does not matter; before that it is fetched again."""
+    keep, pruned = Workspace.keep, []
+    data = io.BytesIO()
+    bench.store.save_archive(["base"], data)
+
+    def prune(self: Workspace, identifiers: Any) -> None:
+        if when == "after":
+            keep(self, identifiers)
+        if not pruned:
+            pruned.append(bench.store.prune(unnamed_only=False))
+        keep(self, identifiers)
+
+    def pull(self: ImageStore, name: str, **_: Any) -> Any:
+        assert when == "before"
+        bench.store.load_archive(io.BytesIO(data.getvalue()))
+        return self.require_image(name)
+
+    monkeypatch.setattr(Workspace, "keep", prune)
+    monkeypatch.setattr(ImageStore, "pull", pull)
+    bench.build("FROM base\nRUN echo fine\n")
+    assert bench.output == "fine\n" and pruned[0].deleted
+    assert bench.store.fsck(deep=True) == []
+
+
+@pytest.mark.parametrize("use", ["COPY --from=buildr /x /x", "RUN --mount=from=buildr,target=/x true"])
+def test_a_misspelled_stage_is_suggested_at_its_line(bench: Bench, monkeypatch: pytest.MonkeyPatch, use: str) -> None:
+    def pull(_: ImageStore, name: str, **__: Any) -> Any:
+        raise RegistryUnreachable("the registry cannot be reached", hint="check the name")
+
+    monkeypatch.setattr(ImageStore, "pull", pull)
+    with pytest.raises(RegistryUnreachable) as raised:
+        bench.build(f"FROM base AS builder\nFROM base\n{use}\n")
+    told = raised.value.diagnostics[0]
+    assert told.location is not None and told.location.line == 3
+    assert told.hint == "did you mean builder? check the name"
+    assert told.message.startswith("buildr: ")
