@@ -197,7 +197,9 @@ def image_facts(reference: str, image: Image) -> ImageFacts:
     from orchestrator.engines.native.images.reference import parse_reference
 
     check = _load_healthcheck(image.config.healthcheck)
-    moments = image.moments.get(parse_reference(reference).pinned, {}) if image.moments else {}
+    # An image may be named by its identifier, which nobody ever fetched.
+    named = image.moments and not image.id.removeprefix("sha256:").startswith(reference.removeprefix("sha256:"))
+    moments = image.moments.get(parse_reference(reference).pinned, {}) if named else {}
     return ImageFacts(
         id=image.id,
         reference=reference,
