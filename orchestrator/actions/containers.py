@@ -87,9 +87,7 @@ def find_replica(engine: Engine, project: Project, service: str, index: int | No
     if replicas:
         last = replicas[0]
         state = f"it has exited with code {last.exit_code}" if last.status == "exited" else f"it is {last.status}"
-        raise NotFound(
-            f"{which}: {state}", resource=service, hint=f"`stack start {service}` starts it"
-        )
+        raise NotFound(f"{which}: {state}", resource=service, hint=f"`stack start {service}` starts it")
     raise NotFound(
         f"{which}: it has no container", resource=service, hint=f"`stack up -d {service}` creates and starts it"
     )
