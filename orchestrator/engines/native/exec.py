@@ -6,6 +6,7 @@ import os
 import select
 import signal
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from orchestrator.engines.base import ExecRequest, ExecResult
@@ -101,7 +102,12 @@ class Invocation:
         self.log = os.memfd_create("log", os.MFD_CLOEXEC)
         # In the run folder, where a killed process's leavings go with the container; only the socket that an exec with
         # a terminal needs would have too long a path there.
-        self.folder = tempfile.mkdtemp(prefix="exec-", dir=None if request.tty else target.folder)
+        try:
+            self.folder = tempfile.mkdtemp(prefix="exec-", dir=None if request.tty else target.folder)
+        except FileNotFoundError:
+            os.close(self.process)
+            os.close(self.log)
+            raise NotFound(f"{target.name} is gone", resource=target.name, operation="exec") from None
 
     def __enter__(self) -> Invocation:
         return self
@@ -109,9 +115,11 @@ class Invocation:
     def __exit__(self, *_error: object) -> None:
         os.close(self.process)
         os.close(self.log)
-        for name in os.listdir(self.folder):
-            os.unlink(f"{self.folder}/{name}")
-        os.rmdir(self.folder)
+        # A command that ended its container may find that removed already, with everything below its run folder.
+        with suppress(FileNotFoundError):
+            for name in os.listdir(self.folder):
+                os.unlink(f"{self.folder}/{name}")
+            os.rmdir(self.folder)
 
     def start(self, files: Mapping[int, int], *options: str, terminal: str | None = None) -> int:
         """Start the runtime; its pid. A session of its own keeps this terminal's Ctrl-C away from it."""
