@@ -14,7 +14,6 @@ from orchestrator.engines.native.layout import Layout
 from orchestrator.engines.native.monitor import observe_process, read_exit
 from orchestrator.engines.native.store import Store
 from orchestrator.model import Probe, Stack
-from orchestrator.reconcile.images import list_references
 from orchestrator.state import (
     Binding,
     Container,
@@ -175,6 +174,9 @@ def observe_project(
         for volume in stack.volumes.values():
             if volume.name not in volumes:
                 volumes.update((one.name, one) for one in observe_volumes(layout, store, None, volume.name))
+        # Only a cycle asks with a stack; `ps` and its like need nothing of the reconciler.
+        from orchestrator.reconcile.images import list_references
+
         for reference in list_references(stack):
             found = images.resolve_image(reference)
             facts[reference] = image_facts(reference, found) if found else None
