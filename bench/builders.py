@@ -10,9 +10,8 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 
 from dockerd import PrivateDocker
-from peers import render_podman_settings
+from peers import find_stack, isolate_stack, render_podman_settings
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 IMAGE = "localhost/bench-busybox:1"
 
 
@@ -55,13 +54,8 @@ class Stack(Builder):
     name = "stack"
 
     def __init__(self, work: Path) -> None:
-        program = os.environ.get("STACK_BIN") or shutil.which(
-            "stack", path=f"{REPOSITORY}/.venv/bin:{os.environ['PATH']}"
-        )
-        if not program:
-            raise LookupError("no stack command: run scripts/quickstart first, or set STACK_BIN")
-        self.program = program
-        self.environment = dict(os.environ, STACK_STATE_DIR=str(work / "state"), STACK_RUN_DIR=str(work / "run"))
+        self.program = find_stack()
+        self.environment = isolate_stack(work)
 
     def set_up(self, rootfs: Path) -> str:
         self.call(self.program, "image", "import", str(rootfs), "--tag", IMAGE)

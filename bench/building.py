@@ -18,8 +18,9 @@ from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from builders import BUILDERS, IMAGE, REPOSITORY, Builder
+from builders import BUILDERS, IMAGE, Builder
 from isolation import enter_isolation, list_cgroups, remove_cgroups
+from peers import REPOSITORY
 from report import collect_machine, compute_ratio, render_ratio
 
 SOURCES = 400

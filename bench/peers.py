@@ -45,19 +45,27 @@ class Tool(ABC):
         return next((line for line in done.stdout.splitlines() if line.strip()), "unknown")
 
 
+def find_stack() -> str:
+    """The stack command that is measured. Raises LookupError."""
+    program = os.environ.get("STACK_BIN") or shutil.which("stack", path=f"{REPOSITORY}/.venv/bin:{os.environ['PATH']}")
+    if not program:
+        raise LookupError("no stack command: run scripts/quickstart first, or set STACK_BIN")
+    return program
+
+
+def isolate_stack(work: Path) -> dict[str, str]:
+    """An environment with a state and a run directory of its own below `work`."""
+    return dict(os.environ, STACK_STATE_DIR=str(work / "state"), STACK_RUN_DIR=str(work / "run"))
+
+
 class Stack(Tool):
     """This project, with a state and a run directory of its own."""
 
     name = "stack"
 
     def __init__(self, work: Path) -> None:
-        program = os.environ.get("STACK_BIN") or shutil.which(
-            "stack", path=f"{REPOSITORY}/.venv/bin:{os.environ['PATH']}"
-        )
-        if not program:
-            raise LookupError("no stack command: run scripts/quickstart first, or set STACK_BIN")
-        self.command = [program]
-        self.environment = dict(os.environ, STACK_STATE_DIR=str(work / "state"), STACK_RUN_DIR=str(work / "run"))
+        self.command = [find_stack()]
+        self.environment = isolate_stack(work)
 
     def set_up(self, rootfs: Path) -> str:
         subprocess.run(

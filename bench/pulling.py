@@ -22,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from dockerd import PrivateDocker
 from isolation import enter_isolation
+from peers import find_stack, isolate_stack
 from pulled_images import IMAGES, PrivateRegistry, make_layers, push_image
 from report import collect_machine, compute_ratio, render_ratio
 
@@ -54,13 +55,8 @@ class Stack(Puller):
     name = "stack"
 
     def __init__(self, work: Path) -> None:
-        program = os.environ.get("STACK_BIN") or shutil.which(
-            "stack", path=f"{REPOSITORY}/.venv/bin:{os.environ['PATH']}"
-        )
-        if not program:
-            raise LookupError("no stack command: run scripts/quickstart first, or set STACK_BIN")
-        self.program = program
-        self.environment = dict(os.environ, STACK_STATE_DIR=str(work / "state"), STACK_RUN_DIR=str(work / "run"))
+        self.program = find_stack()
+        self.environment = isolate_stack(work)
 
     def pull(self, image: str) -> list[str]:
         return [self.program, "image", "pull", "-q", image]

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from orchestrator.health import Check, resolve_check
-from orchestrator.model import RestartPolicy, Service
-from orchestrator.reconcile.images import image_reference
+from orchestrator.model import RestartPolicy, Service, image_reference
 from orchestrator.spec.bind import bind_service
 
 if TYPE_CHECKING:

@@ -325,3 +325,8 @@ class Stack(Record):
     sources: SourceMap = SourceMap()
     separator: str = "-"
     """What stands between the parts of container and image names; ``_`` with ``--compatibility``."""
+
+
+def image_reference(stack: Stack, service: Service) -> str:
+    """The image a service runs: its own, or the name that its build is stored under."""
+    return service.image or f"{stack.name}{stack.separator}{service.name}"

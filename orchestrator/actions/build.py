@@ -12,7 +12,8 @@ from orchestrator.actions.building_threads import start_thread, wait_for_builds
 from orchestrator.actions.names import resolve_dependencies, select_services
 from orchestrator.errors import Diagnostic, Interrupted, ModelError, StackError
 from orchestrator.events import Event
-from orchestrator.reconcile.images import build_contexts, image_reference, list_builders
+from orchestrator.model import image_reference
+from orchestrator.reconcile.images import build_contexts, list_builders
 
 if TYPE_CHECKING:
     from orchestrator.engines.base import BuildEvent, Engine

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from orchestrator.errors import EngineError, FileMissing, NotFound, StackError
 from orchestrator.events import Event
-from orchestrator.model import Stack
+from orchestrator.model import Stack, image_reference
 from orchestrator.record import Record
 
 if TYPE_CHECKING:
@@ -135,10 +135,7 @@ def remove_service_images(engine: Engine, stack: Stack, which: str) -> tuple[lis
     is no failure.
     """
     store = open_image_store()
-    own = {one.name: f"{stack.name}{stack.separator}{one.name}" for one in stack.services.values() if not one.image}
-    wanted = set(own.values())
-    if which == "all":
-        wanted |= {one.image for one in stack.services.values() if one.image}
+    wanted = {image_reference(stack, one) for one in stack.services.values() if which == "all" or not one.image}
     removed: list[str] = []
     failures: list[EngineError] = []
     for name in sorted(wanted):

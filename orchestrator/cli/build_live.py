@@ -7,12 +7,12 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
-from rich.console import Console, Group
-from rich.live import Live
+from rich.console import Group
 from rich.text import Text
 
 from orchestrator.cli.build_progress import Vertex, Vertices, render_transfer
 from orchestrator.cli.progress import render_warning
+from orchestrator.cli.redrawn import RedrawnScreen
 from orchestrator.engines.base import BuildEvent, load_build_events
 
 if TYPE_CHECKING:
@@ -78,42 +78,26 @@ class BuildBoard:
             yield Text(f" => => # {line}", style="dim")
 
 
-class LiveBuildScreen:
+class LiveBuildScreen(RedrawnScreen):
     """A screen of nothing but builds, redrawn in place. `labelled` writes the service into each step."""
 
     def __init__(self, *, colour: bool, labelled: bool) -> None:
+        super().__init__(colour=colour, shared=False)
         self._labelled = labelled
         self._board = BuildBoard()
-        self._console = Console(stderr=True, highlight=False, no_color=not colour, force_terminal=True)
-        self._live = Live(self, console=self._console, refresh_per_second=10, redirect_stdout=False)
         self._began = time.time()
-        self._open = False
 
     def __call__(self, event: Event, /) -> None:
         """Take an event; the display is redrawn by a thread of rich's."""
         if event.kind == "warning" and event.message:
             self._console.print(render_warning(event), markup=False)
             return
-        if not self._open:
-            self._open = True
-            self._live.start()
+        self._take_terminal()
         for one in load_build_events(event.details):
             if one.kind == "warning":
                 self._console.print(f"WARNING: {one.text}", markup=False)
             else:
                 self._board.show(event.service if self._labelled else "", one)
-
-    def close(self) -> None:
-        """Draw once more and give the terminal back."""
-        if self._open:
-            self._open = False
-            self._live.stop()
-
-    def __enter__(self) -> LiveBuildScreen:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def __rich__(self) -> RenderableType:
         now = time.time()

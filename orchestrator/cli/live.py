@@ -6,14 +6,14 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from rich.console import Console, Group
-from rich.live import Live
+from rich.console import Group
 from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
 from orchestrator.cli.build_live import BuildBoard
 from orchestrator.cli.progress import render_warning
+from orchestrator.cli.redrawn import RedrawnScreen
 from orchestrator.cli.transfer_meter import TransferMeter
 from orchestrator.cli.wording import Wording, describe_operations
 from orchestrator.engines.base import load_build_events
@@ -35,20 +35,16 @@ class _Row:
         self.ended = 0.0
 
 
-class LiveScreen:
+class LiveScreen(RedrawnScreen):
     """One row per container, network, volume and image, redrawn in place."""
 
     def __init__(self, title: str, *, colour: bool) -> None:
+        super().__init__(colour=colour, shared=sys.stdout.isatty())
         self._title = title
         self._rows: dict[str, _Row] = {}
         self._spinner = Spinner("dots")
-        self._console = Console(stderr=True, highlight=False, no_color=not colour, force_terminal=True)
-        # Output of containers on the same terminal goes above the display.
-        shared = sys.stdout.isatty()
-        self._live = Live(self, console=self._console, refresh_per_second=10, redirect_stdout=shared)
         self._builds = BuildBoard()
         self._meter = TransferMeter()
-        self._open = False
 
     def __call__(self, event: Event, /) -> None:
         """Take an event; the display is redrawn by a thread of rich's."""
@@ -66,27 +62,13 @@ class LiveScreen:
             if event.kind == "warning" and event.message:
                 self._console.print(render_warning(event), markup=False)
             return
-        if not self._open:
-            self._open = True
-            self._live.start()
+        self._take_terminal()
         for line in lines:
             row = self._rows.get(line.id)
             if row is None:
                 row = self._rows[line.id] = _Row(line, event.time)
             row.line = line
             row.ended = 0.0 if line.style == "working" else event.time
-
-    def close(self) -> None:
-        """Draw once more and give the terminal back."""
-        if self._open:
-            self._open = False
-            self._live.stop()
-
-    def __enter__(self) -> LiveScreen:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def __rich__(self) -> RenderableType:
         rows = list(self._rows.values())

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import time
 
+_DECIMAL = ("B", "kB", "MB", "GB", "TB")
+_BINARY = ("B", "KiB", "MiB", "GiB", "TiB")
+
 
 def render_duration(seconds: float) -> str:
     """``5 minutes``, ``About an hour``, ``3 weeks``: one unit, as `docker ps` says it."""
@@ -29,11 +32,7 @@ def render_duration(seconds: float) -> str:
 
 def render_size(count: float) -> str:
     """``12.3MB``: decimal units, four figures at most."""
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if count < 1000 or unit == "TB":
-            return f"{count:.4g}{unit}"
-        count /= 1000
-    return ""
+    return _render_units(count, _DECIMAL, 1000, 4)
 
 
 def render_moment(moment: float) -> str:
@@ -61,17 +60,17 @@ def parse_size(text: str, option: str) -> int:
 
 def render_rate_size(count: float) -> str:
     """``1.1kB``: decimal units, three figures at most, as `docker stats` has traffic."""
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if count < 1000 or unit == "TB":
-            return f"{count:.3g}{unit}"
-        count /= 1000
-    return ""
+    return _render_units(count, _DECIMAL, 1000, 3)
 
 
 def render_binary_size(count: float) -> str:
     """``23.54GiB``: units of 1024, four figures at most, as `docker stats` has memory."""
-    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
-        if count < 1024 or unit == "TiB":
-            return f"{count:.4g}{unit}"
-        count /= 1024
-    return ""
+    return _render_units(count, _BINARY, 1024, 4)
+
+
+def _render_units(count: float, units: tuple[str, ...], step: int, figures: int) -> str:
+    place = 0
+    while count >= step and place < len(units) - 1:
+        count /= step
+        place += 1
+    return f"{count:.{figures}g}{units[place]}"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 _GAP = 3
 _NARROWEST = 10
@@ -26,3 +27,16 @@ def render_columns(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "".join(
         "".join(cell.ljust(width) for cell, width in zip(line, widths, strict=False)).rstrip() + "\n" for line in lines
     )
+
+
+def render_listing(form: str | None, header: Mapping[str, str], rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows as ``--format`` asks: JSON (one object a line), a table of the columns of `header`, or a Go template."""
+    if form == "json":
+        import json
+
+        return "".join(json.dumps(row, separators=(",", ":"), ensure_ascii=False) + "\n" for row in rows)
+    if form in (None, "table"):
+        return render_table(list(header.values()), [[row[name] for name in header] for row in rows])
+    from orchestrator.cli.template import render_rows
+
+    return render_rows(form, header, rows)

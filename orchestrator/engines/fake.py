@@ -24,6 +24,7 @@ from orchestrator.engines.fake_parts import (
 )
 from orchestrator.engines.fake_shell import CommandMissing, Script
 from orchestrator.errors import Conflict, Diagnostic, EngineError, NotFound
+from orchestrator.model import image_reference
 from orchestrator.reconcile.images import list_references
 from orchestrator.state import Container, HealthStatus, ObservedState
 
@@ -98,7 +99,7 @@ class FakeEngine(FakeInside):
         self._begin("create", request.container_name)
         service = request.service
         with self._lock:
-            reference = service.image or f"{stack.name}{stack.separator}{service.name}"
+            reference = image_reference(stack, service)
             image = self._images.get(reference)
             if image is None:
                 raise NotFound(f"no image {reference}", resource=reference, operation="create container")

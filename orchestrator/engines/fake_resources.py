@@ -12,6 +12,7 @@ from orchestrator.engines.base import BuildEvent, ImageProgress
 from orchestrator.engines.fake_parts import FakeContainer
 from orchestrator.errors import Conflict, EngineError, NotFound
 from orchestrator.goal import BuildOptions
+from orchestrator.model import image_reference
 from orchestrator.state import ImageFacts, ObservedNetwork, ObservedVolume
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ class FakeResources:
         cancel: Callable[[], bool] | None = None,
     ) -> ImageFacts:
         """Make an image that differs from every one before; it is told as a build of one step."""
-        reference = service.image or f"{stack.name}{stack.separator}{service.name}"
+        reference = image_reference(stack, service)
         self._begin("build", reference)
         if cancel is not None and cancel():
             raise EngineError("the build was cancelled", resource=reference, operation="build image")

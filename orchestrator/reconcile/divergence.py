@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.digest import diff_service
 from orchestrator.graph import namespace_services, resolve_dependencies, shared_services
-from orchestrator.reconcile.images import image_reference
+from orchestrator.model import image_reference
 from orchestrator.reconcile.networks import attached_networks, service_networks
 
 if TYPE_CHECKING:

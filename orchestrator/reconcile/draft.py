@@ -94,6 +94,8 @@ class Draft:
         self.held: frozenset[str] = frozenset()
         """Services that are left alone for now: they wait for a provider's answer, or are provided themselves."""
         self.waiting_for_answers: frozenset[str] = frozenset()
+        self.questions: dict[str, str] = {}
+        """What providers are asked for in this plan: the action, by service."""
         self.restart_moments: dict[str, float] = {}
         """The moment before which the service's containers must not have been started: asked for, or inherited."""
         self.builders: dict[str, Service] = {} if goal.build == "never" else list_builders(goal.stack)

@@ -13,18 +13,21 @@ if TYPE_CHECKING:
     from orchestrator.reconcile.draft import Draft, Replica
 
 
-def plan_post_start(draft: Draft, service: Service, one: Replica, started: str) -> None:
-    """Write down the hooks that follow the operation `started`, if the service has any."""
+def plan_post_start(draft: Draft, service: Service, label: str, name: str, started: str) -> None:
+    """Write down the hooks that follow the operation `started`, if the service has any.
+
+    `label` is what operation ids call the container, `name` its own.
+    """
     if not service.post_start:
         return
     draft.add(
         RunHooks(
-            id=f"post_start {one.label}",
-            subject=one.name,
+            id=f"post_start {label}",
+            subject=name,
             cause="it has started",
             needs=(started,),
-            container_name=one.name,
-            service=one.service,
+            container_name=name,
+            service=service.name,
             when="post_start",
             hooks=service.post_start,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from orchestrator.model import image_reference
 from orchestrator.plan import BuildImage, PullImage
 
 if TYPE_CHECKING:
@@ -12,11 +13,6 @@ if TYPE_CHECKING:
     from orchestrator.state import ImageFacts
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-
-
-def image_reference(stack: Stack, service: Service) -> str:
-    """The image a service runs: its own, or the name that its build is stored under."""
-    return service.image or f"{stack.name}{stack.separator}{service.name}"
 
 
 def list_references(stack: Stack) -> set[str]:

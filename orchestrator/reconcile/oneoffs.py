@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from orchestrator.plan import RunHooks, StartContainer
+from orchestrator.plan import StartContainer
+from orchestrator.reconcile.hooks import plan_post_start
 
 if TYPE_CHECKING:
     from orchestrator.reconcile.draft import Draft
@@ -34,16 +35,4 @@ def plan_oneoffs(draft: Draft, waits: Waits) -> None:
                 number=one.number,
             )
         )
-        if service.post_start:
-            draft.add(
-                RunHooks(
-                    id=f"post_start {one.name}",
-                    subject=one.name,
-                    cause="it has started",
-                    needs=(started,),
-                    container_name=one.name,
-                    service=one.service,
-                    when="post_start",
-                    hooks=service.post_start,
-                )
-            )
+        plan_post_start(draft, service, one.name, one.name, started)

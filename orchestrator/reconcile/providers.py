@@ -25,19 +25,22 @@ def is_provided(service: Service) -> bool:
 
 def hold_services(draft: Draft) -> None:
     """Leave alone, for now, what needs an answer that no provider has given yet."""
-    held: set[str] = set()
-    asked = set(_list_questions(draft))
+    provided = [name for name, one in sorted(draft.stack.services.items()) if is_provided(one)]
+    if not provided:
+        return
+    draft.questions = _list_questions(draft, provided)
+    asked, held = draft.questions.keys(), set[str]()
     for name in draft.graph.order():
         needs = set(resolve_dependencies(draft.stack.services[name])) & draft.goal.wants.keys()
         if needs & (asked | held) and draft.want(name) in ("running", "created"):
             held.add(name)
     draft.waiting_for_answers = frozenset(held)
-    draft.held = frozenset((*held, *(name for name, one in draft.stack.services.items() if is_provided(one))))
+    draft.held = frozenset((*held, *provided))
 
 
 def plan_providers(draft: Draft) -> None:
     """Write down what providers are asked for; stops and removals of dependents come before theirs."""
-    for name, action in _list_questions(draft).items():
+    for name, action in draft.questions.items():
         if name in draft.waiting_for_answers:
             continue
         service = draft.stack.services[name]
@@ -56,14 +59,13 @@ def plan_providers(draft: Draft) -> None:
         )
 
 
-def _list_questions(draft: Draft) -> dict[str, str]:
+def _list_questions(draft: Draft, provided: list[str]) -> dict[str, str]:
     """The provided services whose providers have something to do for this goal, each with the action."""
     found = {}
-    for name, service in sorted(draft.stack.services.items()):
-        if is_provided(service):
-            action, moments = _choose_action(draft, name)
-            if action and moments.get(name, 0.0) < draft.goal.issued_at:
-                found[name] = action
+    for name in provided:
+        action, moments = _choose_action(draft, name)
+        if action and moments.get(name, 0.0) < draft.goal.issued_at:
+            found[name] = action
     return found
 
 

@@ -194,7 +194,7 @@ def _plan_start(draft: Draft, service: Service, one: Replica, needs: tuple[str, 
             number=one.number,
         )
     )
-    plan_post_start(draft, service, one, started)
+    plan_post_start(draft, service, one.label, one.name, started)
 
 
 def _plan_restart(draft: Draft, service: Service, one: Replica, gates: tuple[str, ...]) -> None:
@@ -211,7 +211,7 @@ def _plan_restart(draft: Draft, service: Service, one: Replica, gates: tuple[str
             timeout=draft.goal.stop_timeout,
         )
     )
-    plan_post_start(draft, service, one, started)
+    plan_post_start(draft, service, one.label, one.name, started)
 
 
 def _free_name(draft: Draft, one: Replica, held: dict[str, Replica]) -> tuple[str, ...]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from orchestrator.graph import resolve_dependencies
+from orchestrator.model import image_reference
 from orchestrator.plan import WaitFor
-from orchestrator.reconcile.images import image_reference
 
 if TYPE_CHECKING:
     from orchestrator.model import Condition, Service

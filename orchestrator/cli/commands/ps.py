@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 
@@ -11,6 +10,7 @@ from orchestrator.actions.names import suggest_names
 from orchestrator.cli.containers import describe_container
 from orchestrator.cli.declare import FORMAT, Option, declare
 from orchestrator.cli.invocation import Invocation
+from orchestrator.cli.table import render_listing
 from orchestrator.errors import UsageError
 
 _HEADER = {
@@ -70,16 +70,7 @@ def command(
         write("".join(f"{name}\n" for name in names))
         return
     rows = [describe_container(one, now, trunc=not no_trunc) for one in containers]
-    if form == "json":
-        write("".join(json.dumps(row, separators=(",", ":"), ensure_ascii=False) + "\n" for row in rows))
-    elif form in (None, "table"):
-        from orchestrator.cli.table import render_table
-
-        write(render_table(list(_HEADER.values()), [[row[name] for name in _HEADER] for row in rows]))
-    else:
-        from orchestrator.cli.template import render_rows
-
-        write(render_rows(form, _HEADER, rows))
+    write(render_listing(form, _HEADER, rows))
 
 
 def _parse_filter(text: str) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.actions.list_volumes import list_volumes
 from orchestrator.cli.declare import DRY_RUN, FORMAT, Option, declare
 from orchestrator.cli.invocation import Invocation
+from orchestrator.cli.table import render_listing
 
 if TYPE_CHECKING:
     from orchestrator.state import ObservedVolume
@@ -25,16 +25,7 @@ def command(invocation: Invocation, services: tuple[str, ...], form: str | None,
         write("".join(f"{one.name}\n" for one in found))
         return
     rows = [describe_volume(one) for one in found]
-    if form == "json":
-        write("".join(json.dumps(row, separators=(",", ":"), ensure_ascii=False) + "\n" for row in rows))
-    elif form in (None, "table"):
-        from orchestrator.cli.table import render_table
-
-        write(render_table(list(_HEADER.values()), [[row[name] for name in _HEADER] for row in rows]))
-    else:
-        from orchestrator.cli.template import render_rows
-
-        write(render_rows(form, _HEADER, rows))
+    write(render_listing(form, _HEADER, rows))
 
 
 def describe_volume(one: ObservedVolume) -> dict[str, Any]:

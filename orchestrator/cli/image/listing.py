@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from typing import Any
@@ -14,6 +13,7 @@ from orchestrator.actions.image_filters import select_images
 from orchestrator.cli.image.naming import shorten_id
 from orchestrator.cli.options import format_option, stack_command
 from orchestrator.cli.quantities import render_duration, render_moment, render_size
+from orchestrator.cli.table import render_listing
 
 _HEADER = {
     "Repository": "REPOSITORY",
@@ -65,17 +65,7 @@ def _write_rows(rows: list[dict[str, Any]], form: str | None, *, digests: bool) 
     header = dict(_HEADER)
     if digests:
         header = {"Repository": "REPOSITORY", "Tag": "TAG", "Digest": "DIGEST", **_HEADER}
-    if form == "json":
-        text = "".join(json.dumps(row, separators=(",", ":"), ensure_ascii=False) + "\n" for row in rows)
-    elif form in (None, "table"):
-        from orchestrator.cli.table import render_table
-
-        text = render_table(list(header.values()), [[row[name] for name in header] for row in rows])
-    else:
-        from orchestrator.cli.template import render_rows
-
-        text = render_rows(form, header, rows)
-    sys.stdout.write(text)
+    sys.stdout.write(render_listing(form, header, rows))
 
 
 def _describe_row(row: actions.ImageRow, *, trunc: bool) -> dict[str, Any]:

@@ -41,7 +41,7 @@ def build_service(
     from orchestrator.engines.native.dockerfile.requests import translate_build
     from orchestrator.engines.native.images.platform import detect_platform
     from orchestrator.engines.native.observing import image_facts
-    from orchestrator.reconcile.images import image_reference
+    from orchestrator.model import image_reference
 
     request, found = translate_build(
         stack,
@@ -129,7 +129,8 @@ def read_excerpt(request: BuildRequest, location: Location) -> tuple[str, ...]:
 
 def _resolve_sources(images: ImageStore, stack: Stack, service: Service) -> dict[str, str]:
     """Identifiers of the images of services that the build takes files from, by service."""
-    from orchestrator.reconcile.images import build_contexts, image_reference
+    from orchestrator.model import image_reference
+    from orchestrator.reconcile.images import build_contexts
 
     found = {}
     for name in build_contexts(service).values():

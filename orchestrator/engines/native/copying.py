@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING, Final
 
 from orchestrator.engines.base import PathFacts
 from orchestrator.engines.native import host
-from orchestrator.engines.native.images.tarwriter import BLOCK, render_header
+from orchestrator.engines.native.images.tarwriter import BLOCK, ENTRY_TYPES, render_header
 from orchestrator.engines.native.rootfs import make_path
 from orchestrator.errors import Conflict, EngineError, NotFound
 
@@ -18,14 +18,6 @@ if TYPE_CHECKING:
     from orchestrator.engines.native.container_root import Root
 
 _PIECE: Final = 1 << 20
-_TYPES: Final = {
-    stat.S_IFREG: b"0",
-    stat.S_IFLNK: b"2",
-    stat.S_IFCHR: b"3",
-    stat.S_IFBLK: b"4",
-    stat.S_IFDIR: b"5",
-    stat.S_IFIFO: b"6",
-}
 _KEPT_XATTRS: Final = ("security.capability", "user.")
 
 
@@ -71,7 +63,7 @@ class _Renderer:
     def render(self, fd: int, name: str, place: str) -> Iterator[bytes]:
         status = os.fstat(fd)
         kind = stat.S_IFMT(status.st_mode)
-        if kind not in _TYPES:
+        if kind not in ENTRY_TYPES:
             return  # a socket has no form in a tar
         link = ""
         if kind != stat.S_IFDIR and status.st_nlink > 1:
@@ -109,7 +101,7 @@ class _Renderer:
         kind = stat.S_IFMT(status.st_mode)
         return render_header(
             f"{name}/" if kind == stat.S_IFDIR else name,
-            b"1" if link else _TYPES[kind],
+            b"1" if link else ENTRY_TYPES[kind],
             mode=stat.S_IMODE(status.st_mode),
             owner=(status.st_uid, status.st_gid),
             size=status.st_size if kind == stat.S_IFREG and not link else 0,

@@ -11,10 +11,9 @@ from orchestrator import __version__
 from orchestrator.engines.native.container import DEFAULT_BRIDGE, ContainerSpec, uses_default_bridge
 from orchestrator.engines.native.endpoints import lease_endpoints, reserved_addresses
 from orchestrator.engines.native.layout import Layout
-from orchestrator.engines.native.observing import image_reference
 from orchestrator.engines.native.store import Store, dump_json, now
 from orchestrator.errors import Conflict, NotFound
-from orchestrator.model import Service, Stack
+from orchestrator.model import Service, Stack, image_reference
 from orchestrator.plan import CreateContainer
 
 if TYPE_CHECKING:
@@ -54,7 +53,7 @@ def _create_container(layout: Layout, store: Store, images: ImageStore, stack: S
         "service": service.name,
         "number": request.number,
         "oneoff": int(request.oneoff),
-        "image": image_reference(stack, service.name),
+        "image": image_reference(stack, service),
         "image_id": image.id,
         "config_hash": request.config_hash,
         "spec": spec.dump(),
@@ -78,7 +77,7 @@ def _create_container(layout: Layout, store: Store, images: ImageStore, stack: S
 
 def find_image(images: ImageStore, stack: Stack, service: str) -> Image:
     """The image of a service as it is in the store now. NotFound with what to do."""
-    reference = image_reference(stack, service)
+    reference = image_reference(stack, stack.services[service])
     found = images.resolve_image(reference)
     if found is None:
         raise NotFound(

@@ -189,11 +189,6 @@ def observe_project(
     )
 
 
-def image_reference(stack: Stack, service: str) -> str:
-    """The image a service runs: its own, or the name that its build is stored under."""
-    return stack.services[service].image or f"{stack.name}{stack.separator}{service}"
-
-
 def image_facts(reference: str, image: Image) -> ImageFacts:
     """What reconciliation needs to know of an image."""
     from orchestrator.engines.native.images.reference import parse_reference

@@ -14,7 +14,7 @@ from orchestrator.engines.native.dockerfile.request import ENTITLEMENTS, BuildRe
 from orchestrator.engines.native.images.reference import parse_reference
 from orchestrator.errors import Diagnostic, StackError
 from orchestrator.goal import BuildOptions
-from orchestrator.model import Ulimit
+from orchestrator.model import Ulimit, image_reference
 from orchestrator.source import Path, render_path
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def _merge_args(config: Mapping[str, Any], options: BuildOptions) -> dict[str, s
 
 
 def _list_tags(stack: Stack, service: Service, config: Mapping[str, Any], report: Report) -> tuple[str, ...]:
-    tags = [service.image or f"{stack.name}{stack.separator}{service.name}"]
+    tags = [image_reference(stack, service)]
     for index, tag in enumerate(config.get("tags") or ()):
         try:
             parsed = parse_reference(str(tag))

@@ -19,7 +19,8 @@ from orchestrator.engines.native.images.manifest import (
 from orchestrator.engines.native.images.reference import Reference, parse_reference
 from orchestrator.engines.native.images.registries import Endpoint
 from orchestrator.engines.native.images.registry import ERROR_LIMIT, Document, Repository
-from orchestrator.engines.native.images.transport import Response, Transport
+from orchestrator.engines.native.images.transport import Transport
+from orchestrator.engines.native.images.uploads import begin_upload, finish_upload, put_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -114,7 +115,7 @@ class ArtifactPush:
             "annotations": dict(annotations),
         }
         data = json.dumps(document, separators=(",", ":")).encode()
-        self._put_manifest(data, OCI_MANIFEST, self.reference.tag)
+        put_manifest(self._repository, data, OCI_MANIFEST, self.reference.tag)
         return {"mediaType": OCI_MANIFEST, **_describe(data), "artifactType": kind.artifact_type}
 
     def send_index(
@@ -134,7 +135,7 @@ class ArtifactPush:
             "annotations": dict(notes),
         }
         data = json.dumps(document, separators=(",", ":")).encode()
-        self._put_manifest(data, OCI_INDEX, compute_digest(data))
+        put_manifest(self._repository, data, OCI_INDEX, compute_digest(data))
         return compute_digest(data)
 
     def copy_image(self, source: str) -> dict[str, Any]:
@@ -153,7 +154,7 @@ class ArtifactPush:
         else:
             for one in (parsed.config, *parsed.layers):
                 self._copy_blob(other, one)
-        self._put_manifest(document.data, parsed.media_type, document.digest)
+        put_manifest(self._repository, document.data, parsed.media_type, document.digest)
         return {"mediaType": parsed.media_type, "digest": document.digest, "size": len(document.data)}
 
     def _copy_blob(self, other: Repository, blob: Descriptor) -> None:
@@ -173,35 +174,17 @@ class ArtifactPush:
         def body() -> Iterator[bytes]:
             return other.iterate_blob(blob)
 
-        self._finish_upload(location, blob.digest, blob.size, body)
+        finish_upload(self._repository, location, blob.digest, blob.size, body)
 
     def _send_blob(self, data: bytes) -> None:
         digest = compute_digest(data)
         if not self._has_blob(digest):
-            response = self._repository.send("POST", "blobs/uploads/", headers={"Content-Length": "0"})
-            self._finish_upload(self._expect(response, 202), digest, len(data), data)
+            finish_upload(self._repository, begin_upload(self._repository), digest, len(data), data)
 
     def _has_blob(self, digest: str) -> bool:
         response = self._repository.send("HEAD", f"blobs/{digest}")
         response.close()
         return response.status == 200
-
-    def _finish_upload(self, location: str, digest: str, size: int, body: Any) -> None:
-        joint = "&" if "?" in location else "?"
-        headers = {"Content-Type": "application/octet-stream", "Content-Length": str(size)}
-        url = f"{location}{joint}digest={quote(digest)}"
-        self._expect(self._repository.send("PUT", url, headers=headers, body=body), 201)
-
-    def _put_manifest(self, data: bytes, kind: str, name: str) -> None:
-        headers = {"Content-Type": kind}
-        self._expect(self._repository.send("PUT", f"manifests/{name}", headers=headers, body=data), 201)
-
-    def _expect(self, response: Response, status: int) -> str:
-        location = response.header("Location")
-        data = response.read(ERROR_LIMIT)
-        if response.status != status:
-            raise self._repository.explain(response, data)
-        return location
 
 
 def fetch_artifact(settings: RegistrySettings, source: str) -> Artifact:

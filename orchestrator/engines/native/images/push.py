@@ -38,7 +38,8 @@ from orchestrator.engines.native.images.manifest import (
 from orchestrator.engines.native.images.pull import Progress, PullProgress, run_parallel, tell_wait
 from orchestrator.engines.native.images.reference import Reference, parse_reference
 from orchestrator.engines.native.images.registry import ERROR_LIMIT, Document, Repository
-from orchestrator.engines.native.images.transport import Response, Transport, compute_delay
+from orchestrator.engines.native.images.transport import Transport, compute_delay
+from orchestrator.engines.native.images.uploads import begin_upload, expect_status, finish_upload, put_manifest
 
 if TYPE_CHECKING:
     from orchestrator.engines.native.images.registries import RegistrySettings
@@ -145,8 +146,7 @@ class _Push:
 
     def put_manifest(self, document: Document, name: str) -> None:
         """Send a manifest or an index; with it the image appears."""
-        headers = {"Content-Type": document.media_type}
-        self._expect(self._repository.send("PUT", f"manifests/{name}", headers=headers, body=document.data), 201)
+        put_manifest(self._repository, document.data, document.media_type, name)
 
     def _find_original(self) -> Document | None:
         """The manifest that the image came with, if the registry has (or can mount) every layer of it."""
@@ -251,35 +251,18 @@ class _Push:
             size += len(packed)
             yield packed
 
-        location = self._begin_upload()
+        location = begin_upload(self._repository)
         headers = {"Content-Type": "application/octet-stream"}
         response = self._repository.send("PATCH", location, headers=headers, body=body, attempts=1)
-        location = self._expect(response, 202)
+        location = expect_status(self._repository, response, 202)
         complete = f"sha256:{digest.hexdigest()}"
-        self._finish_upload(location, complete, b"")
+        finish_upload(self._repository, location, complete, 0, b"")
         return complete, size
 
     def _send_blob(self, data: bytes) -> None:
         digest = compute_digest(data)
         if not self._is_there({"digest": digest}):
-            self._finish_upload(self._begin_upload(), digest, data)
-
-    def _begin_upload(self) -> str:
-        response = self._repository.send("POST", "blobs/uploads/", headers={"Content-Length": "0"})
-        return self._expect(response, 202)
-
-    def _finish_upload(self, location: str, digest: str, data: bytes) -> None:
-        joint = "&" if "?" in location else "?"
-        headers = {"Content-Type": "application/octet-stream", "Content-Length": str(len(data))}
-        response = self._repository.send("PUT", f"{location}{joint}digest={quote(digest)}", headers=headers, body=data)
-        self._expect(response, 201)
-
-    def _expect(self, response: Response, status: int) -> str:
-        location = response.header("Location")
-        data = response.read(ERROR_LIMIT)
-        if response.status != status:
-            raise self._repository.explain(response, data)
-        return location
+            finish_upload(self._repository, begin_upload(self._repository), digest, len(data), data)
 
 
 def _describe(blob: dict[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ BLOCK = 512
 _PIECE = 1 << 20
 _OVERLAY = ("trusted.overlay.", "user.overlay.")
 _LOCAL = ("security.selinux",)
-_TYPES = {
+ENTRY_TYPES = {
     stat.S_IFREG: b"0",
     stat.S_IFLNK: b"2",
     stat.S_IFCHR: b"3",
@@ -146,7 +146,7 @@ def _describe(path: str, name: str, status: os.stat_result, link: str, clamp: in
     }
     return render_header(
         f"{name}/" if kind == stat.S_IFDIR else name,
-        b"1" if link else _TYPES[kind],
+        b"1" if link else ENTRY_TYPES[kind],
         mode=stat.S_IMODE(status.st_mode),
         owner=(status.st_uid, status.st_gid),
         size=status.st_size if kind == stat.S_IFREG and not link else 0,
