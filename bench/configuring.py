@@ -18,6 +18,8 @@ import time
 from pathlib import Path
 from statistics import median
 
+from peers import find_stack
+
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from peers import find_compose
@@ -44,14 +46,6 @@ def render_stack(services: int) -> str:
     lines.append("volumes:")
     lines += [f"  data{number}: {{}}" for number in range(services)]
     return "\n".join(lines) + "\n"
-
-
-def find_stack() -> str:
-    """The program to measure: STACK_BIN, or the one of this repository."""
-    program = os.environ.get("STACK_BIN") or shutil.which("stack", path=f"{REPOSITORY}/.venv/bin:{os.environ['PATH']}")
-    if not program:
-        raise LookupError("no stack command: run scripts/quickstart first, or set STACK_BIN")
-    return program
 
 
 def run_timed(command: list[str], folder: Path, environment: dict[str, str]) -> float:
