@@ -25,16 +25,16 @@ EVERY_GOAL = (
 ENGINE = {
     "native": (
         "orchestrator.engines.native.creation",
-        "orchestrator.engines.native.dns",
-        "orchestrator.engines.native.docker_coexistence",
-        "orchestrator.engines.native.exits",
+        "orchestrator.engines.native.network.dns",
+        "orchestrator.engines.native.network.docker_coexistence",
+        "orchestrator.engines.native.runtime.exits",
         "orchestrator.engines.native.lifecycle",
-        "orchestrator.engines.native.networks",
-        "orchestrator.engines.native.publishing",
+        "orchestrator.engines.native.network.networks",
+        "orchestrator.engines.native.network.publishing",
         "orchestrator.engines.native.starting",
-        "orchestrator.engines.native.rootfs",
-        "orchestrator.engines.native.volume_data",
-        "orchestrator.engines.native.volumes",
+        "orchestrator.engines.native.files.rootfs",
+        "orchestrator.engines.native.files.volume_data",
+        "orchestrator.engines.native.files.volumes",
     ),
 }
 

@@ -73,10 +73,10 @@ IMPURE = {
 
 SYSTEM_CALLS = {
     "engines.native.host": "raw system calls",
-    "engines.native.network_syscalls": "namespaces and links",
-    "engines.native.nftables": "libnftables",
-    "engines.native.seccomp": "libseccomp",
-    "engines.native.copying": "archives may hold device nodes",
+    "engines.native.network.network_syscalls": "namespaces and links",
+    "engines.native.network.nftables": "libnftables",
+    "engines.native.runtime.seccomp": "libseccomp",
+    "engines.native.files.copying": "archives may hold device nodes",
     "engines.native.diagnosis": "asks whether the libraries can be loaded",
     "engines.native.images.content": "brings blobs to the disk",
     "engines.native.images.unpack": "whiteouts are device nodes",
@@ -129,6 +129,25 @@ def test_imports_point_one_way() -> None:
         for one in modules()
         for imported in one.imports()
         if rank.get(room_of(imported), 0) > rank[one.room]
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_the_builder_has_storeys() -> None:
+    """Each uses only those before it: the front end, the sources, the performing of one step, the builder."""
+    below = {"front": {"sources", "performing", ""}, "sources": {"performing", ""}, "performing": {""}}
+    house = "engines.native.dockerfile."
+    allowed = {"request", "narrator", "cache"}
+    callback = f"orchestrator.{house}performing.copying.plan_copy"  # a context is asked what a COPY from it would bring
+    wrong = [
+        f"{one.name} imports {imported}"
+        for one in modules()
+        if one.name.startswith(house) and (storey := one.name.removeprefix(house).partition(".")[0]) in below
+        for imported in one.imports()
+        if imported.startswith(f"orchestrator.{house}")
+        and imported != callback
+        and (other := imported.removeprefix(f"orchestrator.{house}").split("."))[0] not in allowed
+        and (other[0] if other[0] in below else "") in below[storey]
     ]
     assert not wrong, "\n".join(wrong)
 

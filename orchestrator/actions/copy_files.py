@@ -10,8 +10,8 @@ from typing import IO, cast
 from orchestrator.actions.containers import choose_containers
 from orchestrator.actions.project import Project
 from orchestrator.engines.base import Engine, PathFacts
-from orchestrator.engines.native.container_root import Root
-from orchestrator.engines.native.copying import ChunkReader, extract_tree, look_at, render_tree
+from orchestrator.engines.native.files.container_root import Root
+from orchestrator.engines.native.files.copying import ChunkReader, extract_tree, look_at, render_tree
 from orchestrator.errors import Conflict, NotFound, UsageError
 from orchestrator.record import Record
 from orchestrator.state import Container

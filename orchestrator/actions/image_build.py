@@ -193,7 +193,7 @@ def _parse_secret(text: str, environment: Mapping[str, str]) -> BuildSecret:
 
 
 def _parse_ssh(text: str, environment: Mapping[str, str]) -> Any:
-    from orchestrator.engines.native.dockerfile.requests import parse_ssh
+    from orchestrator.engines.native.dockerfile.service_request import parse_ssh
 
     source = parse_ssh(text)
     if source.paths:

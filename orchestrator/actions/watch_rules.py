@@ -19,7 +19,7 @@ from orchestrator.watching.rules import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from orchestrator.engines.native.dockerfile.dockerignore import IgnoreRules
+    from orchestrator.engines.native.dockerfile.sources.dockerignore import IgnoreRules
     from orchestrator.model import Service, Stack
     from orchestrator.source import Path
 
@@ -112,8 +112,8 @@ def _clean(stack: Stack, path: str) -> str:
 
 def _load_shared(service: Service, problems: list[Diagnostic]) -> tuple[IgnoreRules, str]:
     """The ignore file of the service's build, and the context that its rules are relative to; nothing for none."""
-    from orchestrator.engines.native.dockerfile.dockerignore import load_ignore
-    from orchestrator.engines.native.dockerfile.problems import DockerfileInvalid
+    from orchestrator.engines.native.dockerfile.front.problems import DockerfileInvalid
+    from orchestrator.engines.native.dockerfile.sources.dockerignore import load_ignore
 
     build = service.build
     if build is None or not build.context or not os.path.isdir(build.context):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def check_dockerfiles(stack: Stack, services: Iterable[str], options: BuildOptions) -> None:
     """Check what `services` are built from. Raises OperationFailed where anything is found."""
-    from orchestrator.engines.native.dockerfile.requests import translate_build
+    from orchestrator.engines.native.dockerfile.service_request import translate_build
 
     check_requests(translate_build(stack, stack.services[name], options=options, check=True)[0] for name in services)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final, Literal
 
 from orchestrator.engines.base import FileSync
-from orchestrator.engines.native.dockerfile.dockerignore import IgnoreRules, parse_ignore_line
+from orchestrator.engines.native.dockerfile.sources.dockerignore import IgnoreRules, parse_ignore_line
 from orchestrator.model import Hook
 from orchestrator.record import Record
 

@@ -10,7 +10,7 @@ from orchestrator.actions.usage import compute_row
 from orchestrator.cli.commands.top import describe_process, render_start
 from orchestrator.cli.quantities import render_binary_size, render_rate_size
 from orchestrator.engines.base import ContainerUsage, PathFacts, ProcessFacts
-from orchestrator.engines.native.attach import _KeyWatch
+from orchestrator.engines.native.runtime.attach import _KeyWatch
 from orchestrator.errors import Conflict, NotFound, UsageError
 
 from .conftest import make_container

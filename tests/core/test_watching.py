@@ -15,8 +15,8 @@ import pytest
 
 from orchestrator.engines.base import FileSync
 from orchestrator.engines.native import host
-from orchestrator.engines.native.dockerfile.dockerignore import load_ignore
-from orchestrator.engines.native.syncing import sync_tree
+from orchestrator.engines.native.dockerfile.sources.dockerignore import load_ignore
+from orchestrator.engines.native.files.syncing import sync_tree
 from orchestrator.errors import Conflict, Unavailable
 from orchestrator.model import Hook
 from orchestrator.watching.rules import WatchRule, compile_patterns, is_bind_mounted, is_temporary, sort_changes

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from orchestrator.engines.native.dockerfile import requests
+from orchestrator.engines.native.dockerfile import service_request as requests
 from orchestrator.engines.native.dockerfile.request import BuildRequest, BuildSecret, SshSource
-from orchestrator.engines.native.dockerfile.requests import check_builds, translate_build
+from orchestrator.engines.native.dockerfile.service_request import check_builds, translate_build
 from orchestrator.errors import Diagnostic
 from orchestrator.goal import BuildOptions
 from orchestrator.model import Ulimit

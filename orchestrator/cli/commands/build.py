@@ -98,7 +98,7 @@ def command(
 
 
 def _report_options(builder: str | None, memory: str | None, provenance: str | None, sbom: str | None) -> None:
-    from orchestrator.engines.native.dockerfile.requests import is_asked_for
+    from orchestrator.engines.native.dockerfile.service_request import is_asked_for
 
     attestations = "attestations are not made"
     report_unhonoured(
@@ -113,7 +113,7 @@ def _report_options(builder: str | None, memory: str | None, provenance: str | N
 
 def _check_builds(stack: Stack, names: Iterable[str]) -> None:
     """Refuse what no build can honour before any begins, and warn of what has no effect. Raises ModelError."""
-    from orchestrator.engines.native.dockerfile.requests import translate_build
+    from orchestrator.engines.native.dockerfile.service_request import translate_build
     from orchestrator.errors import ModelError
 
     found = [one for name in names for one in translate_build(stack, stack.services[name], check=True)[1]]

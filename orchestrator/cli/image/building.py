@@ -102,7 +102,7 @@ def build_image(invocation: Invocation, /, paths: tuple[str, ...], **asked: Any)
 
 
 def _report_options(asked: dict[str, Any]) -> None:
-    from orchestrator.engines.native.dockerfile.requests import is_asked_for
+    from orchestrator.engines.native.dockerfile.service_request import is_asked_for
 
     attestations = "attestations are not made"
     report_unhonoured(

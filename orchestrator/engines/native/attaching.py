@@ -9,17 +9,17 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from orchestrator.engines.native.attach import Line
-from orchestrator.engines.native.calling import Caller
 from orchestrator.engines.native.container import is_alive, load_spec, read_boot_id
 from orchestrator.engines.native.observing import resolve_status
+from orchestrator.engines.native.runtime.attach import Line
+from orchestrator.engines.native.runtime.calling import Caller
 from orchestrator.errors import Conflict, NotFound
 
 if TYPE_CHECKING:
     from orchestrator.engines.base import AttachRequest
-    from orchestrator.engines.native.attach import Ending
     from orchestrator.engines.native.container import ContainerSpec
     from orchestrator.engines.native.layout import Layout
+    from orchestrator.engines.native.runtime.attach import Ending
     from orchestrator.engines.native.store import Store
     from orchestrator.state import Container
 

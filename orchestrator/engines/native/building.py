@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from orchestrator.engines.native.dockerfile.failures import BuildError
 from orchestrator.engines.native.dockerfile.recall import recall_build, remember_build
+from orchestrator.engines.native.dockerfile.sources.failures import BuildError
 from orchestrator.errors import ModelError
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def build_service(
     warn: Callable[[Diagnostic], None],
 ) -> ImageFacts:
     """Build the image of a service under its name. Raises ModelError for what cannot be honoured, EngineError."""
-    from orchestrator.engines.native.dockerfile.requests import translate_build
+    from orchestrator.engines.native.dockerfile.service_request import translate_build
     from orchestrator.engines.native.images.platform import detect_platform
     from orchestrator.engines.native.observing import image_facts
     from orchestrator.model import image_reference

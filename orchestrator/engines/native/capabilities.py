@@ -93,7 +93,7 @@ def _check_networks(stack: Stack) -> Iterator[Diagnostic]:
 
 
 def _check_bridge_options(stack: Stack, key: str, options: Mapping[str, str]) -> Iterator[Diagnostic]:
-    from orchestrator.engines.native.bridge_options import parse_bridge_options
+    from orchestrator.engines.native.network.bridge_options import parse_bridge_options
 
     try:
         parse_bridge_options({name: str(value) for name, value in options.items()})

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from orchestrator.engines.native.bundle import normalize_capability, parse_security_options
-from orchestrator.engines.native.devices import parse_device_rule
-from orchestrator.engines.native.facts import RLIMITS
-from orchestrator.engines.native.resources import fit_oom_score, render_resources, render_rlimits
+from orchestrator.engines.native.runtime.bundle import normalize_capability, parse_security_options
+from orchestrator.engines.native.runtime.devices import parse_device_rule
+from orchestrator.engines.native.runtime.facts import RLIMITS
+from orchestrator.engines.native.runtime.resources import fit_oom_score, render_resources, render_rlimits
 from orchestrator.errors import Diagnostic
 from orchestrator.source import Path, SourceMap, render_path
 
 if TYPE_CHECKING:
-    from orchestrator.engines.native.facts import HostFacts
+    from orchestrator.engines.native.runtime.facts import HostFacts
     from orchestrator.model import Service
 
 LOG_DRIVERS: Final = ("json-file", "local", "k8s-file", "none")

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator import __version__
 from orchestrator.engines.native.container import DEFAULT_BRIDGE, ContainerSpec, uses_default_bridge
-from orchestrator.engines.native.endpoints import lease_endpoints, reserved_addresses
 from orchestrator.engines.native.layout import Layout
+from orchestrator.engines.native.network.endpoints import lease_endpoints, reserved_addresses
 from orchestrator.engines.native.store import Store, dump_json, now
 from orchestrator.errors import Conflict, NotFound
 from orchestrator.model import Service, Stack, image_reference

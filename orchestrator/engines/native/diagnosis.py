@@ -46,8 +46,8 @@ def _diagnose_privilege() -> Finding:
 
 
 def _diagnose_runtime(layout: Layout) -> Finding:
-    from orchestrator.engines.native.cgroups import observe_cgroups
-    from orchestrator.engines.native.runtime import load_runtime
+    from orchestrator.engines.native.runtime.cgroups import observe_cgroups
+    from orchestrator.engines.native.runtime.oci_runtime import load_runtime
     from orchestrator.engines.native.spawn import find_program
     from orchestrator.errors import StackError
 
@@ -105,7 +105,7 @@ def _diagnose_overlay() -> Finding:
 
 
 def _diagnose_cgroups() -> Finding:
-    from orchestrator.engines.native.cgroups import observe_cgroups
+    from orchestrator.engines.native.runtime.cgroups import observe_cgroups
 
     facts = observe_cgroups()
     controllers = ", ".join(sorted(facts.controllers))

@@ -23,9 +23,9 @@ from orchestrator.engines.base import (
     ProcessFacts,
 )
 from orchestrator.engines.native.capabilities import check_stack
-from orchestrator.engines.native.hosting import Hosting
 from orchestrator.engines.native.images.store import ImageStore
 from orchestrator.engines.native.layout import Layout
+from orchestrator.engines.native.network.hosting import Hosting
 from orchestrator.engines.native.observing import image_facts, observe_project
 from orchestrator.engines.native.store import Store
 from orchestrator.errors import Diagnostic
@@ -82,14 +82,14 @@ class NativeEngine:
     def check(self, stack: Stack) -> Sequence[Diagnostic]:
         """Every attribute that this engine, on this host, cannot honour, at its line."""
         from orchestrator.engines.native.checks import check_service
-        from orchestrator.engines.native.facts import observe_host
+        from orchestrator.engines.native.runtime.facts import observe_host
 
         facts = observe_host()
         found = list(check_stack(stack))
         for name in sorted(stack.services):
             found += check_service(stack.services[name], facts, stack.sources)
         if any(service.build is not None for service in stack.services.values()):
-            from orchestrator.engines.native.dockerfile.requests import check_builds
+            from orchestrator.engines.native.dockerfile.service_request import check_builds
 
             found += check_builds(stack)
         return found
@@ -250,46 +250,46 @@ class NativeEngine:
 
     def look_at_path(self, container: Container, path: str, *, follow: bool = True) -> PathFacts | None:
         """What is at a path of a container, running or not."""
-        from orchestrator.engines.native.container_root import open_container_root
-        from orchestrator.engines.native.copying import look_at
+        from orchestrator.engines.native.files.container_root import open_container_root
+        from orchestrator.engines.native.files.copying import look_at
 
         with open_container_root(self.layout, self.store, self.images, container.id) as root:
             return look_at(root.fd, path, follow=follow)
 
     def read_archive(self, container: Container, path: str, name: str, *, follow: bool = False) -> Iterator[bytes]:
         """The tar of what is at a path of a container."""
-        from orchestrator.engines.native.container_root import open_container_root
-        from orchestrator.engines.native.copying import render_tree
+        from orchestrator.engines.native.files.container_root import open_container_root
+        from orchestrator.engines.native.files.copying import render_tree
 
         with open_container_root(self.layout, self.store, self.images, container.id) as root:
             yield from render_tree(root, path, name, follow=follow)
 
     def write_archive(self, container: Container, directory: str, source: IO[bytes]) -> None:
         """Unpack a tar stream into a directory of a container."""
-        from orchestrator.engines.native.container_root import open_container_root
-        from orchestrator.engines.native.copying import extract_tree
+        from orchestrator.engines.native.files.container_root import open_container_root
+        from orchestrator.engines.native.files.copying import extract_tree
 
         with open_container_root(self.layout, self.store, self.images, container.id) as root:
             extract_tree(root.fd, directory, source)
 
     def sync_files(self, container: Container, syncs: Sequence[FileSync], *, changed_only: bool = False) -> int:
         """Make paths of a container what paths of this machine are."""
-        from orchestrator.engines.native.container_root import open_container_root
-        from orchestrator.engines.native.syncing import sync_tree
+        from orchestrator.engines.native.files.container_root import open_container_root
+        from orchestrator.engines.native.files.syncing import sync_tree
 
         with open_container_root(self.layout, self.store, self.images, container.id) as root:
             return sync_tree(root.fd, syncs, changed_only=changed_only)
 
     def read_filesystem(self, container: Container) -> Iterator[bytes]:
         """The tar of a container's file system."""
-        from orchestrator.engines.native.exporting import render_filesystem
+        from orchestrator.engines.native.files.exporting import render_filesystem
 
         self._note(container.id, "export")
         return render_filesystem(self.layout, self.store, self.images, container)
 
     def commit_container(self, container: Container, request: CommitRequest) -> str:
         """Make an image of a container."""
-        from orchestrator.engines.native.committing import commit_container
+        from orchestrator.engines.native.files.committing import commit_container
 
         made = commit_container(self.layout, self.store, self.images, container.id, request)
         self._note(container.id, "commit", comment=request.message, imageID=made)

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from orchestrator.engines.base import ExecRequest, ExecResult, LogLine
-from orchestrator.engines.native import exec as runtime_exec
-from orchestrator.engines.native.cgroups import observe_cgroups
 from orchestrator.engines.native.container import is_alive, load_spec, read_boot_id
-from orchestrator.engines.native.logs import LogSource, read_logs
-from orchestrator.engines.native.monitor import observe_process
-from orchestrator.engines.native.process import open_process
-from orchestrator.engines.native.runtime import load_runtime
+from orchestrator.engines.native.runtime import exec as runtime_exec
+from orchestrator.engines.native.runtime.cgroups import observe_cgroups
+from orchestrator.engines.native.runtime.logs import LogSource, read_logs
+from orchestrator.engines.native.runtime.monitor import observe_process
+from orchestrator.engines.native.runtime.oci_runtime import load_runtime
+from orchestrator.engines.native.runtime.process import open_process
 from orchestrator.errors import NotFound
 
 if TYPE_CHECKING:

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.engines.base import Change
 from orchestrator.engines.native import creation, host
-from orchestrator.engines.native.cgroups import freeze_cgroup, remove_empty_parent
 from orchestrator.engines.native.container import (
     DEFAULT_BRIDGE,
     ContainerSpec,
@@ -25,22 +24,23 @@ from orchestrator.engines.native.container import (
     read_boot_id,
     uses_default_bridge,
 )
+from orchestrator.engines.native.files.volume_store import VolumeStore
+from orchestrator.engines.native.files.volumes import release_mounts
 from orchestrator.engines.native.host_errors import explains_refusals
 from orchestrator.engines.native.journal import Journal
-from orchestrator.engines.native.monitor import observe_process, remove_traces
-from orchestrator.engines.native.namespaces import delete_namespace
-from orchestrator.engines.native.naming import NameService, adopt_names
-from orchestrator.engines.native.neighbours import Neighbours
-from orchestrator.engines.native.networks import create_network, ensure_link, find_network, remove_network
+from orchestrator.engines.native.network.namespaces import delete_namespace
+from orchestrator.engines.native.network.naming import NameService, adopt_names
+from orchestrator.engines.native.network.neighbours import Neighbours
+from orchestrator.engines.native.network.networks import create_network, ensure_link, find_network, remove_network
+from orchestrator.engines.native.network.publishing import Publisher
 from orchestrator.engines.native.observing import read_ending
-from orchestrator.engines.native.process import parse_signal, send_signal, wait_process
-from orchestrator.engines.native.publishing import Publisher
 from orchestrator.engines.native.recovery import end_launch, sweep_volumes
-from orchestrator.engines.native.runtime import forget_container
+from orchestrator.engines.native.runtime.cgroups import freeze_cgroup, remove_empty_parent
+from orchestrator.engines.native.runtime.monitor import observe_process, remove_traces
+from orchestrator.engines.native.runtime.oci_runtime import forget_container
+from orchestrator.engines.native.runtime.process import parse_signal, send_signal, wait_process
 from orchestrator.engines.native.starting import Starter, netns_path
 from orchestrator.engines.native.store import now
-from orchestrator.engines.native.volume_store import VolumeStore
-from orchestrator.engines.native.volumes import release_mounts
 from orchestrator.errors import Conflict, Diagnostic, EngineError, NotFound
 from orchestrator.model import Network, Stack
 from orchestrator.plan import CreateContainer
@@ -48,12 +48,12 @@ from orchestrator.plan import CreateContainer
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from orchestrator.engines.native.exits import ExitWatch
-    from orchestrator.engines.native.hosting import Hosting
     from orchestrator.engines.native.images.store import ImageStore
     from orchestrator.engines.native.layout import Layout
-    from orchestrator.engines.native.log_rotation import LogRotator
-    from orchestrator.engines.native.monitor import ExitInfo
+    from orchestrator.engines.native.network.hosting import Hosting
+    from orchestrator.engines.native.runtime.exits import ExitWatch
+    from orchestrator.engines.native.runtime.log_rotation import LogRotator
+    from orchestrator.engines.native.runtime.monitor import ExitInfo
     from orchestrator.engines.native.store import Store
 
 _KILL_PATIENCE = 20.0
@@ -334,8 +334,8 @@ class Lifecycle:
 
     def watch(self, project: str, notify: Callable[[Change], None]) -> Callable[[], None]:
         """Settle every container of the project that ends, and tell of it."""
-        from orchestrator.engines.native.exits import watch_exits
-        from orchestrator.engines.native.log_rotation import LogRotator
+        from orchestrator.engines.native.runtime.exits import watch_exits
+        from orchestrator.engines.native.runtime.log_rotation import LogRotator
 
         def ended(info: ExitInfo) -> None:
             row = self._store.container(info.container_id)
@@ -373,7 +373,7 @@ class Lifecycle:
 
     def _tend(self, container_id: str, spec: ContainerSpec) -> None:
         """See a running container's end, and keep its log within limits, if this process watches."""
-        from orchestrator.engines.native.log_rotation import parse_log_policy
+        from orchestrator.engines.native.runtime.log_rotation import parse_log_policy
 
         if self._rotator is not None:
             policy = parse_log_policy(spec.service.logging)

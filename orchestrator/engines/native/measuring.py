@@ -6,8 +6,8 @@ import os
 from typing import TYPE_CHECKING, Final
 
 from orchestrator.engines.base import ContainerUsage, ProcessFacts
-from orchestrator.engines.native.cgroups import list_processes, read_usage, render_cgroups_path
 from orchestrator.engines.native.container import is_alive, load_spec, read_boot_id
+from orchestrator.engines.native.runtime.cgroups import list_processes, read_usage, render_cgroups_path
 from orchestrator.errors import Conflict
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.engines.native.container import is_alive, load_spec, read_boot_id
 from orchestrator.engines.native.layout import Layout
-from orchestrator.engines.native.monitor import observe_process, read_exit
+from orchestrator.engines.native.runtime.monitor import observe_process, read_exit
 from orchestrator.engines.native.store import Store
 from orchestrator.model import Probe, Stack
 from orchestrator.state import (

@@ -6,8 +6,8 @@ import os
 from typing import TYPE_CHECKING
 
 from orchestrator.engines.native import host
-from orchestrator.engines.native.monitor import observe_process
-from orchestrator.engines.native.process import end_processes, send_signal, wait_process
+from orchestrator.engines.native.runtime.monitor import observe_process
+from orchestrator.engines.native.runtime.process import end_processes, send_signal, wait_process
 
 if TYPE_CHECKING:
     from orchestrator.engines.native.layout import Layout

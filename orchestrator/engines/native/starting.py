@@ -10,39 +10,39 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from orchestrator.engines.native import host
-from orchestrator.engines.native.bundle import BundleSpec, plan_namespaces, render_bundle, resolve_capabilities
-from orchestrator.engines.native.bundle import parse_security_options as parse_security
-from orchestrator.engines.native.calling import await_caller
-from orchestrator.engines.native.cgroups import render_cgroups_path
 from orchestrator.engines.native.container import ContainerSpec, is_alive, read_boot_id
-from orchestrator.engines.native.devices import list_host_devices, resolve_block_devices, resolve_devices
-from orchestrator.engines.native.dns_zone import render_hosts, render_resolv_conf
-from orchestrator.engines.native.endpoints import plan_links, renew_endpoints
-from orchestrator.engines.native.log_rotation import parse_log_policy
-from orchestrator.engines.native.monitor import Launched, LaunchSpec, launch
-from orchestrator.engines.native.namespaces import create_namespace
-from orchestrator.engines.native.naming import read_host_resolv
-from orchestrator.engines.native.network import connect_endpoints
-from orchestrator.engines.native.networks import NetworkRow, ensure_link, find_network
-from orchestrator.engines.native.runtime import Runtime, load_runtime
-from orchestrator.engines.native.seccomp import Filter, load_filter
-from orchestrator.engines.native.spawn import find_program
-from orchestrator.engines.native.users import resolve_identity
-from orchestrator.engines.native.volumes import (
+from orchestrator.engines.native.files.volumes import (
     MountRequest,
     find_shared_memory,
     prepare_mounts,
     render_file_mount,
 )
+from orchestrator.engines.native.network.dns_zone import render_hosts, render_resolv_conf
+from orchestrator.engines.native.network.endpoints import plan_links, renew_endpoints
+from orchestrator.engines.native.network.links import connect_endpoints
+from orchestrator.engines.native.network.namespaces import create_namespace
+from orchestrator.engines.native.network.naming import read_host_resolv
+from orchestrator.engines.native.network.networks import NetworkRow, ensure_link, find_network
+from orchestrator.engines.native.runtime.bundle import BundleSpec, plan_namespaces, render_bundle, resolve_capabilities
+from orchestrator.engines.native.runtime.bundle import parse_security_options as parse_security
+from orchestrator.engines.native.runtime.calling import await_caller
+from orchestrator.engines.native.runtime.cgroups import render_cgroups_path
+from orchestrator.engines.native.runtime.devices import list_host_devices, resolve_block_devices, resolve_devices
+from orchestrator.engines.native.runtime.log_rotation import parse_log_policy
+from orchestrator.engines.native.runtime.monitor import Launched, LaunchSpec, launch
+from orchestrator.engines.native.runtime.oci_runtime import Runtime, load_runtime
+from orchestrator.engines.native.runtime.seccomp import Filter, load_filter
+from orchestrator.engines.native.runtime.users import resolve_identity
+from orchestrator.engines.native.spawn import find_program
 from orchestrator.errors import Conflict, Diagnostic, EngineError, NotFound, Unavailable
 
 if TYPE_CHECKING:
-    from orchestrator.engines.native.facts import HostFacts
     from orchestrator.engines.native.images.image import Image
     from orchestrator.engines.native.images.store import ImageStore
     from orchestrator.engines.native.layout import Layout
-    from orchestrator.engines.native.naming import NameService
-    from orchestrator.engines.native.publishing import Publisher
+    from orchestrator.engines.native.network.naming import NameService
+    from orchestrator.engines.native.network.publishing import Publisher
+    from orchestrator.engines.native.runtime.facts import HostFacts
     from orchestrator.engines.native.store import Store
 
 _INIT_PROGRAMS: Final = ("catatonit", "tini-static", "tini", "docker-init")
@@ -75,7 +75,7 @@ class Starter:
     def facts(self) -> HostFacts:
         """What this host and this process allow."""
         if self._facts is None:
-            from orchestrator.engines.native.facts import observe_host
+            from orchestrator.engines.native.runtime.facts import observe_host
 
             self._facts = observe_host()
         return self._facts

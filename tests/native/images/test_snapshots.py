@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.engines.native.files.snapshots import overlay_mount, read_only_mount, render_legacy_options
 from orchestrator.engines.native.images.store import ImageStore
-from orchestrator.engines.native.snapshots import overlay_mount, read_only_mount, render_legacy_options
 
 _A, _B = Path("/l/a"), Path("/l/b")
 

@@ -15,9 +15,10 @@ from typing import Any, TypeVar
 
 import pytest
 
-from orchestrator.engines.native import firewall, network, nftables
-from orchestrator.engines.native.network import BridgeSpec, Conversation, EndpointSpec, entered, netlink
-from orchestrator.engines.native.network_syscalls import set_namespace, unshare_network
+from orchestrator.engines.native.network import firewall, nftables
+from orchestrator.engines.native.network import links as network
+from orchestrator.engines.native.network.links import BridgeSpec, Conversation, EndpointSpec, entered, netlink
+from orchestrator.engines.native.network.network_syscalls import set_namespace, unshare_network
 
 _T = TypeVar("_T")
 

@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.engines.native.addresses import (
+from orchestrator.engines.native.network.addresses import (
     Pool,
     derive_mac,
     parse_subnet,
     plan_address,
     plan_pools,
 )
-from orchestrator.engines.native.bridge_options import BridgeOptions, parse_bridge_options
+from orchestrator.engines.native.network.bridge_options import BridgeOptions, parse_bridge_options
 from orchestrator.errors import Conflict, EngineError, Unsupported
 from orchestrator.model import IpamPool
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.engines.native import network
-from orchestrator.engines.native.network import BridgeSpec, EndpointSpec, entered
+from orchestrator.engines.native.network import links as network
+from orchestrator.engines.native.network.links import BridgeSpec, EndpointSpec, entered
 from orchestrator.errors import Conflict, NotFound, Unsupported
 
 NET = {"gateway4": "172.30.0.1/16", "gateway6": "fd30::1/64"}

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.engines.native import dns
-from orchestrator.engines.native.dns_zone import DnsEndpoint, build_view
+from orchestrator.engines.native.network import dns
+from orchestrator.engines.native.network.dns_zone import DnsEndpoint, build_view
 from orchestrator.errors import NotFound
 
 A, PTR, MX, AAAA = 1, 12, 15, 28

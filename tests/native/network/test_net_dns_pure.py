@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.engines.native import dns_message as message
-from orchestrator.engines.native.dns_zone import (
+from orchestrator.engines.native.network import dns_message as message
+from orchestrator.engines.native.network.dns_zone import (
     DnsEndpoint,
     build_view,
     parse_nameservers,

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.engines.native import conntrack, docker_coexistence, firewall, network
-from orchestrator.engines.native.firewall import FirewallNetwork, FirewallSpec, PublishedPort
+from orchestrator.engines.native.network import conntrack, docker_coexistence, firewall
+from orchestrator.engines.native.network import links as network
+from orchestrator.engines.native.network.firewall import FirewallNetwork, FirewallSpec, PublishedPort
 
 HOST4, HOST6 = "198.51.100.1", "2001:db8:1::1"
 QUIET = 0.4
@@ -338,7 +339,7 @@ def test_many_processes_change_their_tables_at_once(world):
         )
         code = (
             "import sys; sys.path[:0] = sys.argv[2:]\n"
-            "from orchestrator.engines.native.nftables import apply_commands\n"
+            "from orchestrator.engines.native.network.nftables import apply_commands\n"
             "for _ in range(30): apply_commands(sys.argv[1])"
         )
         done = subprocess.run(

@@ -8,8 +8,8 @@ import socket
 
 import pytest
 
-from orchestrator.engines.native import netlink
-from orchestrator.engines.native.netlink import Conversation, NetlinkError
+from orchestrator.engines.native.network import netlink
+from orchestrator.engines.native.network.netlink import Conversation, NetlinkError
 
 pyroute2 = pytest.importorskip("pyroute2")
 

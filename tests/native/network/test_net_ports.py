@@ -9,9 +9,9 @@ import time
 
 import pytest
 
-from orchestrator.engines.native import firewall, host_ports
-from orchestrator.engines.native.firewall import FirewallNetwork, FirewallSpec, PublishedPort
-from orchestrator.engines.native.proxy import Forwarder, ProxyPort
+from orchestrator.engines.native.network import firewall, host_ports
+from orchestrator.engines.native.network.firewall import FirewallNetwork, FirewallSpec, PublishedPort
+from orchestrator.engines.native.network.proxy import Forwarder, ProxyPort
 from orchestrator.errors import Conflict, EngineError, Unsupported
 
 HOST4, HOST6 = "198.51.100.1", "2001:db8:1::1"

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.engines.base import ExecRequest, ExecResult
-from orchestrator.engines.native import bundle, cgroups, devices, host, monitor, process, seccomp, users
-from orchestrator.engines.native.exec import Target, exec_captured
-from orchestrator.engines.native.facts import HostFacts
+from orchestrator.engines.native import host
 from orchestrator.engines.native.images.image import ImageConfig
 from orchestrator.engines.native.layout import Layout
-from orchestrator.engines.native.logs import LogSource, read_logs
-from orchestrator.engines.native.runtime import Runtime
+from orchestrator.engines.native.runtime import bundle, cgroups, devices, monitor, process, seccomp, users
+from orchestrator.engines.native.runtime.exec import Target, exec_captured
+from orchestrator.engines.native.runtime.facts import HostFacts
+from orchestrator.engines.native.runtime.logs import LogSource, read_logs
+from orchestrator.engines.native.runtime.oci_runtime import Runtime
 from orchestrator.model import Service
 
 BUSYBOX = Path("/bin/busybox")

@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 from boxes import BUSYBOX, Box, BoxMaker, make_rootfs
 
-from orchestrator.engines.native import cgroups, host
-from orchestrator.engines.native.facts import HostFacts, observe_host
+from orchestrator.engines.native import host
+from orchestrator.engines.native.files.mountinfo import list_mounts
 from orchestrator.engines.native.layout import Layout
-from orchestrator.engines.native.mountinfo import list_mounts
-from orchestrator.engines.native.runtime import Runtime, load_runtime
+from orchestrator.engines.native.runtime import cgroups
+from orchestrator.engines.native.runtime.facts import HostFacts, observe_host
+from orchestrator.engines.native.runtime.oci_runtime import Runtime, load_runtime
 from orchestrator.model import Service
 
 REAL = ("box", "one_box", "layout", "runtime", "crun")

@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 
 from orchestrator.engines.base import ExecRequest
-from orchestrator.engines.native.exec import Target, exec_attached
-from orchestrator.engines.native.facts import observe_host
 from orchestrator.engines.native.layout import Layout
-from orchestrator.engines.native.runtime import load_runtime
+from orchestrator.engines.native.runtime.exec import Target, exec_attached
+from orchestrator.engines.native.runtime.facts import observe_host
+from orchestrator.engines.native.runtime.oci_runtime import load_runtime
 
 
 def main() -> int:

@@ -9,16 +9,16 @@ from typing import Any
 
 import pytest
 
-from orchestrator.engines.native import bundle
-from orchestrator.engines.native.bundle import BundleSpec, plan_namespaces, render_bundle
-from orchestrator.engines.native.cgroups import CgroupFacts
 from orchestrator.engines.native.checks import check_service
-from orchestrator.engines.native.devices import DeviceNode
-from orchestrator.engines.native.facts import HostFacts
 from orchestrator.engines.native.host import CAPABILITIES
 from orchestrator.engines.native.images.image import ImageConfig, parse_image_config
-from orchestrator.engines.native.seccomp import Filter
-from orchestrator.engines.native.users import Identity
+from orchestrator.engines.native.runtime import bundle
+from orchestrator.engines.native.runtime.bundle import BundleSpec, plan_namespaces, render_bundle
+from orchestrator.engines.native.runtime.cgroups import CgroupFacts
+from orchestrator.engines.native.runtime.devices import DeviceNode
+from orchestrator.engines.native.runtime.facts import HostFacts
+from orchestrator.engines.native.runtime.seccomp import Filter
+from orchestrator.engines.native.runtime.users import Identity
 from orchestrator.errors import EngineError
 from orchestrator.model import Logging, Resources, Service, Ulimit
 from orchestrator.source import Location, SourceMap

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from boxes import BoxMaker
 
-from orchestrator.engines.native import cgroups, process
-from orchestrator.engines.native.runtime_errors import StartFailed
-from orchestrator.engines.native.users import resolve_identity
+from orchestrator.engines.native.runtime import cgroups, process
+from orchestrator.engines.native.runtime.runtime_errors import StartFailed
+from orchestrator.engines.native.runtime.users import resolve_identity
 from orchestrator.errors import Conflict, NotFound
 from orchestrator.model import Resources, Ulimit
 
@@ -304,7 +304,7 @@ def test_without_a_process_namespace_the_group_is_what_ends(box: BoxMaker) -> No
 def test_joining_another_containers_namespaces(box: BoxMaker) -> None:
     first = box("sleep", "100", hostname="first")
     launched = first.launch()
-    from orchestrator.engines.native.bundle import plan_namespaces
+    from orchestrator.engines.native.runtime.bundle import plan_namespaces
 
     second = box("sh", "-c", "hostname; ps | grep -c 'sleep 100'", pid="service:a", uts="service:a", ipc="service:a")
     second.options["namespaces"] = plan_namespaces(second.service, "", {"service:a": launched.pid}, unified=False)

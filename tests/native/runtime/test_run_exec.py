@@ -15,9 +15,9 @@ import pytest
 from boxes import Box, BoxMaker
 
 from orchestrator.engines.base import ExecRequest
-from orchestrator.engines.native import cgroups, process, terminal
-from orchestrator.engines.native.exec import exec_attached
-from orchestrator.engines.native.runtime_errors import StartFailed
+from orchestrator.engines.native.runtime import cgroups, process, terminal
+from orchestrator.engines.native.runtime.exec import exec_attached
+from orchestrator.engines.native.runtime.runtime_errors import StartFailed
 from orchestrator.errors import Conflict
 
 DRIVER = Path(__file__).parent / "exec_driver.py"

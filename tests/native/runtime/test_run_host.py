@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.engines.native import cgroups, host, process, seccomp
-from orchestrator.engines.native.bundle import DEFAULT_CAPABILITIES
-from orchestrator.engines.native.mountinfo import list_mounts
-from orchestrator.engines.native.seccomp_profile import flatten_profile, render_default_profile
+from orchestrator.engines.native import host
+from orchestrator.engines.native.files.mountinfo import list_mounts
+from orchestrator.engines.native.runtime import cgroups, process, seccomp
+from orchestrator.engines.native.runtime.bundle import DEFAULT_CAPABILITIES
+from orchestrator.engines.native.runtime.seccomp_profile import flatten_profile, render_default_profile
 from orchestrator.engines.native.spawn import find_program, run, spawn, wait
 from orchestrator.errors import EngineError
 

@@ -10,8 +10,8 @@ import pytest
 from boxes import BoxMaker
 
 from orchestrator.engines.base import LogLine
-from orchestrator.engines.native.log_rotation import LogPolicy, LogRotator, parse_log_policy, rotate_log
-from orchestrator.engines.native.logs import LogSource, list_log_files, moment_of, read_logs, render_moment
+from orchestrator.engines.native.runtime.log_rotation import LogPolicy, LogRotator, parse_log_policy, rotate_log
+from orchestrator.engines.native.runtime.logs import LogSource, list_log_files, moment_of, read_logs, render_moment
 from orchestrator.errors import EngineError
 from orchestrator.model import Logging
 

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from boxes import BoxMaker
 
-from orchestrator.engines.native import monitor, process
-from orchestrator.engines.native.exits import ExitWatch, watch_exits
 from orchestrator.engines.native.layout import Layout
-from orchestrator.engines.native.runtime import Runtime
+from orchestrator.engines.native.runtime import monitor, process
+from orchestrator.engines.native.runtime.exits import ExitWatch, watch_exits
+from orchestrator.engines.native.runtime.oci_runtime import Runtime
 
 
 @pytest.fixture
@@ -140,8 +140,8 @@ def test_everything_is_removed(one_box: BoxMaker) -> None:
 
 
 def test_the_probe_is_remembered(layout: Layout, crun: Runtime) -> None:
-    from orchestrator.engines.native.facts import observe_host
-    from orchestrator.engines.native.runtime import load_runtime
+    from orchestrator.engines.native.runtime.facts import observe_host
+    from orchestrator.engines.native.runtime.oci_runtime import load_runtime
 
     kept = (layout.cache / "runtime.json").read_text()
     assert load_runtime(layout, observe_host().cgroups) == crun
@@ -151,8 +151,8 @@ def test_the_probe_is_remembered(layout: Layout, crun: Runtime) -> None:
 
 
 def test_a_runtime_that_is_not_installed(layout: Layout) -> None:
-    from orchestrator.engines.native.facts import observe_host
-    from orchestrator.engines.native.runtime import load_runtime
+    from orchestrator.engines.native.runtime.facts import observe_host
+    from orchestrator.engines.native.runtime.oci_runtime import load_runtime
     from orchestrator.errors import Unavailable
 
     with pytest.raises(Unavailable) as caught:

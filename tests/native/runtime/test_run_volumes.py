@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from boxes import Box, BoxMaker
 
-from orchestrator.engines.native import host, volume_data, volumes
-from orchestrator.engines.native.volumes import MountRequest
+from orchestrator.engines.native import host
+from orchestrator.engines.native.files import volume_data, volumes
+from orchestrator.engines.native.files.volumes import MountRequest
 from orchestrator.errors import EngineError, NotFound, Unsupported
 from orchestrator.model import FileMount, FileSource, Service, VolumeMount
 

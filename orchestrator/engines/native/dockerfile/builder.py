@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.engines.native.dockerfile.cache import FIELD, FOLDER, StepCache
 from orchestrator.engines.native.dockerfile.commit import BuiltStage, render_configuration
-from orchestrator.engines.native.dockerfile.failures import BuildError
+from orchestrator.engines.native.dockerfile.front.steps import CopyStep, Origin, RunStep, StageSteps
 from orchestrator.engines.native.dockerfile.narrator import Narrator
 from orchestrator.engines.native.dockerfile.perform import LayerMaker, render_time
+from orchestrator.engines.native.dockerfile.performing.runner import Runner
 from orchestrator.engines.native.dockerfile.recall import list_references
 from orchestrator.engines.native.dockerfile.request import BuildResult
-from orchestrator.engines.native.dockerfile.runner import Runner
-from orchestrator.engines.native.dockerfile.site import BuildSite
 from orchestrator.engines.native.dockerfile.solve import Solver
+from orchestrator.engines.native.dockerfile.sources.failures import BuildError
+from orchestrator.engines.native.dockerfile.sources.site import BuildSite
 from orchestrator.engines.native.dockerfile.stage_work import StageJob, makes_layer
-from orchestrator.engines.native.dockerfile.steps import CopyStep, Origin, RunStep, StageSteps
 from orchestrator.engines.native.dockerfile.supplies import Foundation, Supplies
 from orchestrator.engines.native.images.content import compute_digest
 from orchestrator.engines.native.images.platform import Platform, detect_platform, parse_platform, rank_platform
@@ -29,9 +29,9 @@ from orchestrator.engines.native.images.reference import parse_reference
 
 if TYPE_CHECKING:
     from orchestrator.engines.native.dockerfile.cache_exchange import CacheSpec
+    from orchestrator.engines.native.dockerfile.front.stages import StagePlan
+    from orchestrator.engines.native.dockerfile.front.steps import Base
     from orchestrator.engines.native.dockerfile.request import BuildEvent, BuildProgress, BuildRequest
-    from orchestrator.engines.native.dockerfile.stages import StagePlan
-    from orchestrator.engines.native.dockerfile.steps import Base
     from orchestrator.engines.native.images.content import Cancel
     from orchestrator.engines.native.images.image import Image
     from orchestrator.engines.native.images.store import ImageStore
@@ -177,9 +177,9 @@ class _Build:
     # -- before anything is built ------------------------------------------------------------------------------------
 
     def _plan(self, supplies: Supplies, platform: str) -> StagePlan:
-        from orchestrator.engines.native.dockerfile.contexts import read_dockerfile
-        from orchestrator.engines.native.dockerfile.parser import parse_dockerfile
-        from orchestrator.engines.native.dockerfile.stages import plan_stages
+        from orchestrator.engines.native.dockerfile.front.parser import parse_dockerfile
+        from orchestrator.engines.native.dockerfile.front.stages import plan_stages
+        from orchestrator.engines.native.dockerfile.sources.contexts import read_dockerfile
 
         request = self._request
         text, name = read_dockerfile(request, supplies.context())
@@ -207,7 +207,7 @@ class _Build:
 
     def _open_bases(self, plan: StagePlan, supplies: Supplies) -> tuple[StagePlan, dict[int, Foundation]]:
         """The images under the needed stages. Their ONBUILD triggers may need further stages."""
-        from orchestrator.engines.native.dockerfile.stages import add_triggers
+        from orchestrator.engines.native.dockerfile.front.stages import add_triggers
 
         found: dict[int, Foundation] = {}
         while True:
@@ -223,7 +223,7 @@ class _Build:
     def _evaluate(
         self, plan: StagePlan, foundations: Mapping[int, Foundation], supplies: Supplies
     ) -> dict[int, StageSteps]:
-        from orchestrator.engines.native.dockerfile.evaluate import evaluate_stage
+        from orchestrator.engines.native.dockerfile.front.evaluate import evaluate_stage
 
         stages: dict[int, StageSteps] = {}
         for one in plan.stages:

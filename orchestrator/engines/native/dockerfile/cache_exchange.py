@@ -15,15 +15,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from orchestrator.engines.native.dockerfile.cache import FIELD, StepRecord
-from orchestrator.engines.native.dockerfile.failures import BuildError
+from orchestrator.engines.native.dockerfile.sources.failures import BuildError
 from orchestrator.errors import EngineError, StackError
 
 if TYPE_CHECKING:
     from orchestrator.engines.native.dockerfile.cache import StepCache
     from orchestrator.engines.native.dockerfile.narrator import Narrator
     from orchestrator.engines.native.dockerfile.perform import LayerMaker
-    from orchestrator.engines.native.dockerfile.site import BuildSite
     from orchestrator.engines.native.dockerfile.solve import Solver
+    from orchestrator.engines.native.dockerfile.sources.site import BuildSite
     from orchestrator.engines.native.images.content import Cancel
     from orchestrator.engines.native.images.image import Image
     from orchestrator.engines.native.images.platform import Platform

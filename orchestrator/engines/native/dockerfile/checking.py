@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.engines.native.dockerfile.failures import ContextError
-from orchestrator.engines.native.dockerfile.problems import DockerfileInvalid
+from orchestrator.engines.native.dockerfile.front.problems import DockerfileInvalid
+from orchestrator.engines.native.dockerfile.sources.failures import ContextError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from orchestrator.engines.native.dockerfile.front.steps import StageSteps
     from orchestrator.engines.native.dockerfile.request import BuildRequest
-    from orchestrator.engines.native.dockerfile.steps import StageSteps
     from orchestrator.errors import Diagnostic
 
 
@@ -22,9 +22,9 @@ def check_request(request: BuildRequest, platform: str) -> tuple[Diagnostic, ...
     `platform` is this machine's. Images are not looked at: what comes from a base image counts as unknown. Raises
     ContextError where the Dockerfile is not a local file.
     """
-    from orchestrator.engines.native.dockerfile.evaluate import evaluate_stage
-    from orchestrator.engines.native.dockerfile.parser import parse_dockerfile
-    from orchestrator.engines.native.dockerfile.stages import plan_stages
+    from orchestrator.engines.native.dockerfile.front.evaluate import evaluate_stage
+    from orchestrator.engines.native.dockerfile.front.parser import parse_dockerfile
+    from orchestrator.engines.native.dockerfile.front.stages import plan_stages
 
     text, name = read_dockerfile(request)
     try:

@@ -13,7 +13,7 @@ from orchestrator.engines.native.dockerfile.stage_work import makes_layer
 from orchestrator.record import Record
 
 if TYPE_CHECKING:
-    from orchestrator.engines.native.dockerfile.steps import StageSteps
+    from orchestrator.engines.native.dockerfile.front.steps import StageSteps
     from orchestrator.engines.native.images.platform import Platform
 
 _OWN: Final = ("created", "author", "architecture", "variant", "os", "config", "rootfs", "history")

@@ -13,8 +13,8 @@ from orchestrator.engines.native.images.failures import TransferCancelled
 from orchestrator.errors import StackError
 
 if TYPE_CHECKING:
+    from orchestrator.engines.native.dockerfile.front.steps import Step
     from orchestrator.engines.native.dockerfile.request import BuildProgress
-    from orchestrator.engines.native.dockerfile.steps import Step
 
 _STATUS_STEP = 0.1  # seconds between two figures of the same vertex
 

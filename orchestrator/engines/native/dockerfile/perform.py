@@ -10,22 +10,22 @@ from typing import TYPE_CHECKING
 
 from orchestrator.engines.native.dockerfile.cache import StepCache, StepRecord, choose_layer_id
 from orchestrator.engines.native.dockerfile.chain import SCRATCH, Chain
-from orchestrator.engines.native.dockerfile.failures import BuildError
-from orchestrator.engines.native.dockerfile.site import BuildSite, SourceRoot
+from orchestrator.engines.native.dockerfile.front.steps import CopyStep, Origin, RunStep, Step, WorkdirStep
+from orchestrator.engines.native.dockerfile.sources.failures import BuildError
+from orchestrator.engines.native.dockerfile.sources.site import BuildSite, SourceRoot
 from orchestrator.engines.native.dockerfile.step_keys import StepKeys, copy_of_mount, needs_origin
-from orchestrator.engines.native.dockerfile.steps import CopyStep, Origin, RunStep, Step, WorkdirStep
 from orchestrator.engines.native.images.content import Cancel, check_cancel, disk_error
 from orchestrator.engines.native.images.failures import DiskFull
 from orchestrator.errors import Diagnostic, StackError
 
 if TYPE_CHECKING:
-    from orchestrator.engines.native.dockerfile.layering import Bench
     from orchestrator.engines.native.dockerfile.narrator import Vertex
+    from orchestrator.engines.native.dockerfile.performing.layering import Bench
+    from orchestrator.engines.native.dockerfile.performing.runner import Runner
+    from orchestrator.engines.native.dockerfile.performing.trees import ShownTrees, Sweeper
     from orchestrator.engines.native.dockerfile.request import BuildRequest
-    from orchestrator.engines.native.dockerfile.runner import Runner
     from orchestrator.engines.native.dockerfile.stage_work import StageResult
     from orchestrator.engines.native.dockerfile.supplies import Supplies
-    from orchestrator.engines.native.dockerfile.trees import ShownTrees, Sweeper
     from orchestrator.engines.native.images.store import ImageStore
     from orchestrator.engines.native.images.workspace import Workspace
 
@@ -59,7 +59,7 @@ class LayerMaker(StepKeys):
 
     @property
     def _trees(self) -> ShownTrees:
-        from orchestrator.engines.native.dockerfile.trees import ShownTrees
+        from orchestrator.engines.native.dockerfile.performing.trees import ShownTrees
 
         with self._lock:
             self._made_trees = self._made_trees or ShownTrees(self._workspace)
@@ -67,7 +67,7 @@ class LayerMaker(StepKeys):
 
     @property
     def _sweeper(self) -> Sweeper:
-        from orchestrator.engines.native.dockerfile.trees import Sweeper
+        from orchestrator.engines.native.dockerfile.performing.trees import Sweeper
 
         with self._lock:
             self._made_sweeper = self._made_sweeper or Sweeper()
@@ -89,7 +89,7 @@ class LayerMaker(StepKeys):
         cancel: Cancel,
     ) -> StepRecord:
         """See `stage_work.Performer`."""
-        from orchestrator.engines.native.dockerfile.layering import finish_layer, make_bench
+        from orchestrator.engines.native.dockerfile.performing.layering import finish_layer, make_bench
 
         layer_id = choose_layer_id(key, lambda one: self.layers.find_layer(one) is not None, anew=anew)
         alone = self.stands_alone(step)
@@ -133,7 +133,7 @@ class LayerMaker(StepKeys):
         vertex: Vertex,
         cancel: Cancel,
     ) -> None:
-        from orchestrator.engines.native.dockerfile.layering import call_with_mounts
+        from orchestrator.engines.native.dockerfile.performing.layering import call_with_mounts
 
         if isinstance(step, CopyStep):
             call_with_mounts(lambda: self._copy(step, bench, chain, chains))
@@ -149,8 +149,8 @@ class LayerMaker(StepKeys):
             raise BuildError(f"{step.text}: not a step that makes a layer", location=step.location)
 
     def _copy(self, step: CopyStep, bench: Bench, chain: Chain, chains: Mapping[int, Chain | None]) -> None:
-        from orchestrator.engines.native.dockerfile.copying import perform_copy
-        from orchestrator.engines.native.dockerfile.layering import mount_bench, open_bench
+        from orchestrator.engines.native.dockerfile.performing.copying import perform_copy
+        from orchestrator.engines.native.dockerfile.performing.layering import mount_bench, open_bench
 
         with self._lock:  # its sources have been looked through for the key
             plan = self._plans.get(id(step))
@@ -186,12 +186,12 @@ class LayerMaker(StepKeys):
         self, origin: Origin, path: str, folder: Path, chains: Mapping[int, Chain | None], step: RunStep
     ) -> Path:
         """What a mount takes from, as a directory; called within the step's mount namespace."""
-        from orchestrator.engines.native.dockerfile.layering import mount_view
+        from orchestrator.engines.native.dockerfile.performing.layering import mount_view
 
         if not self._supplies.is_tree(origin.kind, origin.name):
             mount_view(self._find_chain(origin, chains, step.location).lower, folder)
             return folder
-        from orchestrator.engines.native.dockerfile.copying import perform_copy
+        from orchestrator.engines.native.dockerfile.performing.copying import perform_copy
 
         source = self._supplies.open_tree(origin)
         copy = copy_of_mount(origin, path, step.location)
@@ -207,9 +207,9 @@ class LayerMaker(StepKeys):
             raise
 
     def _make_working_dir(self, step: WorkdirStep, bench: Bench, chain: Chain) -> None:
-        from orchestrator.engines.native.dockerfile.layering import mount_bench, open_bench
-        from orchestrator.engines.native.dockerfile.views import resolve_in_root
-        from orchestrator.engines.native.users import resolve_identity
+        from orchestrator.engines.native.dockerfile.performing.layering import mount_bench, open_bench
+        from orchestrator.engines.native.dockerfile.sources.views import resolve_in_root
+        from orchestrator.engines.native.runtime.users import resolve_identity
         from orchestrator.errors import NotFound
 
         open_bench(bench)

@@ -22,8 +22,8 @@ from orchestrator.engines.native.dockerfile.request import BuildEvent, BuildResu
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from orchestrator.engines.native.dockerfile.front.steps import Base, StageSteps
     from orchestrator.engines.native.dockerfile.request import BuildProgress, BuildRequest
-    from orchestrator.engines.native.dockerfile.steps import Base, StageSteps
     from orchestrator.engines.native.images.store import ImageStore
 
 _FORMAT = 1
@@ -87,8 +87,8 @@ def list_references(stages: Mapping[int, StageSteps], bases: Sequence[Base], pla
 
     An image for another platform than the build's own `platform` counts as something else.
     """
-    from orchestrator.engines.native.dockerfile.steps import CopyStep, RunStep
-    from orchestrator.engines.native.dockerfile.values import is_remote
+    from orchestrator.engines.native.dockerfile.front.steps import CopyStep, RunStep
+    from orchestrator.engines.native.dockerfile.front.values import is_remote
 
     found: set[str] = set()
     for base in bases:

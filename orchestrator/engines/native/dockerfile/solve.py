@@ -19,8 +19,8 @@ from orchestrator.engines.native.images.failures import TransferCancelled
 if TYPE_CHECKING:
     from orchestrator.engines.native.dockerfile.cache import StepCache
     from orchestrator.engines.native.dockerfile.chain import Chain
+    from orchestrator.engines.native.dockerfile.front.steps import Step
     from orchestrator.engines.native.dockerfile.narrator import Narrator
-    from orchestrator.engines.native.dockerfile.steps import Step
 
 _WAIT: Final = 0.1  # seconds between two looks at whether the build was cancelled, while a stage waits for another
 

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from orchestrator.engines.native.dockerfile.cache import StepRecord, compute_key
 from orchestrator.engines.native.dockerfile.chain import Chain
-from orchestrator.engines.native.dockerfile.steps import CopyStep, RunStep
+from orchestrator.engines.native.dockerfile.front.steps import CopyStep, RunStep
 from orchestrator.engines.native.images.content import check_cancel
 from orchestrator.record import Record
 
 if TYPE_CHECKING:
+    from orchestrator.engines.native.dockerfile.front.steps import Origin, StageSteps, Step
     from orchestrator.engines.native.dockerfile.narrator import Vertex
     from orchestrator.engines.native.dockerfile.solve import Solver
-    from orchestrator.engines.native.dockerfile.steps import Origin, StageSteps, Step
     from orchestrator.engines.native.images.content import Cancel
     from orchestrator.engines.native.images.layers import LayerStore
 

@@ -8,14 +8,14 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.engines.native.dockerfile.cache import compute_key
-from orchestrator.engines.native.dockerfile.site import BuildSite, SourceRoot
-from orchestrator.engines.native.dockerfile.steps import CopyStep, Origin, RunMount, RunStep, Step, WorkdirStep
+from orchestrator.engines.native.dockerfile.front.steps import CopyStep, Origin, RunMount, RunStep, Step, WorkdirStep
+from orchestrator.engines.native.dockerfile.sources.site import BuildSite, SourceRoot
 
 if TYPE_CHECKING:
     from orchestrator.engines.native.dockerfile.chain import Chain
-    from orchestrator.engines.native.dockerfile.copying import CopyPlan
+    from orchestrator.engines.native.dockerfile.performing.copying import CopyPlan
+    from orchestrator.engines.native.dockerfile.performing.runner import Runner
     from orchestrator.engines.native.dockerfile.request import BuildRequest
-    from orchestrator.engines.native.dockerfile.runner import Runner
     from orchestrator.engines.native.dockerfile.stage_work import StageResult
     from orchestrator.engines.native.dockerfile.supplies import Supplies
     from orchestrator.engines.native.images.workspace import Workspace
@@ -106,7 +106,7 @@ class StepKeys:
         if not look:
             name = self._supplies.describe(step.origin)
             return self._plan(step, SourceRoot(_refuse, name=name, identity=chain.identity)).digest
-        from orchestrator.engines.native.dockerfile.layering import call_with_mounts
+        from orchestrator.engines.native.dockerfile.performing.layering import call_with_mounts
 
         source = self._view(step.origin, chain)
         return call_with_mounts(lambda: self._plan(step, source).digest)
@@ -116,7 +116,7 @@ class StepKeys:
         mounted: list[Path] = []
 
         def mount() -> Path:
-            from orchestrator.engines.native.dockerfile.layering import mount_view
+            from orchestrator.engines.native.dockerfile.performing.layering import mount_view
 
             if not mounted:
                 folder = self._workspace.make_directory("view")
@@ -128,7 +128,7 @@ class StepKeys:
 
     def list_contents(self, step: Step, chains: Mapping[int, Chain | None]) -> dict[str, str]:
         """What is remembered of the contents that a step takes from layers, in hexadecimal digits by identity."""
-        from orchestrator.engines.native.dockerfile.copying import identify_content
+        from orchestrator.engines.native.dockerfile.performing.copying import identify_content
 
         found = {}
         for copy in self._list_copies(step):
@@ -162,7 +162,7 @@ class StepKeys:
         return self._supplies.open_chain(origin, location)
 
     def _plan(self, step: CopyStep, source: SourceRoot | None) -> CopyPlan:
-        from orchestrator.engines.native.dockerfile.copying import plan_copy
+        from orchestrator.engines.native.dockerfile.performing.copying import plan_copy
 
         return plan_copy(step, source, self._site)
 
@@ -180,7 +180,7 @@ class StepKeys:
         """See `stage_work.Performer`."""
         if not isinstance(step, CopyStep) or not step.link:
             return False
-        from orchestrator.engines.native.dockerfile.ownership import is_numeric
+        from orchestrator.engines.native.dockerfile.performing.ownership import is_numeric
 
         return step.chown is None or is_numeric(step.chown)
 
@@ -203,6 +203,6 @@ def needs_origin(step: CopyStep) -> bool:
     """Whether anything is taken from the step's origin: heredocs and URLs are not."""
     if step.instruction == "COPY":
         return bool(step.sources)
-    from orchestrator.engines.native.dockerfile.values import is_remote
+    from orchestrator.engines.native.dockerfile.front.values import is_remote
 
     return not all(is_remote(one) for one in step.sources)

@@ -10,18 +10,18 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orchestrator.engines.native.dockerfile.chain import SCRATCH, Chain, chain_of_image
-from orchestrator.engines.native.dockerfile.failures import BuildError
-from orchestrator.engines.native.dockerfile.problems import suggest_name
+from orchestrator.engines.native.dockerfile.front.problems import suggest_name
+from orchestrator.engines.native.dockerfile.sources.failures import BuildError
 from orchestrator.engines.native.images.failures import ImageMissing, InvalidReference
 from orchestrator.engines.native.images.platform import parse_platform, rank_platform
 from orchestrator.errors import Diagnostic, EngineError
 
 if TYPE_CHECKING:
-    from orchestrator.engines.native.dockerfile.contexts import Context
+    from orchestrator.engines.native.dockerfile.front.steps import Base, Origin
     from orchestrator.engines.native.dockerfile.narrator import Narrator
     from orchestrator.engines.native.dockerfile.request import BuildRequest
-    from orchestrator.engines.native.dockerfile.site import BuildSite, SourceRoot
-    from orchestrator.engines.native.dockerfile.steps import Base, Origin
+    from orchestrator.engines.native.dockerfile.sources.contexts import Context
+    from orchestrator.engines.native.dockerfile.sources.site import BuildSite, SourceRoot
     from orchestrator.engines.native.images.content import Cancel
     from orchestrator.engines.native.images.image import Image
     from orchestrator.engines.native.images.store import ImageStore
@@ -84,7 +84,7 @@ class Supplies:
 
     def context(self, name: str | None = None) -> Context:
         """The build context, or an additional one. Raises ContextError."""
-        from orchestrator.engines.native.dockerfile.contexts import open_build_context, open_named_context
+        from orchestrator.engines.native.dockerfile.sources.contexts import open_build_context, open_named_context
 
         with self._hold(("context", name)):
             if name in self._contexts:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.engines.native.images.failures import InvalidChange
 
 if TYPE_CHECKING:
-    from orchestrator.engines.native.dockerfile.instructions import Instruction
+    from orchestrator.engines.native.dockerfile.front.instructions import Instruction
 
 _INSTRUCTIONS = (
     *("CMD", "ENTRYPOINT", "ENV", "EXPOSE", "HEALTHCHECK", "LABEL", "ONBUILD", "SHELL", "STOPSIGNAL", "USER"),
@@ -20,11 +20,11 @@ _CLEARED = {"CMD": "Cmd", "ENTRYPOINT": "Entrypoint", "USER": "User"}
 
 def apply_changes(config: dict[str, Any], changes: Iterable[str]) -> dict[str, Any]:
     """The configuration (Docker's field names) after `changes`. Raises InvalidChange."""
-    from orchestrator.engines.native.dockerfile.configuration import read_env, set_fields
-    from orchestrator.engines.native.dockerfile.evaluate import Evaluation
-    from orchestrator.engines.native.dockerfile.parser import parse_dockerfile
-    from orchestrator.engines.native.dockerfile.stages import plan_stages
-    from orchestrator.engines.native.dockerfile.steps import Scope
+    from orchestrator.engines.native.dockerfile.front.configuration import read_env, set_fields
+    from orchestrator.engines.native.dockerfile.front.evaluate import Evaluation
+    from orchestrator.engines.native.dockerfile.front.parser import parse_dockerfile
+    from orchestrator.engines.native.dockerfile.front.stages import plan_stages
+    from orchestrator.engines.native.dockerfile.front.steps import Scope
 
     plan = plan_stages(parse_dockerfile("FROM scratch", "--change"), args={}, platform="", build_platform="")
     evaluation = Evaluation(plan, plan.stage(plan.target), dict(config), Scope(variables=read_env(config)))
@@ -48,9 +48,9 @@ def _split_instruction(change: str) -> tuple[str, str]:
 
 
 def _parse_change(keyword: str, rest: str, change: str) -> Instruction:
-    from orchestrator.engines.native.dockerfile.lexer import Mark, SourceLine
-    from orchestrator.engines.native.dockerfile.parser import parse_instruction
-    from orchestrator.engines.native.dockerfile.problems import Problem, suggest_name
+    from orchestrator.engines.native.dockerfile.front.lexer import Mark, SourceLine
+    from orchestrator.engines.native.dockerfile.front.parser import parse_instruction
+    from orchestrator.engines.native.dockerfile.front.problems import Problem, suggest_name
 
     if keyword not in _INSTRUCTIONS:
         raise InvalidChange(

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from workbench import BUSYBOX, Bench, make_base_tar
 
-from orchestrator.engines.native import cgroups
-from orchestrator.engines.native.mountinfo import list_mounts
+from orchestrator.engines.native.files.mountinfo import list_mounts
+from orchestrator.engines.native.runtime import cgroups
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from workbench import Bench
 
-from orchestrator.engines.native.dockerfile.failures import BuildError
+from orchestrator.engines.native.dockerfile.sources.failures import BuildError
 from orchestrator.engines.native.images.store import ImageStore
 from orchestrator.engines.native.layout import Layout
 

@@ -11,11 +11,11 @@ from collections.abc import Callable
 import pytest
 from workbench import Bench
 
-from orchestrator.engines.native.dockerfile import leftovers
 from orchestrator.engines.native.dockerfile.builder import build_image
-from orchestrator.engines.native.dockerfile.leftovers import sweep_builds
+from orchestrator.engines.native.dockerfile.performing import leftovers
+from orchestrator.engines.native.dockerfile.performing.leftovers import sweep_builds
+from orchestrator.engines.native.dockerfile.performing.run_step import RunFailed
 from orchestrator.engines.native.dockerfile.request import BuildResult
-from orchestrator.engines.native.dockerfile.run_step import RunFailed
 from orchestrator.engines.native.images.failures import TransferCancelled
 
 

@@ -13,7 +13,7 @@ import pytest
 from workbench import Bench
 
 from orchestrator.engines.native.dockerfile.builder import build_image
-from orchestrator.engines.native.dockerfile.failures import BuildError
+from orchestrator.engines.native.dockerfile.sources.failures import BuildError
 from orchestrator.engines.native.images.failures import DiskFull, RegistryUnreachable
 from orchestrator.engines.native.images.platform import detect_platform
 from orchestrator.engines.native.images.store import ImageStore

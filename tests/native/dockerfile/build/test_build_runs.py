@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 from workbench import Bench
 
-from orchestrator.engines.native import runtime
-from orchestrator.engines.native.dockerfile.build_network import render_build_resolv_conf
-from orchestrator.engines.native.dockerfile.failures import BuildError
+from orchestrator.engines.native.dockerfile.performing.build_network import render_build_resolv_conf
+from orchestrator.engines.native.dockerfile.performing.run_step import RunFailed
+from orchestrator.engines.native.dockerfile.performing.ssh_agent import open_agent
 from orchestrator.engines.native.dockerfile.request import BuildSecret, SshSource
-from orchestrator.engines.native.dockerfile.run_step import RunFailed
-from orchestrator.engines.native.dockerfile.ssh_agent import open_agent
-from orchestrator.engines.native.runtime import load_runtime
+from orchestrator.engines.native.dockerfile.sources.failures import BuildError
+from orchestrator.engines.native.runtime import oci_runtime as runtime
+from orchestrator.engines.native.runtime.oci_runtime import load_runtime
 from orchestrator.engines.native.spawn import find_program
 from orchestrator.model import Ulimit
 from orchestrator.source import Location

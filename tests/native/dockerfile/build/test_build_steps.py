@@ -6,9 +6,9 @@ import stat
 import pytest
 from workbench import Bench
 
-from orchestrator.engines.native.dockerfile.failures import BuildError, CopyError
-from orchestrator.engines.native.dockerfile.problems import DockerfileInvalid
-from orchestrator.engines.native.dockerfile.run_step import RunFailed
+from orchestrator.engines.native.dockerfile.front.problems import DockerfileInvalid
+from orchestrator.engines.native.dockerfile.performing.run_step import RunFailed
+from orchestrator.engines.native.dockerfile.sources.failures import BuildError, CopyError
 from orchestrator.engines.native.images.failures import RegistryUnreachable
 
 

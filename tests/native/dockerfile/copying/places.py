@@ -12,10 +12,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from orchestrator.engines.native.dockerfile.copying import CopyPlan, perform_copy, plan_copy
-from orchestrator.engines.native.dockerfile.dockerignore import load_ignore
-from orchestrator.engines.native.dockerfile.site import BuildSite, SourceRoot
-from orchestrator.engines.native.dockerfile.steps import CopyStep, InlineFile
+from orchestrator.engines.native.dockerfile.front.steps import CopyStep, InlineFile
+from orchestrator.engines.native.dockerfile.performing.copying import CopyPlan, perform_copy, plan_copy
+from orchestrator.engines.native.dockerfile.sources.dockerignore import load_ignore
+from orchestrator.engines.native.dockerfile.sources.site import BuildSite, SourceRoot
 from orchestrator.source import Location
 
 OLD = 1_000_000_000

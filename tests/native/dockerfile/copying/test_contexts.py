@@ -11,17 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.engines.native.dockerfile.contexts import (
+from orchestrator.engines.native.dockerfile.request import BuildRequest
+from orchestrator.engines.native.dockerfile.sources.contexts import (
     Context,
     open_build_context,
     open_context,
     open_named_context,
     read_dockerfile,
 )
-from orchestrator.engines.native.dockerfile.git import parse_git_reference
-from orchestrator.engines.native.dockerfile.layouts import split_layout
-from orchestrator.engines.native.dockerfile.request import BuildRequest
-from orchestrator.engines.native.dockerfile.site import BuildSite
+from orchestrator.engines.native.dockerfile.sources.git import parse_git_reference
+from orchestrator.engines.native.dockerfile.sources.layouts import split_layout
+from orchestrator.engines.native.dockerfile.sources.site import BuildSite
 from orchestrator.engines.native.images.store import ImageStore
 from orchestrator.engines.native.layout import Layout
 from orchestrator.errors import StackError
@@ -45,7 +45,7 @@ def web() -> Iterator[Web]:
 
 def visible(context: Context) -> set[str]:
     """What COPY . would bring, by name."""
-    from orchestrator.engines.native.dockerfile.views import View
+    from orchestrator.engines.native.dockerfile.sources.views import View
 
     assert context.root is not None
     view = View(context.root, rules=context.ignore)

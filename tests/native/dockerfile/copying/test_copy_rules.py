@@ -324,7 +324,7 @@ def test_a_link_layer_takes_names_from_the_stage_and_paths_from_nowhere(stage: S
     layer.mkdir()
     plan = stage.plan("COPY --link --chown=web a /lib/")
     assert plan.needs_users
-    from orchestrator.engines.native.dockerfile.copying import perform_copy
+    from orchestrator.engines.native.dockerfile.performing.copying import perform_copy
 
     perform_copy(plan, layer, link=True, users=stage.root)
     assert read_tree(layer) == {"lib": a_folder(0o755, 33, 44), "lib/a": a_file("a", 0o644, 33, 44)}

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from orchestrator.engines.native import host
-from orchestrator.engines.native.dockerfile import hashing
-from orchestrator.engines.native.dockerfile.copying import perform_copy, plan_copy
-from orchestrator.engines.native.dockerfile.hashing import HashCache, make_key
-from orchestrator.engines.native.dockerfile.matching import PathPatterns, compile_match
-from orchestrator.engines.native.dockerfile.ownership import ModeChange
-from orchestrator.engines.native.dockerfile.site import BuildSite, SourceRoot
+from orchestrator.engines.native.dockerfile.performing.copying import perform_copy, plan_copy
+from orchestrator.engines.native.dockerfile.performing.ownership import ModeChange
+from orchestrator.engines.native.dockerfile.sources import hashing
+from orchestrator.engines.native.dockerfile.sources.hashing import HashCache, make_key
+from orchestrator.engines.native.dockerfile.sources.matching import PathPatterns, compile_match
+from orchestrator.engines.native.dockerfile.sources.site import BuildSite, SourceRoot
 from orchestrator.errors import StackError
 
 from .places import Stage, make_tree, parse_step, read_tree
@@ -112,7 +112,7 @@ def test_what_is_remembered_is_not_read_again(tmp_path: Path, monkeypatch: pytes
     make_tree(stage.context, "\n".join(f"d{number % 7}/f{number} = {number}" for number in range(50)))
     first = stage.plan("COPY . /").digest
     stage.site.close()
-    from orchestrator.engines.native.dockerfile import views
+    from orchestrator.engines.native.dockerfile.sources import views
 
     monkeypatch.setattr(views, "hash_file", lambda *_args, **_more: pytest.fail("read again"))
     assert Stage(tmp_path).plan("COPY . /").digest == first

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from orchestrator.engines.native.dockerfile.evaluate import evaluate_stage
-from orchestrator.engines.native.dockerfile.parser import parse_dockerfile
-from orchestrator.engines.native.dockerfile.problems import DockerfileInvalid
-from orchestrator.engines.native.dockerfile.stages import StagePlan, add_triggers, plan_stages
-from orchestrator.engines.native.dockerfile.steps import StageSteps
+from orchestrator.engines.native.dockerfile.front.evaluate import evaluate_stage
+from orchestrator.engines.native.dockerfile.front.parser import parse_dockerfile
+from orchestrator.engines.native.dockerfile.front.problems import DockerfileInvalid
+from orchestrator.engines.native.dockerfile.front.stages import StagePlan, add_triggers, plan_stages
+from orchestrator.engines.native.dockerfile.front.steps import StageSteps
 
 PLATFORM = "linux/amd64"
 PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from fronts import PATH, evaluate, evaluate_all, refuse
 
-from orchestrator.engines.native.dockerfile.steps import (
+from orchestrator.engines.native.dockerfile.front.steps import (
     ConfigStep,
     CopyStep,
     InlineFile,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.engines.native.dockerfile.expansion import Style, expand_text
-from orchestrator.engines.native.dockerfile.patterns import replace_pattern, trim_prefix, trim_suffix
-from orchestrator.engines.native.dockerfile.problems import Problem
+from orchestrator.engines.native.dockerfile.front.expansion import Style, expand_text
+from orchestrator.engines.native.dockerfile.front.patterns import replace_pattern, trim_prefix, trim_suffix
+from orchestrator.engines.native.dockerfile.front.problems import Problem
 
 VALUES = {
     "A": "abc",

@@ -6,9 +6,9 @@ from fronts import evaluate_all
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from orchestrator.engines.native.dockerfile.dockerignore import load_ignore
-from orchestrator.engines.native.dockerfile.expansion import Style, expand_text
-from orchestrator.engines.native.dockerfile.problems import DockerfileInvalid, Problem
+from orchestrator.engines.native.dockerfile.front.expansion import Style, expand_text
+from orchestrator.engines.native.dockerfile.front.problems import DockerfileInvalid, Problem
+from orchestrator.engines.native.dockerfile.sources.dockerignore import load_ignore
 
 PIECES = [
     *("FROM", "RUN", "COPY", "ADD", "ENV", "ARG", "LABEL", "CMD", "ENTRYPOINT", "EXPOSE", "VOLUME", "USER", "WORKDIR"),

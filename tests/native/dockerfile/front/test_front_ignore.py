@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.engines.native.dockerfile.dockerignore import load_ignore
-from orchestrator.engines.native.dockerfile.problems import DockerfileInvalid
+from orchestrator.engines.native.dockerfile.front.problems import DockerfileInvalid
+from orchestrator.engines.native.dockerfile.sources.dockerignore import load_ignore
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.engines.native.dockerfile.lexer import Scan, parse_heredoc, scan_dockerfile
+from orchestrator.engines.native.dockerfile.front.lexer import Scan, parse_heredoc, scan_dockerfile
 
 
 def scan(text: str | bytes) -> Scan:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from fronts import evaluate, refuse
 
-from orchestrator.engines.native.dockerfile.steps import Origin, RunMount, RunStep
+from orchestrator.engines.native.dockerfile.front.steps import Origin, RunMount, RunStep
 
 
 def mount(text: str, before: str = "WORKDIR /w") -> RunMount:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from fronts import refuse
 
-from orchestrator.engines.native.dockerfile.instructions import (
+from orchestrator.engines.native.dockerfile.front.instructions import (
     ArgInstruction,
     Command,
     CommandInstruction,
@@ -18,7 +18,7 @@ from orchestrator.engines.native.dockerfile.instructions import (
     ValueInstruction,
     WordsInstruction,
 )
-from orchestrator.engines.native.dockerfile.parser import parse_dockerfile
+from orchestrator.engines.native.dockerfile.front.parser import parse_dockerfile
 
 
 def parse(text: str) -> Instruction:

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from fronts import plan, refuse
 
-from orchestrator.engines.native.dockerfile.stages import add_triggers
-from orchestrator.engines.native.dockerfile.steps import Origin
+from orchestrator.engines.native.dockerfile.front.stages import add_triggers
+from orchestrator.engines.native.dockerfile.front.steps import Origin
 
 GRAPH = """\
 FROM alpine AS base

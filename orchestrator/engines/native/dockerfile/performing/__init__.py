@@ -1,0 +1,1 @@
+"""Performing one step: the layer that COPY, ADD or RUN makes."""

@@ -1,0 +1,1 @@
+"""What COPY, ADD and FROM take files from."""

@@ -1,0 +1,1 @@
+"""Files of containers: root file systems, volumes, and what goes in and out of them."""

@@ -1,0 +1,1 @@
+"""Networks of the native engine: bridges, links, addresses, names, published ports."""

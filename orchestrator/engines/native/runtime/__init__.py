@@ -1,0 +1,1 @@
+"""Running one container: its bundle, the OCI runtime, the monitor, exec and logs."""
