@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING
 
 from orchestrator.health import Check, resolve_check
 from orchestrator.model import RestartPolicy, Service, image_reference
+from orchestrator.reconcile.providers import is_provided
 from orchestrator.spec.bind import bind_service
 
 if TYPE_CHECKING:
     from orchestrator.conditions import Board
-    from orchestrator.model import Stack
-    from orchestrator.state import ImageFacts, ObservedState
+    from orchestrator.goal import Goal
+    from orchestrator.model import Condition, Stack
+    from orchestrator.state import Container, ImageFacts, ObservedState
 
 
 class Catalog:
@@ -47,8 +49,29 @@ class Catalog:
         known = self.find_service(name)
         if known is None or self._stack is None:
             return None
-        facts = self.images.get(image_reference(self._stack, known))
-        return resolve_check(known.healthcheck, facts.healthcheck if facts else None)
+        return self._merge_check(known, image_reference(self._stack, known))
+
+    def find_own_check(self, container: Container) -> Check | None:
+        """The health check of a container: its service's, but for a one-off container the one that it was made with."""
+        if not container.oneoff:
+            return self.find_check(container.service)
+        return self._merge_check(bind_service(container.service, container.config, {}), container.image)
+
+    def _merge_check(self, service: Service, reference: str) -> Check | None:
+        facts = self.images.get(reference)
+        return resolve_check(service.healthcheck, facts.healthcheck if facts else None)
+
+    def choose_conditions(self, goal: Goal) -> dict[str, Condition]:
+        """What ``--wait`` waits for, by service."""
+        named = [one for one in goal.wait_for if goal.replicas(one) and not is_provided(goal.stack.services[one])]
+        return {name: self._choose_condition(goal, name) for name in named}
+
+    def _choose_condition(self, goal: Goal, name: str) -> Condition:
+        for other in goal.stack.services.values():
+            dependency = other.depends_on.get(name)
+            if dependency is not None and dependency.condition == "service_completed_successfully":
+                return "service_completed_successfully"
+        return "service_healthy" if self.find_check(name) else "service_started"
 
     def find_policy(self, name: str) -> RestartPolicy:
         """The restart policy of a service."""

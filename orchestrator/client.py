@@ -48,11 +48,15 @@ LIVES = 4
 
 
 class Outcome(Record):
-    """How a goal ended. `superseded`: a newer goal took its place, and this is how that one ended."""
+    """How a goal ended. `superseded`: a newer goal took its place, and this is how that one ended.
+
+    `token` is what the supervisor knows the goal by (:mod:`orchestrator.confirming`).
+    """
 
     converged: bool
     failures: tuple[Failure, ...] = ()
     superseded: bool = False
+    token: str = ""
 
 
 class _Lost(Exception):
@@ -94,7 +98,8 @@ class Session:
         KeyboardInterrupt passes through; the goal stays, and the session can be given another one.
         """
         self._request += 1
-        line = encode({"do": "apply", "request": self._request, "goal": dump_goal(goal)})
+        token = f"{os.getpid()}-{time.time_ns()}"
+        line = encode({"do": "apply", "request": self._request, "token": token, "goal": dump_goal(goal)})
         deadline = None if timeout is None else time.monotonic() + timeout
         deaths, contention = 0, time.monotonic() + HANDOVER_LIMIT
         while deaths < LIVES and time.monotonic() < contention:
@@ -105,7 +110,7 @@ class Session:
                     if "event" in message:
                         sink(Event.from_json(message["event"]))
                     elif "settled" in message and message["settled"]["request"] == self._request:
-                        return _load_outcome(message["settled"])
+                        return _load_outcome(message["settled"], token)
             except _Lost:
                 self._drop()
                 if not self._contended:
@@ -155,6 +160,7 @@ class Session:
     def close(self) -> None:
         """End the conversation at once; the supervisor goes on."""
         self._drop()
+        self._forget_processes()
         if self._prepared is not None:
             self._prepared.close()
 
@@ -395,11 +401,12 @@ def _is_readable(descriptor: int, seconds: float) -> bool:
     return bool(waiting.poll(seconds * 1000))
 
 
-def _load_outcome(settled: dict[str, Any]) -> Outcome:
+def _load_outcome(settled: dict[str, Any], token: str) -> Outcome:
     return Outcome(
         converged=settled["converged"],
         failures=tuple(Failure.from_json(one) for one in settled["failures"]),
         superseded=settled["superseded"],
+        token=token,
     )
 
 

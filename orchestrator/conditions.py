@@ -7,7 +7,7 @@ fills in what nobody has written since the observation began.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
@@ -108,6 +108,10 @@ class Board:
     def of_service(self, service: str) -> list[Container]:
         """The service's replicas; one-off containers are left out."""
         return [one for one in self._containers.values() if one.service == service and not one.oneoff]
+
+    def list_replicas(self, services: Collection[str]) -> list[tuple[str, str]]:
+        """Service and name of each replica of `services`, in the order of their names."""
+        return [(one.service, one.name) for one in self.all() if one.service in services and not one.oneoff]
 
     def find(self, name: str) -> Container | None:
         """The container with this name."""

@@ -1,8 +1,10 @@
 """The control socket's wire protocol: one JSON object a line, over a unix socket; and where a project's things are.
 
-To the supervisor: ``{"do": "apply", "request": N, "goal": {...}}``, ``subscribe``, ``status``, ``ping``, ``leave``,
-``shutdown``; ``host`` comes first on the socket of a supervisor that was forked ahead. From it: ``hello``, ``event``,
-``settled``, ``status``, ``pong``, ``staying``, ``busy``, ``refused``. No event loop is imported here: clients use it.
+To the supervisor: ``{"do": "apply", "request": N, "token": T, "goal": {...}}``, ``subscribe``, ``status``, ``ping``,
+``leave``, ``shutdown``; ``{"do": "confirm", "token": T, "at": TIME}`` asks for the goal of that token once more if that
+leaves nothing to do; ``host`` comes first on the socket of a supervisor that was forked ahead. From it: ``hello``,
+``event``, ``settled``, ``confirmed``, ``status``, ``pong``, ``staying``, ``busy``, ``refused``. No event loop is
+imported here: clients use it.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from orchestrator.engines.native.layout import Layout
     from orchestrator.goal import Goal
 
-PROTOCOL = 1
+PROTOCOL = 2
 CODE_VERSION = f"{__version__}/{PROTOCOL}"
 """What both ends compare: a supervisor of another version is asked to step down."""
 

@@ -69,7 +69,9 @@ class Connection(asyncio.Protocol):
         match message["do"]:
             case "apply":
                 self.listens = True
-                supervisor.apply(self, int(message["request"]), message["goal"])
+                supervisor.apply(self, int(message["request"]), message["goal"], str(message.get("token", "")))
+            case "confirm":
+                supervisor.confirmation.answer(self, str(message["token"]), float(message["at"]))
             case "subscribe":
                 self.listens = True
             case "status":

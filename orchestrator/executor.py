@@ -1,6 +1,6 @@
 """Runs a plan: an operation starts the moment its own prerequisites have succeeded, never level by level.
 
-A failed operation cancels what depends on it, and nothing else. On a change of the goal the pending ones are dropped
+A failed operation cancels what depends on it (but for hooks that are not required), and nothing else. On a change of the goal the pending ones are dropped
 and the running ones finish.
 """
 
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import EngineError, StackError
 from orchestrator.events import Event, Phase, Sink
-from orchestrator.plan import CreateContainer, Operation, Plan, WaitFor
+from orchestrator.plan import CreateContainer, Operation, Plan, RunHooks, WaitFor
 from orchestrator.record import Record
 
 if TYPE_CHECKING:
@@ -172,6 +172,9 @@ class Execution:
         self._running.pop(operation.id, None)
         self._failed[operation.id] = error
         self._tell(operation, "failed", error.message, {"code": error.code, "hint": error.hint})
+        if isinstance(operation, RunHooks) and not operation.required and not self._dropped:
+            self._release(operation.id)
+            return
         for key in self._dependents[operation.id]:
             self._cancel(key, f"{operation.verb} {operation.subject} failed")
 

@@ -85,6 +85,8 @@ class Goal(Record):
     """Ids of one-off containers that exist and shall be started, once, after what their services depend on."""
     rollback: bool = False
     """Whether a failure leads back to the last goal that was reached (``up --rollback``)."""
+    renew_volumes: tuple[str, ...] = ()
+    """Keys of volumes that may be made anew, with their data lost, if the file declares them differently now."""
     rolling_back: bool = False
     """This is the way back: ``rollback_config`` counts."""
 

@@ -36,7 +36,7 @@ class HealthRunner:
         workers: Workers,
         emit: Sink,
         clock: Callable[[], float],
-        find_check: Callable[[str], Check | None],
+        find_check: Callable[[Container], Check | None],
     ) -> None:
         self._engine = engine
         self._board = board
@@ -94,8 +94,8 @@ class HealthRunner:
                 self._health.pop(gone.id, None)
 
     def _begin(self, container: Container) -> None:
-        check = self._find_check(container.service)
-        if check is None or container.oneoff:
+        check = self._find_check(container)
+        if check is None:
             return
         self._tasks[container.id] = asyncio.get_running_loop().create_task(self._probe(container, check))
 

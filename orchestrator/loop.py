@@ -16,13 +16,12 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.catalog import Catalog
 from orchestrator.conditions import Board, ConditionFailed
 from orchestrator.errors import EngineError, StackError
-from orchestrator.events import Event, Phase, Sink
+from orchestrator.events import Event, Sink
 from orchestrator.executor import Execution, PlanOutcome, Progress
 from orchestrator.failures import Failure, describe_failure
 from orchestrator.goal import Goal, Want
 from orchestrator.health_runner import HealthRunner
 from orchestrator.loop_status import describe_board, describe_execution, describe_goal
-from orchestrator.model import Condition
 from orchestrator.perform import Performer
 from orchestrator.plan import Operation, Plan
 from orchestrator.providers import Answers
@@ -32,6 +31,7 @@ from orchestrator.record import Record
 from orchestrator.restarting import Restarter
 from orchestrator.rollback import plan_rollback
 from orchestrator.superseding import merge_goals
+from orchestrator.telling import Teller
 from orchestrator.tending import Tender
 from orchestrator.workers import Workers
 
@@ -64,11 +64,13 @@ class Loop:
         on_edit: Callable[[Goal], None] = lambda _goal: None,
         on_plan: Callable[[Plan], None] = lambda _plan: None,
         clock: Callable[[], float] = time.time,
+        workers: Workers | None = None,
     ) -> None:
         self.engine = engine
         self.project = project
         self.goal: Goal | None = None
         self._emit = emit
+        self.teller = Teller(emit, clock)
         self._clock = clock
         self._on_settled = on_settled
         self._on_idle = on_idle
@@ -88,12 +90,12 @@ class Loop:
         self._good: Goal | None = None
         self._ran: dict[str, str] = {}
         self._gave_up: Settled | None = None
-        self._answers = Answers()
-        self.workers = Workers()
+        self.answers = Answers()
+        self.workers = workers or Workers()
         self.board = Board()
         self.catalog = Catalog(self.board)
         self.board.probed = lambda service: self.catalog.find_check(service) is not None
-        self.health = HealthRunner(engine, self.board, self.workers, emit, clock, self.catalog.find_check)
+        self.health = HealthRunner(engine, self.board, self.workers, emit, clock, self.catalog.find_own_check)
         self.restarter = Restarter(
             engine, self.board, self.workers, emit, clock, self.catalog.find_policy, self._check_idle
         )
@@ -155,6 +157,20 @@ class Loop:
         """True when the goal was reached."""
         return self._reached and self._last is not None and self._last.converged
 
+    @property
+    def held_goal(self) -> Goal | None:
+        """The goal, if it was reached and nothing is under way that may change what runs."""
+        busy = self._fresh or self._turning or self._leaving or self._wake.is_set() or self.tender.busy
+        return self.goal if self.converged and not busy else None
+
+    async def look(self, goal: Goal) -> ObservedState:
+        """Observe what is there, and host and tend it as at the beginning of a turn."""
+        await self._serve(goal)
+        since = self.board.now()
+        observed = await self._observe(goal)
+        self.tender.absorb(observed, since)
+        return observed
+
     async def run(self) -> None:
         """Run until :meth:`stop`."""
         tending = asyncio.create_task(self.tender.run())
@@ -206,7 +222,7 @@ class Loop:
         self._last = settled
         self._reached = True
         if settled.converged:
-            self._emit(Event(time=self._clock(), kind="converged", subject=self.project))
+            self.teller.tell_converged(self.project)
         self._on_settled(settled)
 
     def _turn_back(self, settled: Settled) -> bool:
@@ -264,17 +280,19 @@ class Loop:
         before: set[str] = set()
         asked = goal
         for _attempt in range(PASSES + sum(1 for one in goal.stack.services.values() if is_provided(one))):
-            goal = asked.replace(stack=inject_environment(asked.stack, self._answers.by_service))
+            goal = asked.replace(stack=inject_environment(asked.stack, self.answers.by_service))
             since = self.board.now()
-            observed = (await self._observe(goal)).replace(provided=self._answers.moments)
+            observed = (await self._observe(goal)).replace(provided=self.answers.moments)
             self.tender.absorb(observed, since)
+            if self._fresh or self._leaving:
+                return None
             if not before and not goal.rolling_back:
                 self._ran = {one.service: one.image_id for one in observed.containers if one.alive and not one.oneoff}
             self.health.refresh()
             plan = reconcile(goal, observed, now=self._clock())
             if not before:
-                self._warn(plan)
-                self._tell_left_alone(plan)
+                self.teller.warn(plan)
+                self.teller.tell_left_alone(plan)
             if not plan:
                 return await self._await_wanted(goal)
             ids = {one.id for one in plan}
@@ -303,7 +321,7 @@ class Loop:
 
     async def _execute(self, goal: Goal, plan: Plan) -> tuple[PlanOutcome, tuple[Failure, ...]]:
         ours = (self.board, self.workers, self._emit, self._clock, self.catalog.images)
-        performer = Performer(self.engine, goal.stack, *ours, build_options=goal.build_options, answers=self._answers)
+        performer = Performer(self.engine, goal.stack, *ours, build_options=goal.build_options, answers=self.answers)
         self._on_plan(plan)
         reports: list[asyncio.Task[Failure]] = []
 
@@ -330,11 +348,10 @@ class Loop:
         """Wait for what ``--wait`` asks; the first certain failure ends it."""
         if not goal.wait_for or goal.down:
             return Settled(converged=True)
-        named = [one for one in goal.wait_for if goal.replicas(one) and not is_provided(goal.stack.services[one])]
-        conditions = {name: self._choose_condition(goal, name) for name in named}
-        awaited = [(one.service, one.name) for one in self.board.all() if one.service in conditions and not one.oneoff]
+        conditions = self.catalog.choose_conditions(goal)
+        awaited = self.board.list_replicas(conditions)
         for service, name in awaited:
-            self._tell_container("await container", service, name, "started")
+            self.teller.tell_container("await container", service, name, "started")
         self._waiting = asyncio.create_task(self.board.wait_all(conditions, strict=True))
         try:
             await self._waiting
@@ -347,15 +364,8 @@ class Loop:
         finally:
             self._waiting = None
         for service, name in awaited:
-            self._tell_container("await container", service, name, "done")
+            self.teller.tell_container("await container", service, name, "done")
         return Settled(converged=True)
-
-    def _choose_condition(self, goal: Goal, name: str) -> Condition:
-        for other in goal.stack.services.values():
-            dependency = other.depends_on.get(name)
-            if dependency is not None and dependency.condition == "service_completed_successfully":
-                return "service_completed_successfully"
-        return "service_healthy" if self.catalog.find_check(name) else "service_started"
 
     async def _report(self, error: StackError, operation: Operation | None) -> Failure:
         failure = await describe_failure(error, operation, self.engine, self.board, self.workers)
@@ -364,29 +374,6 @@ class Loop:
             failure = failure.replace(hint=f"its health check said: {said}")
         self._emit(failure.to_event(self._clock()))
         return failure
-
-    def _warn(self, plan: Plan) -> None:
-        for one in plan.warnings:
-            self._emit(Event(time=self._clock(), kind="warning", message=one.render(), details={"code": one.code}))
-
-    def _tell_left_alone(self, plan: Plan) -> None:
-        for verb, found in (("keep container", plan.running), ("rest container", plan.resting)):
-            for service, name in found:
-                self._tell_container(verb, service, name, "done")
-
-    def _tell_container(self, verb: str, service: str, name: str, phase: Phase) -> None:
-        action = f"{verb.partition(' ')[0]} {name}"
-        self._emit(
-            Event(
-                time=self._clock(),
-                kind="operation",
-                subject=name,
-                action=action,
-                phase=phase,
-                verb=verb,
-                service=service,
-            )
-        )
 
     def _after_exits(self, exits: list[tuple[str, int]]) -> None:
         """Told of containers (service, exit code) that ended by themselves."""
@@ -398,6 +385,7 @@ class Loop:
         self._check_idle()
 
     async def _remove_ended(self, container_id: str) -> None:
+        await self.workers.run("stop", lambda: self.engine.await_caller(container_id))
         await self.workers.run("work", lambda: self.engine.remove_container(container_id, volumes=True))
 
     def _abort(self, goal: Goal, exit_code: int) -> None:
@@ -416,7 +404,7 @@ class Loop:
         self._on_edit(self.goal or goal)
 
     def _follow_health(self, before: Container | None, after: Container | None) -> None:
-        if after is None or after.status != "running" or after.health != "unhealthy":
+        if after is None or after.oneoff or after.status != "running" or after.health != "unhealthy":
             return
         service = self.catalog.find_service(after.service) if before is None or before.health != "unhealthy" else None
         if service is not None and service.restart_unhealthy:
@@ -446,4 +434,5 @@ class Loop:
             "settled": self._reached,
             "failures": [one.to_json() for one in (self._last.failures if self._last else ())],
             "restarts": self.restarter.timers(),
+            "left_alone": self.restarter.left_alone(),
         }

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.building import Builders
 from orchestrator.conditions import Board, ConditionFailed
 from orchestrator.engines.base import ExecRequest
-from orchestrator.errors import EngineError, NotFound
+from orchestrator.errors import EngineError, NotFound, StackError
 from orchestrator.events import Event, Sink
 from orchestrator.executor import Progress
 from orchestrator.fetching import Fetchers
@@ -175,21 +175,31 @@ class Performer:
         container = self._board.find(one.container_name)
         if container is None:
             raise NotFound(f"no container {one.container_name}", resource=one.container_name, operation="start")
-        await self._start_again(container)
+        try:
+            await self._start_again(container, one.cause)
+        except StackError as error:
+            if error.code == "caller-gone" and container.auto_remove:
+                await self._workers.run("work", lambda: self._engine.remove_container(container.id, volumes=True))
+                self._board.drop(container.id)
+            raise
 
-    async def _start_again(self, container: Container) -> None:
+    async def _start_again(self, container: Container, cause: str) -> None:
         begun = self._clock()
 
         def call() -> None:
-            self._engine.start_container(container.id)
+            self._engine.start_container(container.id, cause=cause)
             if container.restart_count:
                 self._engine.record_restart(container.id, 0)
 
         with self._board.hold(container.id):
             await self._workers.run("work", call)
             now = self._board.get(container.id) or container
-            if now.status == "running":
+            if now.status == "running" and now.started_at >= begun:
                 return
+            if now.alive:
+                # The end of its last run has not been heard of yet; what was known of that run counts no more.
+                now = now.replace(status="exited", pid=0, health=None)
+                self._board.put(now)
             self._board.put(
                 now.replace(
                     status="running", started_at=begun, exit_code=None, hold=False, restart_count=0, health=None
@@ -217,7 +227,7 @@ class Performer:
         container = self._board.get(one.container_id)
         if container is None:
             raise NotFound(f"no container {one.container_name}", resource=one.container_name, operation="restart")
-        await self._start_again(container)
+        await self._start_again(container, one.cause)
 
     async def _kill(self, one: KillContainer, _progress: Progress) -> None:
         await self._workers.run("work", lambda: self._engine.kill_container(one.container_id, one.signal))
@@ -251,7 +261,7 @@ class Performer:
             oneoff=True,
         )
         made = await self._create_container(creation)
-        await self._start_again(made)
+        await self._start_again(made, one.cause)
         await self._board.wait_until([made.service], lambda: not self._runs(made.id))
         ended = self._board.get(made.id)
         code = ended.exit_code if ended is not None else None
@@ -289,7 +299,7 @@ class Performer:
                     f"{one.service} hook exited with status {result.exit_code}",
                     resource=container.name,
                     operation=f"{one.when}[{index}]",
-                    hint=f"{one.when}[{index}] of {one.service}: {' '.join(hook.command)}",
+                    hint=_describe_hook(one, index),
                 )
 
     async def _run_hook(self, container: Container, hook: Hook) -> ExecResult:
@@ -345,6 +355,13 @@ class Performer:
                 else f"{failure.message}; going on without it",
             )
         )
+
+
+def _describe_hook(one: RunHooks, index: int) -> str:
+    hint = f"{one.when}[{index}] of {one.service}: {' '.join(one.hooks[index].command)}"
+    if one.when == "pre_stop" and one.required:
+        hint += f"; `stack kill {one.service}` ends its containers without these commands"
+    return hint
 
 
 _PERFORM: dict[type[Operation], Callable[[Performer, Any, Progress], Any]] = {

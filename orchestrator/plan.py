@@ -156,7 +156,8 @@ class RunHooks(Operation):
     """Run a container's lifecycle hooks one after another; the first that fails ends it.
 
     The container is found by `container_id`, or by name if it does not exist yet. `when` is the attribute that the
-    hooks stand under. After a failed ``post_start`` hook the container is stopped, as the specification has it.
+    hooks stand under. After a failed ``post_start`` hook the container is stopped, as the specification has it. With
+    `required` False what comes after goes on when one has failed; the plan has failed all the same.
     """
 
     container_name: str
@@ -164,6 +165,7 @@ class RunHooks(Operation):
     when: Literal["post_start", "pre_stop"]
     hooks: tuple[Hook, ...]
     container_id: str = ""
+    required: bool = True
 
 
 class RenameContainer(Operation):

@@ -6,17 +6,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Self, dataclass_transform
+    from typing import Any, ClassVar, Self, dataclass_transform
 else:
 
     def dataclass_transform(**_options: Any) -> Any:
         return lambda target: target
-
-
-_R = TypeVar("_R", bound="Record")
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)

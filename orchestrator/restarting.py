@@ -54,6 +54,7 @@ class Restarter:
         self._histories: dict[str, History] = {}
         self._timers: dict[str, tuple[asyncio.Task[None], RestartAt]] = {}
         self._unhealthy: set[str] = set()
+        self._left: dict[str, str] = {}
         board.listeners.append(self._follow)
 
     def __len__(self) -> int:
@@ -67,6 +68,12 @@ class Restarter:
             name, count = (one.name, one.restart_count) if one else (key, 0)
             due.append({"container": name, "at": decision.time, "reason": decision.reason, "restarts": count})
         return due
+
+    def left_alone(self) -> list[dict[str, str]]:
+        """Which containers have ended and are not started again, and why; for ``status``."""
+        return [
+            {"container": one.name, "reason": why} for key, why in self._left.items() if (one := self._board.get(key))
+        ]
 
     def stop(self) -> None:
         """Forget every timer; what has ended stays ended."""
@@ -112,6 +119,7 @@ class Restarter:
         else:
             decision = decide_restart(policy, history, self._clock())
         if isinstance(decision, GiveUp):
+            self._left[container.id] = decision.reason
             self._board.put(container.replace(status="exited"))
             if decision.final:
                 self._tell(container, "give-up", decision.reason)
@@ -143,7 +151,7 @@ class Restarter:
 
         def call() -> None:
             self._engine.record_restart(container_id, history.restarts)
-            self._engine.start_container(container_id)
+            self._engine.start_container(container_id, cause=decision.reason)
 
         with self._board.hold(container_id):
             try:
@@ -173,10 +181,12 @@ class Restarter:
         self.handle_exit(ended)
         self._settled()
 
-    def _follow(self, _before: Container | None, after: Container | None) -> None:
-        if after is None and _before is not None:
-            self._histories.pop(_before.id, None)
-            self.cancel(_before.id)
+    def _follow(self, before: Container | None, after: Container | None) -> None:
+        if before is not None and (after is None or after.status == "running"):
+            self._left.pop(before.id, None)
+        if after is None and before is not None:
+            self._histories.pop(before.id, None)
+            self.cancel(before.id)
         elif after is not None and after.status == "running" and after.restart_count == 0:
             self._histories.pop(after.id, None)
 

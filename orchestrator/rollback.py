@@ -37,6 +37,7 @@ def plan_rollback(
             before = before.replace(image=images[name], config={**before.config, "image": images[name]})
         services[name] = before
     stack = _replace_services(goal.stack, services, back)
+    stack = _restore_resources(stack, good.stack, back, everything=goal.rollback)
     known = {name for name in back if name in good.stack.services}
     wants = {name: good.wants.get(name, "running") for name in known}
     # A service that is new has no earlier state: it goes.
@@ -62,6 +63,27 @@ def _replace_services(stack: Stack, services: Mapping[str, Service], changed: It
         for name in changed:
             tree["services"][name] = services[name].config
     return stack.replace(services=services, tree=tree)
+
+
+def _restore_resources(stack: Stack, good: Stack, back: Iterable[str], *, everything: bool) -> Stack:
+    """The stack with the networks, volumes, secrets and configs that services from before refer to and it lacks; with
+    `everything` as they were before."""
+    used: dict[str, set[str]] = {"networks": set(), "volumes": set(), "secrets": set(), "configs": set()}
+    for one in (good.services[name] for name in back if name in good.services):
+        used["networks"] |= one.networks.keys()
+        used["volumes"] |= {mount.source for mount in one.volumes if mount.type == "volume" and mount.source}
+        used["secrets"] |= {file.source for file in one.secrets}
+        used["configs"] |= {file.source for file in one.configs}
+    tree = copy_map(stack.tree) if isinstance(stack.tree, Map) else stack.tree
+    sections = {}
+    for section, keys in used.items():
+        there, before = getattr(stack, section), getattr(good, section)
+        brought = sorted(key for key in keys & before.keys() if everything or key not in there)
+        sections[section] = {**there, **{key: before[key] for key in brought}}
+        if brought and isinstance(tree, Map):
+            tree[section] = copy_map(tree[section]) if isinstance(tree.get(section), Map) else Map()
+            tree[section].update({key: before[key].config for key in brought})
+    return stack.replace(tree=tree, **sections)
 
 
 def _asks(service: Service) -> bool:

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Literal
 
-from orchestrator.model import Probe
 from orchestrator.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any, Literal
+
+    from orchestrator.model import Probe
+
+    ContainerStatus = Literal["created", "running", "paused", "restarting", "removing", "exited", "dead"]
+    """The states of the Docker Engine API, which ``ps`` prints and scripts know."""
+
+    HealthStatus = Literal["starting", "healthy", "unhealthy"]
+else:
+    # Importing typing takes as long as reading all containers of a project.
+    ContainerStatus = HealthStatus = str
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
-ContainerStatus = Literal["created", "running", "paused", "restarting", "removing", "exited", "dead"]
-"""The states of the Docker Engine API, which ``ps`` prints and scripts know."""
-
-HealthStatus = Literal["starting", "healthy", "unhealthy"]
+STATUSES: tuple[ContainerStatus, ...] = ("created", "running", "paused", "restarting", "removing", "exited", "dead")
 
 
 class Endpoint(Record):

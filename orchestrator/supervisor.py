@@ -18,6 +18,7 @@ import time
 import traceback
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from orchestrator.confirmation import Confirmation
 from orchestrator.control import (
     CODE_VERSION,
     LineBuffer,
@@ -40,6 +41,7 @@ from orchestrator.tracing import Tracer, write_timeline
 
 if TYPE_CHECKING:
     from orchestrator.engines.base import Engine
+    from orchestrator.goal import Goal
 
 STEP_DOWN_LIMIT = 5.0
 """Seconds that running operations get when the supervisor is asked to step down."""
@@ -192,15 +194,18 @@ class Supervisor:
             self.emit,
             on_settled=self._settle,
             on_idle=self._consider_leaving,
-            on_edit=lambda goal: self._save(dump_goal(goal)),
+            on_edit=self._take_edit,
             on_plan=self._tracer.note_plan,
         )
+        self.confirmation = Confirmation(self.loop)
         self._engine.on_warning = self._warn
 
     async def run(self, first: tuple[socket.socket, bytes] | None) -> None:
         """Serve until nothing is left to supervise, or until asked to step down."""
         running = self._running = asyncio.get_running_loop()
         gc.freeze()
+        # A short command looks for garbage less often than a process should that lives for months.
+        gc.set_threshold(700, 10, 10)
         gc.enable()
         listener = listen_control(self.place)
         server = await running.create_unix_server(lambda: Connection(self), sock=listener)
@@ -250,8 +255,8 @@ class Supervisor:
         self._requests = [one for one in self._requests if one[0] is not connection]
         self._consider_leaving()
 
-    def apply(self, connection: Connection, request: int, data: dict[str, Any]) -> None:
-        """Take a client's goal. Raises StackError for one that cannot be read."""
+    def apply(self, connection: Connection, request: int, data: dict[str, Any], token: str = "") -> None:
+        """Take a client's goal, to be known by `token`. Raises StackError for one that cannot be read."""
         try:
             goal = load_goal(data)
         except Exception as error:
@@ -260,7 +265,9 @@ class Supervisor:
         self._tracer.begin(goal.issued_at)
         self.loop.submit(goal)
         # What counts from now on is the merged goal; the client's own text is it, unless there was something to merge.
-        self._save(data if self.loop.goal is goal else dump_goal(self.loop.goal or goal))
+        own = self.loop.goal is goal
+        self.confirmation.token = token if own else ""
+        self._save(data if own else dump_goal(self.loop.goal or goal))
 
     def status(self) -> dict[str, Any]:
         """The loop's status and who hosts it."""
@@ -296,6 +303,11 @@ class Supervisor:
             self.loop.adopt(goal)
         else:
             self.loop.submit(goal)
+
+    def _take_edit(self, goal: Goal) -> None:
+        # What the loop wants by itself is no longer what a command has asked for.
+        self.confirmation.token = ""
+        self._save(dump_goal(goal))
 
     def _save(self, data: dict[str, Any]) -> None:
         self._unsaved = data

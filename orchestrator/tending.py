@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from orchestrator.conditions import Board
-from orchestrator.errors import EngineError
+from orchestrator.errors import EngineError, NotFound
 from orchestrator.events import Event, Sink
 from orchestrator.plan import (
     CreateContainer,
@@ -52,6 +53,7 @@ class Tender:
         self._remove = remove
         self._heard: dict[str, Change | None] = {}
         self._working = False
+        self._removals: dict[str, asyncio.Task[None]] = {}
         self._wake = asyncio.Event()
         self._expected: dict[str, set[str]] = {}
         self._postponed: dict[str, set[str]] = {}
@@ -60,7 +62,7 @@ class Tender:
     @property
     def busy(self) -> bool:
         """True while an end has been heard of and not been dealt with."""
-        return bool(self._heard) or self._working
+        return bool(self._heard) or self._working or bool(self._removals)
 
     def notice(self, change: Change) -> None:
         """Take the news of a container's end."""
@@ -153,20 +155,29 @@ class Tender:
                 exits.append(exit_code)
             seen = known.get(key)
             if seen is not None and seen.auto_remove and not seen.alive:
-                await self._remove_ended(seen)
+                self._remove_later(seen)
         return exits
+
+    def _remove_later(self, one: Container) -> None:
+        """Nobody waits for this: the command that the container was made for may take its time."""
+        if one.id not in self._removals:
+            self._removals[one.id] = asyncio.create_task(self._remove_ended(one))
 
     async def _remove_ended(self, one: Container) -> None:
         """A container that was to go when it has ended."""
         try:
-            await self._remove(one.id)
+            with contextlib.suppress(NotFound):
+                await self._remove(one.id)
+            self._board.drop(one.id)
         except EngineError as error:
             details = {"code": error.code, "hint": error.hint}
             self._emit(
                 Event(time=self._clock(), kind="error", subject=one.name, message=error.message, details=details)
             )
-        else:
-            self._board.drop(one.id)
+        finally:
+            self._removals.pop(one.id, None)
+            # It may have been the last thing that there was to do.
+            self._told([])
 
     def _tend_one(self, key: str, change: Change | None, seen: Container | None) -> tuple[str, int] | None:
         board = self._board.get(key)

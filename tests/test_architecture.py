@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1] / "orchestrator"
 
 LAYERS = (
-    {"errors", "source", "record"},
+    {"errors", "source", "record", "evidence", "plain_json"},
     {"model", "state", "codec"},
     {
         *("spec", "graph", "graph_layout", "graph_render", "graph_svg", "digest", "goal", "superseding", "plan"),
@@ -32,6 +32,9 @@ LAYERS = (
             "settling",
             "watching",
             "client",
+            "confirmation",
+            "confirming",
+            "telling",
             "conditions",
             "control",
             "control_server",

@@ -17,6 +17,7 @@ from orchestrator.reconcile.images import build_contexts, list_builders
 
 if TYPE_CHECKING:
     from orchestrator.engines.base import BuildEvent, Engine
+    from orchestrator.engines.native.dockerfile.recall import RecalledBuild
     from orchestrator.events import Phase, Sink
     from orchestrator.goal import BuildOptions
     from orchestrator.model import Stack
@@ -136,6 +137,22 @@ def build_services(
             raise Interrupted("interrupted", hint="what was built so far is in the cache") from None
         raise
     return outcome
+
+
+def find_known_builds(
+    stack: Stack, needs: Mapping[str, Sequence[str]], options: BuildOptions
+) -> dict[str, RecalledBuild] | None:
+    """What the native engine remembers of builds, by service; None unless it is sure of all of them."""
+    from orchestrator.actions.images import open_image_store
+    from orchestrator.engines.native.building import find_known_build
+
+    store, found = open_image_store(), {}
+    for name in needs:
+        known = find_known_build(store, stack, stack.services[name], options=options)
+        if known is None:
+            return None
+        found[name] = known
+    return found
 
 
 def _find_lost(waiting: Mapping[str, Sequence[str]], outcome: BuildsOutcome) -> tuple[str, str] | None:

@@ -58,16 +58,21 @@ def parse_build_args(texts: Sequence[str], environment: Mapping[str, str]) -> di
     return args
 
 
+def find_client_settings(environment: Mapping[str, str]) -> str:
+    """The path of docker's client configuration."""
+    folder = environment.get("DOCKER_CONFIG") or os.path.join(
+        environment.get("HOME") or os.path.expanduser("~"), ".docker"
+    )
+    return os.path.join(folder, "config.json")
+
+
 def read_proxies(environment: Mapping[str, str]) -> dict[str, str]:
     """The proxies that docker's client configuration sets for builds, as build arguments in both spellings.
 
     A configuration that cannot be read says nothing here: whoever needs it for a registry tells about it.
     """
-    folder = environment.get("DOCKER_CONFIG") or os.path.join(
-        environment.get("HOME") or os.path.expanduser("~"), ".docker"
-    )
     try:
-        with open(os.path.join(folder, "config.json"), "rb") as file:
+        with open(find_client_settings(environment), "rb") as file:
             data = file.read()
         if b"proxies" not in data:
             return {}

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
-from typing import get_args
 
-from orchestrator.actions.names import select_services, suggest_names
-from orchestrator.actions.project import Project
-from orchestrator.engines.base import Engine
-from orchestrator.errors import NotFound, UsageError
-from orchestrator.state import Container, ContainerStatus, ObservedState
+from orchestrator.state import STATUSES, Container, ObservedState
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from orchestrator.actions.project import Project
+    from orchestrator.engines.base import Engine
 
 RESTART_GRACE = 5.0
 """Seconds that a start may take which a restart policy has announced."""
-
-STATUSES: tuple[str, ...] = get_args(ContainerStatus)
 
 
 def known_services(project: Project, observed: ObservedState) -> tuple[str, ...]:
@@ -37,9 +36,16 @@ def choose_containers(
 
     `every` False leaves out what does not run; `statuses` keeps only those, whether they run or not.
     """
-    chosen = set(select_services(services, known_services(project, observed)))
+    chosen = set(known_services(project, observed))
+    if services:
+        from orchestrator.actions.names import select_services
+
+        chosen = set(select_services(services, chosen))
     wanted = set(statuses)
     for status in sorted(wanted - set(STATUSES)):
+        from orchestrator.actions.names import suggest_names
+        from orchestrator.errors import UsageError
+
         raise UsageError(f"there is no status {status}", hint=suggest_names(status, STATUSES))
     found = [
         one
@@ -74,6 +80,8 @@ def find_replica(engine: Engine, project: Project, service: str, index: int | No
     Raises NoSuchService, NotFound.
     """
     observed = mark_restarting(engine.observe(project.name), time.time())
+    from orchestrator.errors import NotFound
+
     replicas = choose_containers(project, observed, [service])
     if index is not None:
         replicas = tuple(one for one in replicas if one.number == index)

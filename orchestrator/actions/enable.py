@@ -128,4 +128,24 @@ def _call(words: Sequence[str], *, user: bool) -> None:
     done = subprocess.run(call, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
     if done.returncode:
         reason = (done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}").splitlines()[-1]
-        raise Unavailable(f"systemctl {' '.join(words)}: {reason}", operation=words[0])
+        hint = _read_journal(words[-1], user=user) if "--now" in words else ""
+        raise Unavailable(f"systemctl {' '.join(words)}: {reason}", operation=words[0], hint=hint)
+
+
+def _read_journal(unit: str, *, user: bool) -> str:
+    """What a unit that could not be started has said itself; empty where nobody knows."""
+    words = ["--quiet", "--no-pager", "--output=cat", "--lines=12", "--boot", "--unit", unit]
+    try:
+        done = subprocess.run(
+            ["journalctl", *(["--user"] if user else []), *words],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=10,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    said = [
+        one for one in done.stdout.splitlines() if not one.startswith((f"{unit}: ", "Starting ", "Failed to start "))
+    ]
+    return "\n".join(("it said:", *said)) if said else ""

@@ -21,19 +21,22 @@ def explain_service(
     engine: Engine, project: str, service: str, status: Mapping[str, Any] | None, now: float
 ) -> Explanation:
     """Put together what the supervisor (`status`, None where none runs) and the engine know about `service`."""
-    containers = engine.observe(project).of_service(service)
+    observed = engine.observe(project)
+    containers = observed.of_service(service)
+    oneoffs = tuple(one for one in observed.containers if one.oneoff and one.service == service)
     sentences = []
     if status is not None:
         sentences += _explain_failures(service, status)
         sentences += _explain_operations(service, status)
         sentences += _explain_restarts(containers, status, now)
-        sentences += _explain_health(containers, status)
+        sentences += _explain_health((*containers, *oneoffs), status)
     for one in containers:
         sentences.append(_explain_container(one))
+    sentences += [f"{_explain_container(one)}; it is a one-off container" for one in oneoffs]
     if not containers:
         want = (status or {}).get("wants", {}).get(service)
         sentences.append(f"{service} has no container" + (f", and is wanted {want}" if want else ""))
-    if status is None and containers:
+    if status is None and (containers or oneoffs):
         sentences.append("no supervisor runs for the project: nothing is restarted and no health check is made")
     return Explanation(service=service, sentences=tuple(sentences))
 
@@ -77,6 +80,10 @@ def _explain_restarts(containers: tuple[Container, ...], status: Mapping[str, An
         f"{one['container']} is started again in {max(0.0, one['at'] - now):.1f} s: {one['reason']}"
         f" ({one['restarts']} restarts so far)"
         for one in status["restarts"]
+        if one["container"] in names
+    ] + [
+        f"{one['container']} is not started again: {one['reason']}"
+        for one in status.get("left_alone", ())
         if one["container"] in names
     ]
 

@@ -41,6 +41,7 @@ class UpOptions(Record):
     file_digests: Mapping[str, str] = _NOTHING
     abort_on_exit: Literal["", "any", "failure"] = ""
     rollback: bool = False
+    renew_volumes: tuple[str, ...] = ()
     build: Literal["policy", "always", "never"] = "policy"
     build_options: BuildOptions = BuildOptions()
 
@@ -78,6 +79,7 @@ def edit_up(stack: Stack, previous: Goal | None, options: UpOptions, now: float)
         file_digests=options.file_digests,
         abort_on_exit=options.abort_on_exit,
         rollback=options.rollback,
+        renew_volumes=options.renew_volumes,
     )
 
 

@@ -16,6 +16,7 @@ from orchestrator.record import Record
 
 if TYPE_CHECKING:
     from orchestrator.engines.base import BuildEvent
+    from orchestrator.engines.native.dockerfile.recall import RecalledBuild
     from orchestrator.engines.native.dockerfile.request import BuildRequest, BuildResult, BuildSecret
     from orchestrator.events import Phase, Sink
     from orchestrator.goal import BuildOptions
@@ -239,6 +240,14 @@ def build_request(request: BuildRequest, sink: Sink) -> BuildResult:
         raise
     tell("done")
     return result
+
+
+def find_known_build(request: BuildRequest) -> RecalledBuild | None:
+    """What is remembered of a build that would do nothing, and come to the same."""
+    from orchestrator.actions.images import open_image_store
+    from orchestrator.engines.native.dockerfile.recall import find_build
+
+    return find_build(open_image_store(), request)
 
 
 def describe_result(request: BuildRequest, result: BuildResult) -> dict[str, Any]:

@@ -128,6 +128,11 @@ def list_used_images(engine: Engine) -> set[str]:
     return {one.image_id for name in engine.projects() for one in engine.observe(name).containers if one.image_id}
 
 
+def list_service_images(stack: Stack, which: str) -> list[str]:
+    """The names of the images of a stack's services, ``all`` or only the ``local`` ones, sorted."""
+    return sorted({image_reference(stack, one) for one in stack.services.values() if which == "all" or not one.image})
+
+
 def remove_service_images(engine: Engine, stack: Stack, which: str) -> tuple[list[str], list[EngineError]]:
     """Remove the images of a stack's services; return the names that went, and what did not go.
 
@@ -135,10 +140,9 @@ def remove_service_images(engine: Engine, stack: Stack, which: str) -> tuple[lis
     is no failure.
     """
     store = open_image_store()
-    wanted = {image_reference(stack, one) for one in stack.services.values() if which == "all" or not one.image}
     removed: list[str] = []
     failures: list[EngineError] = []
-    for name in sorted(wanted):
+    for name in list_service_images(stack, which):
         try:
             store.remove_image(name, in_use=lambda: list_used_images(engine))
         except NotFound:

@@ -2,10 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
 
-from orchestrator.state import Binding, Container
+    from orchestrator.state import Binding, Container, ObservedState
+
+
+def observe_briefly(project: str) -> ObservedState | None:
+    """What a table of a project's containers shows, without an engine; None where only the engine can tell.
+
+    Of each container everything but its endpoints, labels and volumes is as the engine says it; of its configuration
+    only what it exposes is there.
+    """
+    import os
+
+    if (os.environ.get("STACK_ENGINE") or "native") != "native":
+        return None
+    from orchestrator.engines.native.listing import list_briefly
+
+    return list_briefly(project)
 
 
 def describe_ports(container: Container) -> str:

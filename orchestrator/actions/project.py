@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
 
-from orchestrator.errors import Diagnostic, FileMissing
-from orchestrator.model import Stack
 from orchestrator.record import Record
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
     from orchestrator.actions.memory import Signature
+    from orchestrator.errors import Diagnostic, FileMissing
     from orchestrator.goal import Goal
+    from orchestrator.model import Stack
     from orchestrator.spec.loader import Reader
 
 _NOTHING: Mapping[str, str] = MappingProxyType({})
@@ -68,9 +69,9 @@ def load_again(options: ProjectOptions, services: Sequence[str] = ()) -> Project
 
     `environment` is empty then.
     """
-    from orchestrator.actions.memory import describe_question, recall, remember
+    from orchestrator.actions.memory import recall, remember
 
-    question = describe_question((*options.__dict__.values(), *services))
+    question = _name_question(options, services)
     known = recall("stack", question)
     if known is not None:
         return _restore_project(known)
@@ -83,7 +84,22 @@ def load_again(options: ProjectOptions, services: Sequence[str] = ()) -> Project
         from orchestrator.spec.transport import dump_stack
 
         remember("stack", question, seen, json.dumps(dump_stack(project.stack)).encode())
+        if not services:
+            _remember_names(options, project, seen)
     return project
+
+
+def place_stack(options: ProjectOptions, services: Sequence[str] = ()) -> str:
+    """Where ``load_again`` keeps the stack that it was asked for."""
+    from orchestrator.actions.memory import place_result
+
+    return place_result("stack", _name_question(options, services))
+
+
+def _name_question(options: ProjectOptions, services: Sequence[str]) -> str:
+    from orchestrator.actions.memory import describe_question
+
+    return describe_question((*options.__dict__.values(), *services))
 
 
 def _restore_project(known: bytes) -> Project:
@@ -102,6 +118,8 @@ def identify_project(options: ProjectOptions, services: Sequence[str] = ()) -> P
     """
     if options.name and not options.files:
         return Project(name=options.name)
+    from orchestrator.errors import FileMissing
+
     try:
         return load_again(options, services)
     except FileMissing as error:
@@ -115,22 +133,29 @@ def recognize_project(options: ProjectOptions) -> Project:
     """
     if options.name and not options.files:
         return Project(name=options.name)
-    from orchestrator.actions.remembered import recall_project, remember_project, sign_path
+    from orchestrator.actions.memory import describe_question, recall
 
-    known = recall_project(options)
+    known = recall("project", describe_question(options.__dict__.values()))
     if known is not None:
-        return Project(name=known["name"], services=tuple(known["services"]), disabled=tuple(known["disabled"]))
-    seen: dict[str, Any] = {}
+        name, services, disabled = known.decode().split("\n")
+        return Project(name=name, services=tuple(services.split()), disabled=tuple(disabled.split()))
+    from orchestrator.errors import FileMissing
 
-    def note(path: str) -> None:
-        seen.setdefault(path, sign_path(path))
-
+    seen: dict[str, Signature | None] = {}
     try:
-        project = _load(options, (), _make_watching_reader(note), {})
+        project = load_watched(options, (), seen)
     except FileMissing as error:
         return _name_alone(options, error)
-    remember_project(options, project, seen)
+    if not project.warnings:
+        _remember_names(options, project, seen)
     return project
+
+
+def _remember_names(options: ProjectOptions, project: Project, seen: Mapping[str, Signature | None]) -> None:
+    from orchestrator.actions.memory import describe_question, remember
+
+    lines = (project.name, " ".join(project.services or ()), " ".join(project.disabled))
+    remember("project", describe_question(options.__dict__.values()), seen, "\n".join(lines).encode())
 
 
 def _load(options: ProjectOptions, services: Sequence[str], reader: Reader, passes: Mapping[str, bool]) -> Project:
@@ -212,4 +237,6 @@ def stack_for_goal(project: Project, previous: Goal | None) -> Stack:
     """Return the stack to edit a goal with: the file's, else the one brought up last, else an empty one."""
     if project.stack is not None:
         return project.stack
+    from orchestrator.model import Stack
+
     return previous.stack if previous is not None else Stack(name=project.name)

@@ -17,7 +17,7 @@ from orchestrator.actions.remote_files import (
     FILE_NOTE,
     FILE_TYPE,
 )
-from orchestrator.errors import Diagnostic, ModelError, UsageError
+from orchestrator.errors import CannotRun, Diagnostic, Interrupted, UsageError
 from orchestrator.record import Record
 from orchestrator.source import render_path
 
@@ -48,10 +48,19 @@ _SECRETS: Final = (
 )
 
 
+_SECRET_KEY: Final = re.compile(r"(?i)passw|secret|token|api_?key|credential|private_?key|access_?key|auth|_pwd$|^pwd$")
+
+
 class PublishRefused(UsageError):
     """What would be published says more than its author may want."""
 
     code = "publish-refused"
+
+
+class PublishDeclined(Interrupted):
+    """The author has said no."""
+
+    code = "publish-declined"
 
 
 class Publication(Record):
@@ -70,30 +79,21 @@ class Publication(Record):
 def prepare_publication(options: ProjectOptions, *, with_env: bool, resolve_digests: bool) -> Publication:
     """Read the files and look at what they give away.
 
-    Raises ModelError for what cannot be run elsewhere (services that are only built, local includes), PublishRefused
-    for variables without `with_env`, and what loading raises.
+    Raises CannotRun for what cannot be run elsewhere (services that are only built, local includes), PublishRefused
+    for what has no file, and what loading raises. `with_env` is consent to variables and env files.
     """
     from orchestrator.actions.project import load_project
 
-    whole = options.replace(profiles=("*",))
-    stack = load_project(whole).stack
-    raw = load_project(whole, resolve_env=False).stack
+    stack = load_project(options.replace(profiles=("*",))).stack
     assert stack is not None
-    assert raw is not None
     files = _Files(stack)
     _check_portable(stack, files)
-    variables = _list_variables(raw)
-    if variables and not with_env:
-        raise PublishRefused(
-            "\n".join(variables),
-            hint="publish them with --with-env, or take what is nobody's business out of the stack file",
-        )
     main, extended, envs = files.rewrite()
     return Publication(
         stack=stack,
         files=tuple(main + extended),
-        envs=tuple(envs) if with_env else (),
-        questions=tuple(_list_questions(stack, files, variables if with_env else ())),
+        envs=tuple(envs),
+        questions=tuple(_list_questions(stack, files, with_env=with_env)),
         digests=_render_digests(stack) if resolve_digests else "",
     )
 
@@ -151,6 +151,10 @@ class _Files:
         self.extended: dict[str, str] = {}
         self.envs: dict[str, str] = {}
         self.includes: list[tuple[str, Any]] = []
+        self.env_services: set[str] = set()
+        """Services that name env files."""
+        self.literals: dict[str, set[str]] = {}
+        """By service, the variables that look like secrets and have a value that is no variable."""
         for file in stack.files:
             if file == "-":
                 raise PublishRefused("what comes from standard input cannot be published", hint="write it to a file")
@@ -177,9 +181,14 @@ class _Files:
             for path in [paths] if isinstance(paths, str) else paths or ():
                 self.includes.append((str(path), problems.locate(tree.marks["include"][0])))
         services = tree.get("services")
-        for service in services.values() if type(services) is Map else ():
+        for name, service in services.items() if type(services) is Map else ():
             if type(service) is not Map:
                 continue
+            if service.get("env_file"):
+                self.env_services.add(str(name))
+            for key, value in _list_environment(service.get("environment")):
+                if value and "$" not in value and _SECRET_KEY.search(key):
+                    self.literals.setdefault(str(name), set()).add(key)
             extends = service.get("extends")
             if type(extends) is Map and isinstance(extends.get("file"), str):
                 self._replace(file, extends["file"], problems.locate(extends.marks["file"][1]), self.extended, ".yaml")
@@ -225,6 +234,18 @@ class _Files:
         return "\n".join(lines)
 
 
+def _list_environment(written: Any) -> Iterator[tuple[str, str]]:
+    """The variables of a service as its file has them, as a map or as a list of ``NAME=VALUE``."""
+    from orchestrator.spec.positions import Map
+
+    if type(written) is Map:
+        yield from ((str(key), "" if value is None else str(value)) for key, value in written.items())
+    elif isinstance(written, list):
+        for one in written:
+            key, _, value = str(one).partition("=")
+            yield key, value
+
+
 def find_scalar_end(line: str, start: int) -> int:
     """Where a scalar of one line that begins at `start` ends: quoted, or plain up to a comment or the end of a flow."""
     if line[start : start + 1] in ("'", '"'):
@@ -247,36 +268,26 @@ def find_scalar_end(line: str, start: int) -> int:
 def _check_portable(stack: Stack, files: _Files) -> None:
     from orchestrator.spec.paths import is_remote
 
-    problems = [
-        _locate(stack, ("services", name, "build"), "only-built", f"service {name} has a build and no image")._replace(
-            hint="give it an image, and push that: nobody else has what it is built from"
+    way = "publish it, too, and include it from there"
+    built = [name for name, one in sorted(stack.services.items()) if one.build is not None and not one.image]
+    problems = []
+    if built:
+        message = "your Compose stack cannot be published as it only contains a build section for service(s): "
+        problems.append(
+            _locate(stack, ("services", built[0], "build"), "only-built", message + ", ".join(built))._replace(
+                hint="give each an image, and push that: nobody else has what it is built from"
+            )
         )
-        for name, service in sorted(stack.services.items())
-        if service.build is not None and not service.image
-    ]
     problems += [
-        Diagnostic("local-include", f"{path} is included, and is a local file", place, "include", "publish it, too")
+        Diagnostic("local-include", f"cannot publish compose file with local includes: {path}", place, "include", way)
         for path, place in files.includes
         if not is_remote(path)
     ]
     if problems:
-        raise ModelError(problems)
+        raise CannotRun(problems)
 
 
-def _list_variables(raw: Stack) -> list[str]:
-    found = []
-    for name, service in sorted(raw.services.items()):
-        if service.config.get("env_file"):
-            found.append(f'service "{name}" has env_file declared.')
-        if service.config.get("environment"):
-            found.append(f'service "{name}" has environment variable(s) declared.')
-    for name, config in sorted(raw.configs.items()):
-        if config.environment:
-            found.append(f'config "{name}" is declared as an environment variable.')
-    return found
-
-
-def _list_questions(stack: Stack, files: _Files, variables: Sequence[str]) -> Iterator[str]:
+def _list_questions(stack: Stack, files: _Files, *, with_env: bool) -> Iterator[str]:
     binds = [
         f"{name}: {one.source}:{one.target}"
         for name, service in sorted(stack.services.items())
@@ -284,12 +295,44 @@ def _list_questions(stack: Stack, files: _Files, variables: Sequence[str]) -> It
         if one.type == "bind"
     ]
     if binds:
-        yield "\n".join(("bind mounts would be published (the declarations, not what is in them):", *binds))
+        yield "\n".join(
+            (
+                "you are about to publish bind mounts declaration within your OCI artifact.",
+                "(what is written in the stack file, not what is in the folders)",
+                *binds,
+                "Are you ok to publish these bind mount declarations?",
+            )
+        )
+    found = [] if with_env else list(_list_variables(files))
+    if found:
+        yield "\n".join(
+            (
+                "you are about to publish env-related declarations within your OCI artifact.",
+                *found,
+                "Use --with-env to silence this prompt. Values that are variables themselves stay variables.",
+                "Are you ok to publish these env declarations?",
+            )
+        )
     secrets = sorted(set(_find_secrets(_list_texts(stack, files))))
     if secrets:
-        yield "\n".join(("what looks like secrets would be published:", *secrets))
-    if variables:
-        yield "\n".join(("environment variables would be published:", *variables))
+        yield "\n".join(
+            (
+                "you are about to publish sensitive data within your OCI artifact.",
+                "please double check that you are not leaking sensitive data",
+                *secrets,
+                "Are you ok to publish these sensitive data?",
+            )
+        )
+
+
+def _list_variables(files: _Files) -> Iterator[str]:
+    """What services would give away: files of variables, and values that stand where a secret usually does."""
+    for name in sorted(files.env_services | files.literals.keys()):
+        if name in files.env_services:
+            yield f'  service "{name}": env_file declared'
+        keys = sorted(files.literals.get(name, ()))
+        if keys:
+            yield f'  service "{name}": literal value for ' + ", ".join(f'"{one}"' for one in keys)
 
 
 def _list_texts(stack: Stack, files: _Files) -> Iterator[tuple[str, str]]:

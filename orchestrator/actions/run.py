@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
@@ -251,7 +252,8 @@ def create_oneoff(engine: Engine, wanted: OneOff) -> Container:
             config_hash=config_hash(service, stack, wanted.goal.file_digests),
             oneoff=True,
             called=not options.detach,
-            auto_remove=options.remove and options.detach,
+            # The command removes it itself, unless it is left or killed before its container has ended.
+            auto_remove=options.remove,
         ),
     )
     found = next((one for one in engine.observe(stack.name).containers if one.id == made), None)
@@ -286,7 +288,9 @@ def run_oneoff(engine: Engine, wanted: OneOff, make_ready: Converge, start: Conv
         _end(engine, container, remove=options.remove or not begun)
         raise
     if code is not None and options.remove:
-        engine.remove_container(container.id, volumes=True)
+        # Who took the project down meanwhile has removed it.
+        with contextlib.suppress(NotFound):
+            engine.remove_container(container.id, volumes=True)
     return code or 0, container
 
 

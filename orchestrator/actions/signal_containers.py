@@ -40,7 +40,7 @@ def kill_services(
         tell(one, "Killing")
         if act:
             engine.kill_container(one.id, name)
-            tell(one, "Killed")
+        tell(one, "Killed")
     return len(chosen)
 
 

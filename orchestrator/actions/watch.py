@@ -47,9 +47,13 @@ Converge = Callable[["Goal", str], bool]
 
 
 class WatchOptions(Record):
-    """What ``watch`` can be asked for. `prune` removes the images that rebuilds replace."""
+    """What ``watch`` can be asked for.
+
+    `prune` removes the images that rebuilds replace; `verbose` tells when everything that a change asks for is done.
+    """
 
     prune: bool = True
+    verbose: bool = False
 
 
 class _Errands:
@@ -191,8 +195,11 @@ class Watcher:
     def _take_changes(self, now: float) -> None:
         self._changes = []
         batch = sort_changes(self._rules, self._trees.take())
+        later = {*batch.rebuild, *batch.restart, *(one.service for one in batch.hooks)}
         for service, syncs in batch.syncs.items():
             self._sync(service, syncs)
+            if service not in later:
+                self._tell_complete(service)
         if batch.rebuild or batch.restart or batch.hooks:
             self._errands.add(batch)
             self._errands_since = [self._errands_since[0] if self._errands_since else now, now]
@@ -203,6 +210,10 @@ class Watcher:
             return
         self._say(f'Syncing service "{service}" after {len(syncs)} changes were detected')
         self._copy(service, syncs, changed_only=False)
+
+    def _tell_complete(self, service: str) -> None:
+        if self._options.verbose:
+            self._say(f"batch complete: service[{service}]")
 
     def _copy(self, service: str, syncs: Sequence[FileSync], *, changed_only: bool) -> None:
         try:
@@ -262,6 +273,8 @@ class Watcher:
             for _key, rule in sorted(errands.hooks.items()):
                 if rule.service not in errands.rebuild and not self._stopping.is_set():
                     self._run_hook(rule)
+            for service in sorted(errands.services):
+                self._tell_complete(service)
         except StackError as error:
             self._say(error.render())
         finally:

@@ -13,6 +13,8 @@ from orchestrator.cli.invocation import ANSI, PROGRESS, make_invocation
 from orchestrator.cli.registry import COMMANDS
 from orchestrator.errors import UsageError
 
+INSECURE = "A registry without TLS that can be verified, for `-f oci://...`."
+
 
 class StackGroup(click.Group):
     """The root group. Commands come from the table and are imported on use."""
@@ -63,6 +65,7 @@ class StackGroup(click.Group):
 @click.option("--project-directory", metavar="DIR", help="Where relative paths begin (default: beside the first file).")
 @click.option("--workdir", metavar="DIR", hidden=True, help="The former name of --project-directory.")
 @click.option("--verbose", is_flag=True, hidden=True, help="As --progress plain: every step in a line of its own.")
+@click.option("--insecure-registry", "insecure", multiple=True, metavar="HOST[:PORT]", hidden=True, help=INSECURE)
 @click.option("--compatibility", is_flag=True, help="Names with underscores (shop_web_1), as Compose once had them.")
 @click.option("--parallel", type=click.IntRange(min=-1), metavar="N", help="Do so many things at a time at most.")
 @click.option("--all-resources", is_flag=True, help="Keep networks, volumes and others that no service uses.")
@@ -80,6 +83,7 @@ def root(
     project_directory: str | None,
     workdir: str | None,
     verbose: bool,
+    insecure: tuple[str, ...],
     all_resources: bool,
     compatibility: bool,
     parallel: int | None,
@@ -89,6 +93,8 @@ def root(
     version: bool,
 ) -> None:
     """Run stacks of containers from Compose files."""
+    if insecure:
+        os.environ["STACK_INSECURE_REGISTRIES"] = ",".join(insecure)
     ctx.obj = make_invocation(
         files=files,
         project_name=project_name,

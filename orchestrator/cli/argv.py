@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -9,7 +11,7 @@ if TYPE_CHECKING:
 WITH_VALUE = frozenset(
     {
         "-f", "--file", "-p", "--project-name", "--profile", "--env-file", "--project-directory", "--workdir",
-        "--ansi", "--progress", "--parallel",
+        "--insecure-registry", "--ansi", "--progress", "--parallel",
     }
 )  # fmt: skip
 """The global options that take a value."""
@@ -31,6 +33,11 @@ def find_command(arguments: Sequence[str]) -> str:
         elif not word.startswith("-"):
             return word
     return ""
+
+
+def may_take_shortcuts() -> bool:
+    """Whether a quicker way to the same answer may be taken: always, unless ``STACK_SHORTCUTS`` is 0."""
+    return os.environ.get("STACK_SHORTCUTS") != "0"
 
 
 def will_converge(arguments: Sequence[str]) -> bool:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 import time
 from collections import deque
+from io import StringIO
 from typing import TYPE_CHECKING
 
-from rich.console import Group
+from rich.console import Console, Group
 from rich.text import Text
 
 from orchestrator.cli.build_progress import Vertex, Vertices, render_transfer
@@ -16,7 +17,7 @@ from orchestrator.cli.redrawn import RedrawnScreen
 from orchestrator.engines.base import BuildEvent, load_build_events
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from rich.console import RenderableType
 
@@ -101,7 +102,22 @@ class LiveBuildScreen(RedrawnScreen):
 
     def __rich__(self) -> RenderableType:
         now = time.time()
-        ended, count = self._board.counts()
-        head = Text(f"[+] Building {now - self._began:.1f}s ({ended}/{count})", style="bold")
-        size = self._console.size
-        return Group(head, *self._board.render(max(3, size.height - 2), size.width, now))
+        return _render_board(self._board, self._console, now - self._began, now)
+
+
+def render_finished(show: Callable[[Callable[[str, BuildEvent], None]], None], *, colour: bool) -> str:
+    """What stays on this terminal of builds that took no time; `show` is given what takes their events."""
+    board, buffer = BuildBoard(), StringIO()
+    show(board.show)
+    size = Console(stderr=True).size
+    console = Console(
+        file=buffer, highlight=False, no_color=not colour, force_terminal=True, width=size.width, height=size.height
+    )
+    console.print(_render_board(board, console, 0.0, 0.0))
+    return buffer.getvalue()
+
+
+def _render_board(board: BuildBoard, console: Console, seconds: float, now: float) -> RenderableType:
+    ended, count = board.counts()
+    head = Text(f"[+] Building {seconds:.1f}s ({ended}/{count})", style="bold")
+    return Group(head, *board.render(max(3, console.size.height - 2), console.size.width, now))

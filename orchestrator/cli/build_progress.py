@@ -184,15 +184,22 @@ class RawJsonBuildScreen(QuietScreen):
             self._write(json.dumps({**head, **one}, ensure_ascii=False, separators=(",", ":")))
 
 
-def open_build_screen(progress: str, *, ansi: str, colour: bool, labelled: bool) -> Screen:
-    """Return the display for ``--progress``; auto is live on a terminal and lines elsewhere. All on stderr."""
-    if progress == "quiet":
-        return QuietScreen()
-    if progress in ("rawjson", "json"):
-        return RawJsonBuildScreen()
+def choose_build_screen(progress: str, *, ansi: str) -> str:
+    """Return what ``--progress`` comes to: quiet, rawjson, tty or plain; auto is live on a terminal."""
+    if progress in ("quiet", "rawjson", "json", "tty"):
+        return "rawjson" if progress == "json" else progress
     terminal = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
-    if progress == "tty" or (progress == "auto" and terminal and ansi != "never"):
+    return "tty" if progress == "auto" and terminal and ansi != "never" else "plain"
+
+
+def open_build_screen(kind: str, *, colour: bool, labelled: bool, stream: IO[str] | None = None) -> Screen:
+    """Return the display of `choose_build_screen`'s choice: on stderr, lines on `stream` if that is given."""
+    if kind == "quiet":
+        return QuietScreen()
+    if kind == "rawjson":
+        return RawJsonBuildScreen()
+    if kind == "tty":
         from orchestrator.cli.build_live import LiveBuildScreen
 
         return LiveBuildScreen(colour=colour, labelled=labelled)
-    return PlainBuildScreen(labelled=labelled)
+    return PlainBuildScreen(labelled=labelled, stream=stream)

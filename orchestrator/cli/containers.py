@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-import shlex
-from typing import Any
-
 from orchestrator.actions.list_containers import describe_ports, mounts, publishers
 from orchestrator.cli.quantities import render_duration, render_moment, shorten
-from orchestrator.state import Container
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from orchestrator.state import Container
+
+_SAFE = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_@%+=:,./-")
 
 
 def render_status(container: Container, now: float) -> str:
@@ -27,30 +31,51 @@ def render_status(container: Container, now: float) -> str:
     return {"created": "Created", "removing": "Removal In Progress", "dead": "Dead"}[status]
 
 
-def describe_container(container: Container, now: float, *, trunc: bool = True) -> dict[str, Any]:
-    """The fields that ``ps --format`` knows, with Compose's names."""
-    command = " ".join(container.command) if len(container.command) < 2 else shlex.join(container.command)
+def describe_command(container: Container, *, trunc: bool = True) -> str:
+    """What the container runs, in quotes."""
+    words = container.command
+    command = " ".join(words) if len(words) < 2 else " ".join([quote_word(word) for word in words])
     if trunc:
         command = shorten(command, 20)
-    quoted = command.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    escaped = command.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'"{escaped}"'
+
+
+def quote_word(word: str) -> str:
+    """What ``shlex.quote`` gives; importing it costs more than a table of containers."""
+    if word and _SAFE.issuperset(word):
+        return word
+    return "'" + word.replace("'", "'\"'\"'") + "'"
+
+
+def describe_briefly(container: Container, now: float, *, trunc: bool = True) -> dict[str, Any]:
+    """The fields that are columns of ``ps``."""
     return {
-        "Command": f'"{quoted}"',
+        "Command": describe_command(container, trunc=trunc),
+        "Image": container.image,
+        "Name": container.name,
+        "Ports": describe_ports(container),
+        "RunningFor": f"{render_duration(now - container.created_at)} ago",
+        "Service": container.service,
+        "Status": render_status(container, now),
+    }
+
+
+def describe_container(container: Container, now: float, *, trunc: bool = True) -> dict[str, Any]:
+    """The fields that ``ps --format`` knows, with Compose's names."""
+    fields = {
+        **describe_briefly(container, now, trunc=trunc),
         "CreatedAt": render_moment(container.created_at),
         "ExitCode": container.exit_code or 0,
         "Health": container.health or "",
         "ID": container.id[:12] if trunc else container.id,
-        "Image": container.image,
         "Labels": ",".join(f"{name}={value}" for name, value in sorted(container.labels.items())),
         "LocalVolumes": str(len(container.volumes)),
         "Mounts": ",".join(mounts(container)),
-        "Name": container.name,
         "Names": container.name,
         "Networks": ",".join(one.network for one in container.endpoints),
-        "Ports": describe_ports(container),
         "Project": container.project,
         "Publishers": publishers(container),
-        "RunningFor": f"{render_duration(now - container.created_at)} ago",
-        "Service": container.service,
         "State": container.status,
-        "Status": render_status(container, now),
     }
+    return {name: fields[name] for name in sorted(fields)}

@@ -13,6 +13,7 @@ from orchestrator.source import render_path
 
 if TYPE_CHECKING:
     from orchestrator.cli.invocation import Invocation
+    from orchestrator.client import Outcome
     from orchestrator.engines.base import Engine
     from orchestrator.failures import Failure
     from orchestrator.goal import Goal
@@ -28,15 +29,15 @@ def converge_with_progress(
     engine: Callable[[], Engine] | None = None,
     check: bool = False,
     hide: Iterable[str] = (),
-) -> None:
+) -> Outcome | None:
     """Bring the project to `goal`, or with ``--dry-run`` show what that would do. Raises OperationFailed, Interrupted.
 
     `engine` is given where Ctrl-C is to call off what has not been begun; with `check` the engine is asked whether it
-    can honour the whole stack; `hide` are verbs that are not shown.
+    can honour the whole stack; `hide` are verbs that are not shown. Returns how it ended, None for a dry run.
     """
     if invocation.dry_run:
-        show_plan(invocation, goal)
-        return
+        show_plan(invocation, goal, running=title in ("up", "scale"))
+        return None
     goal = invocation.limit(goal)
     from orchestrator.actions.converge import converge_goal
     from orchestrator.cli.progress import LEFT_ALONE, leave_out
@@ -55,16 +56,20 @@ def converge_with_progress(
         )
     if not outcome.converged:
         raise report_failures(outcome.failures, goal.stack)
+    return outcome
 
 
-def show_plan(invocation: Invocation, goal: Goal) -> None:
-    """Write what bringing the project to `goal` would do, and why."""
+def show_plan(invocation: Invocation, goal: Goal, *, start: bool = True, running: bool = False) -> None:
+    """Tell what bringing the project to `goal` would do; without `start` up to the point where things are started.
+
+    `running` tells what is left alone, too.
+    """
     from orchestrator.actions.plan import plan_goal
-    from orchestrator.cli.plans import render_plan
+    from orchestrator.cli.rehearsal import rehearse_plan
 
     plan = plan_goal(invocation.engine(), goal, time.time())
     report_diagnostics(plan.warnings)
-    sys.stdout.write(render_plan(plan, goal.stack.name, colour=invocation.colour(sys.stdout)))
+    rehearse_plan(invocation, plan, start=start, running=running)
 
 
 def report_failures(failures: Iterable[Failure], stack: Stack) -> OperationFailed:

@@ -8,13 +8,12 @@ that counts: the quick one accepts less, never more.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import click
+    from collections.abc import Callable, Sequence
+    from typing import Any
 
-F = TypeVar("F", bound=Callable[..., Any])
+    import click
 
 
 class Choice:

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Sequence
 
-from orchestrator.errors import Diagnostic, StackError
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from orchestrator.errors import Diagnostic, StackError
 
 FORMS = ("text", "json", "github")
 """How diagnostics can be written: for people, for editors and scripts, as annotations of a GitHub workflow."""
@@ -18,6 +21,7 @@ _TAB = 4
 _GUTTER = 8
 
 _ansi = "auto"
+_reported = 0
 _form = ""
 
 
@@ -43,10 +47,18 @@ def uses_colour(stream: object, ansi: str | None = None) -> bool:
     return _is_terminal(stream)
 
 
+def writes_lines(progress: str, ansi: str) -> bool:
+    """Whether progress is shown as lines: where that is asked for, and where there is no terminal to redraw."""
+    terminal = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+    return progress == "plain" or (progress == "auto" and not (terminal and ansi != "never"))
+
+
 def report_error(error: StackError) -> None:
     """Write an error to stderr; one without a message has been told already."""
     if not (error.message or error.diagnostics):
         return
+    from orchestrator.errors import Diagnostic
+
     found = error.diagnostics or (Diagnostic(error.code, error.message, hint=error.hint),)
     report_diagnostics(found)
     told = any(error.hint == one.hint for one in found)
@@ -62,10 +74,12 @@ def _current_form() -> str:
 
 def report_diagnostics(found: Iterable[Diagnostic]) -> None:
     """Write diagnostics to stderr; as text on a terminal with the line that each is about."""
+    global _reported
     sys.stdout.flush()
     form = _current_form()
     colour, excerpt = uses_colour(sys.stderr), _is_terminal(sys.stderr)
     for one in found:
+        _reported += 1
         if form == "json":
             line = render_diagnostic_json(one)
         elif form == "github":
@@ -73,6 +87,11 @@ def report_diagnostics(found: Iterable[Diagnostic]) -> None:
         else:
             line = render_diagnostic(one, colour=colour, excerpt=excerpt)
         print(line, file=sys.stderr)
+
+
+def has_reported() -> bool:
+    """Whether this process has written any diagnostic."""
+    return _reported > 0
 
 
 def render_diagnostic_json(one: Diagnostic) -> str:
@@ -125,6 +144,8 @@ def render_diagnostic(one: Diagnostic, *, colour: bool = False, excerpt: bool = 
 def report_internal_error(error: BaseException, arguments: Sequence[str]) -> None:
     """Tell of an error of ours in one message, and keep the traceback in a file."""
     import traceback
+
+    from orchestrator.errors import Diagnostic
 
     text = "".join(traceback.format_exception(error))
     place = _write_crash_log(f"stack {' '.join(arguments)}\n{text}")

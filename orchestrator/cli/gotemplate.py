@@ -297,6 +297,8 @@ def _find_field(value: Any, name: str) -> Any:
         return value
     if not isinstance(value, Mapping):
         raise TemplateError(f"there is no field .{name} in {show(value)!r}")
+    if name == "ID" and "Id" in value and name not in value:
+        return value["Id"]  # what Docker's structures call it; JSON has the other spelling
     if name not in value and value:
         raise TemplateError(f"there is no field .{name}", hint=f"there are {', '.join(map(str, value))}")
     return value.get(name)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Any
 
 from orchestrator.cli.diagnostics import FORMS, report_diagnostics, set_form, uses_colour
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Any
 
     from orchestrator.actions.project import Project, ProjectOptions
     from orchestrator.cli.progress import Screen

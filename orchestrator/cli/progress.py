@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterable
 from typing import IO, TYPE_CHECKING, Protocol
 
+from orchestrator.cli.diagnostics import writes_lines
 from orchestrator.cli.wording import describe_operation, describe_operations
 
 if TYPE_CHECKING:
@@ -28,11 +29,17 @@ class Screen(Protocol):
     def __exit__(self, *_: object) -> None: ...
 
 
+def find_status_stream() -> IO[str]:
+    """Where progress is written: stderr, or stdout if COMPOSE_STATUS_STDOUT says so."""
+    wished = os.environ.get("COMPOSE_STATUS_STDOUT", "").lower() in ("1", "t", "true")
+    return sys.stdout if wished else sys.stderr
+
+
 class QuietScreen:
     """Shows nothing but warnings. Errors are shown in full when the plan has ended."""
 
     def __init__(self, stream: IO[str] | None = None) -> None:
-        self._stream = stream or sys.stderr
+        self._stream = stream or find_status_stream()
         self._lock = threading.Lock()
 
     def __call__(self, event: Event, /) -> None:
@@ -59,11 +66,22 @@ class QuietScreen:
         self.close()
 
 
-class PlainScreen(QuietScreen):
-    """One line per step: `` Container x-web-1 Started``."""
+MARK = " DRY-RUN MODE - "
+"""What stands before every line of what is only told."""
 
-    def __init__(self, stream: IO[str] | None = None) -> None:
+
+class PlainScreen(QuietScreen):
+    """One line per step: `` Container x-web-1 Started``. `mark` stands before each.
+
+    What builds tell goes to `builds`, otherwise to stdout, as Compose has it.
+    """
+
+    def __init__(
+        self, stream: IO[str] | None = None, *, mark: str = "", builds: IO[str] | None = None
+    ) -> None:
         super().__init__(stream)
+        self._mark = mark
+        self._build_stream = builds or stream or sys.stdout
         self._last: dict[str, str] = {}
         self._builds: PlainBuilds | None = None
 
@@ -76,7 +94,7 @@ class PlainScreen(QuietScreen):
         if not lines:
             super().__call__(event)
         for line in lines:
-            text = f" {line.id} {line.text}"
+            text = f"{self._mark} {line.id} {line.text}"
             if line.style in ("error", "skipped") and line.note:
                 text += f" {line.note.splitlines()[0]}"
             if self._last.get(line.id) != text:
@@ -89,13 +107,17 @@ class PlainScreen(QuietScreen):
         if self._builds is None:
             from orchestrator.cli.build_progress import PlainBuilds
 
-            self._builds = PlainBuilds(self._write)
+            self._builds = PlainBuilds(QuietScreen(self._build_stream)._write)
         for one in load_build_events(event.details):
             self._builds.show(event.service, one)
 
 
 class JsonScreen(QuietScreen):
-    """One JSON object per line, with the operation's cause."""
+    """One JSON object per line, with the operation's cause. `rehearsed` says in each that nothing is done."""
+
+    def __init__(self, stream: IO[str] | None = None, *, rehearsed: bool = False) -> None:
+        super().__init__(stream)
+        self._rehearsed = rehearsed
 
     def __call__(self, event: Event, /) -> None:
         """Write the event as JSON."""
@@ -105,6 +127,8 @@ class JsonScreen(QuietScreen):
         line = describe_operation(event)
         if line is not None:
             data.update({"id": line.id, "text": line.text, "status": line.style.capitalize()})
+        if self._rehearsed:
+            data["dry-run"] = True
         self._write(json.dumps(data, ensure_ascii=False, default=str))
 
 
@@ -133,14 +157,14 @@ class DeferredLiveScreen(QuietScreen):
 
 def open_screen(progress: str, title: str, *, ansi: str, colour: bool) -> Screen:
     """Return the display for ``--progress``; auto is live on a terminal and lines elsewhere."""
-    terminal = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+    if writes_lines(progress, ansi):
+        # The standard output of `run` is its container's.
+        return PlainScreen(builds=sys.stderr if title == "run" else None)
     if progress == "quiet":
         return QuietScreen()
     if progress in ("json", "rawjson"):
         return JsonScreen()
-    if progress == "tty" or (progress == "auto" and terminal and ansi != "never"):
-        return DeferredLiveScreen(title, colour=colour)
-    return PlainScreen()
+    return DeferredLiveScreen(title, colour=colour)
 
 
 LEFT_ALONE = frozenset({"keep container", "rest container"})
@@ -148,13 +172,17 @@ LEFT_ALONE = frozenset({"keep container", "rest container"})
 
 
 def leave_out(sink: Sink, verbs: Iterable[str]) -> Sink:
-    """Return a sink that does not pass on operations with one of `verbs`."""
+    """Return a sink that does not pass on operations with one of `verbs`.
+
+    Of images that are fetched only the progress is left out, not that they are.
+    """
     hidden = frozenset(verbs)
     if not hidden:
         return sink
 
     def pass_on(event: Event, /) -> None:
-        if event.kind != "operation" or event.verb not in hidden or event.phase == "failed":
+        shown = event.phase == "failed" or (event.verb == "pull image" and event.phase != "progress")
+        if shown or event.kind != "operation" or event.verb not in hidden:
             sink(event)
 
     return pass_on

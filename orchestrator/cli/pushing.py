@@ -43,8 +43,9 @@ def push_with_progress(
     import threading
 
     if invocation.dry_run:
-        for one in dict.fromkeys(references):
-            print(f"push image {one}")
+        from orchestrator.cli.rehearsal import rehearse
+
+        rehearse(invocation, "push image", dict.fromkeys(references))
         return {}
     engine = invocation.engine()
     stop = threading.Event()

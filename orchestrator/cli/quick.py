@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import sys
 
 from orchestrator.cli.declare import AtLeast, Choice, Declared, Option
 from orchestrator.cli.registry import COMMANDS, IMAGE_COMMANDS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
 
 GLOBAL = (
     Option("-f", "--file", "files", multiple=True),
@@ -51,13 +55,17 @@ def run_quickly(arguments: Sequence[str], prepared: Any) -> int | None:
 
 def _find_command(words: list[str]) -> tuple[Any, list[str]]:
     """The command that the first words name, and the words behind it; None for one that does not exist."""
-    from importlib import import_module
-
     if words[0] != "image":
-        return import_module(f"orchestrator.cli.commands.{COMMANDS[words[0]][0]}").command, words[1:]
+        return _import(f"orchestrator.cli.commands.{COMMANDS[words[0]][0]}").command, words[1:]
     row = IMAGE_COMMANDS.get(words[1]) if len(words) > 1 else None
-    command = getattr(import_module(f"orchestrator.cli.image.{row[0]}"), row[1]) if row is not None else None
+    command = getattr(_import(f"orchestrator.cli.image.{row[0]}"), row[1]) if row is not None else None
     return command, words[2:]
+
+
+def _import(name: str) -> Any:
+    # Not importlib.import_module, which is an import of its own.
+    __import__(name)
+    return sys.modules[name]
 
 
 def _read(

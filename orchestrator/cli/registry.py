@@ -18,6 +18,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "scale": ("scale", "Set the number of replicas of services"),
     "top": ("top", "Show the processes of containers"),
     "stats": ("stats", "Show what containers use"),
+    "ui": ("ui", "Show the project on the whole screen, and act with single keys"),
     "events": ("events", "Show what happens to containers"),
     "volumes": ("volumes", "List the project's volumes"),
     "export": ("export", "Write a container's file system as an archive"),

@@ -19,10 +19,12 @@ _WORDS: dict[str, tuple[str, str, str]] = {
     "create volume": ("Volume", "Creating", "Created"),
     "remove volume": ("Volume", "Removing", "Removed"),
     "pull image": ("Image", "Pulling", "Pulled"),
+    "pull service": ("", "Pulling", "Pulled"),
     "pull layer": ("Layer", "Downloading", "Downloaded"),
     "push layer": ("Layer", "Uploading", "Uploaded"),
     "build image": ("Image", "Building", "Built"),
     "push image": ("Image", "Pushing", "Pushed"),
+    "publish": ("", "publishing", "published"),
     "remove image": ("Image", "Removing", "Removed"),
     "run provider": ("Service", "Providing", "Provided"),
     "run init": ("Container", "Running", "Done"),
@@ -32,6 +34,13 @@ _WORDS: dict[str, tuple[str, str, str]] = {
     "await container": ("Container", "Waiting", "Healthy"),
     "keep container": ("Container", "Running", "Running"),
     "rest container": ("Container", "Stopped", "Stopped"),
+    "copy": ("Container", "Copying", "Copied"),
+    "commit": ("Container", "Committing", "Committed"),
+    "wait container": ("Container", "Waiting", "Exited"),
+    "export": ("Container", "Exporting", "Exported"),
+    "attach": ("Container", "Attaching", "Attached"),
+    "exec": ("Container", "Executing", "Executed"),
+    "run": ("Container", "Creating", "Created"),
 }
 
 _CONDITIONS = {
@@ -64,13 +73,17 @@ def describe_operation(event: Event) -> Wording | None:
     """Say an operation's event in Compose's words, in one line; None for one that is no operation."""
     if event.kind != "operation":
         return None
+    if event.verb == "mark container":
+        return Wording(f"Container {event.subject}", event.action, "working")
     kind, doing, done = _WORDS.get(event.verb, (event.verb.split(" ")[-1].capitalize(), event.verb, "Done"))
     if event.verb == "wait for":
         # The operation's id says what is waited for: "wait db healthy".
         done = next((word for mark, word in _CONDITIONS.items() if mark in event.action.split()), done)
     if event.verb == "create container" and event.details.get("replaces"):
         doing, done = "Recreate", "Recreated"
-    place = f"{kind} {event.action if event.verb == 'run hooks' else event.subject}"
+    place = f"{kind} {event.action if event.verb == 'run hooks' else event.subject}".lstrip()
+    if event.phase == "skipped" and event.verb == "pull service":
+        return Wording(place, f"Skipped - {event.message}", "skipped")
     if event.phase == "failed":
         return Wording(place, "Error", "error", event.message)
     if event.phase == "cancelled":

@@ -277,8 +277,8 @@ class Engine(Protocol):
     def create_container(self, stack: Stack, request: CreateContainer) -> str:
         """Create a container, not started; return its id. Conflict when the name is taken by another."""
 
-    def start_container(self, container_id: str) -> None:
-        """Start a created or exited container; one that runs is success."""
+    def start_container(self, container_id: str, *, cause: str = "") -> None:
+        """Start a created or exited container; one that runs is success. `cause`, in words, goes into its event."""
 
     def stop_container(self, container_id: str, *, timeout: float | None = None, hold: bool = True) -> None:
         """Stop signal, SIGKILL after `timeout` seconds (None: the container's own grace period); returns when dead."""
@@ -312,6 +312,9 @@ class Engine(Protocol):
         A container that was made with `called` is given with `begin`, which sees to its start: it is called in a
         thread of its own, and the container's first instruction waits until this process is attached.
         """
+
+    def await_caller(self, container_id: str) -> None:
+        """Return once the process that a container was made for (`called`) has ended; at once for any other."""
 
     def exec_captured(self, container: Container, request: ExecRequest, *, timeout: float) -> ExecResult:
         """Run a command and keep the last 4 KiB of its output; killed after `timeout` seconds."""

@@ -123,7 +123,7 @@ class FakeEngine(FakeInside):
             self._tell(made.state, "create")
             return made.state.id
 
-    def start_container(self, container_id: str) -> None:
+    def start_container(self, container_id: str, *, cause: str = "") -> None:
         """Start a container: its script runs up to its first sleep."""
         self._begin("start", self._name_of(container_id))
         with self._lock:
@@ -150,7 +150,7 @@ class FakeEngine(FakeInside):
                     operation="start container",
                 ) from error
             one.begin(self._clock(), tuple(endpoints))
-            self._tell(one.state, "start")
+            self._tell(one.state, "start", **({"cause": cause} if cause else {}))
             self._go_on(one, one.script)
 
     def _go_on(self, one: FakeContainer, script: Script) -> None:

@@ -40,6 +40,7 @@ def reconcile(goal: Goal, observed: ObservedState, now: float) -> Plan:
         return draft.finish()
     orphans.decide_orphans(draft)
     networks.decide_networks(draft)
+    volumes.decide_volumes(draft)
     services.decide_services(draft)
     images.plan_images(draft)
     networks.plan_networks(draft)

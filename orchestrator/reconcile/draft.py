@@ -102,6 +102,8 @@ class Draft:
         """The services that build, by the image that each makes."""
         self.remade_networks: dict[str, str] = {}
         """Networks that are removed and created again, by engine name, each with the cause."""
+        self.renewed_volumes: dict[str, str] = {}
+        """Volumes that are removed with their data and created again, by engine name, each with the cause."""
         self._operations: dict[str, Operation] = {}
         self._warnings: list[Diagnostic] = []
         self._errors: list[Diagnostic] = []

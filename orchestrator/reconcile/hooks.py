@@ -53,6 +53,8 @@ def plan_pre_stop(draft: Draft, one: Replica, needs: Iterable[str]) -> tuple[str
             service=one.service,
             when="pre_stop",
             hooks=bind_hooks(container.config["pre_stop"]),
+            # What is to go goes: a hook that fails every time must not keep a project from being taken down.
+            required=one.action != "remove",
         )
     )
     return (hooks,)

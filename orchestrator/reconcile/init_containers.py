@@ -16,6 +16,7 @@ from orchestrator.spec.bind import bind_service
 if TYPE_CHECKING:
     from orchestrator.model import Service
     from orchestrator.reconcile.draft import Draft, Replica
+    from orchestrator.state import Container
 
 _NOT_INHERITED = (
     *("pre_start", "post_start", "pre_stop", "healthcheck", "ports", "expose", "restart", "container_name", "scale"),
@@ -31,11 +32,12 @@ def plan_init(draft: Draft, service: Service, needs: Sequence[str]) -> tuple[str
     kept = [one for one in draft.replicas[service.name] if one.action in ("keep", "restart") and one.alive]
     if not hooks or not fresh or kept or draft.want(service.name) != "running":
         return ()
-    made = [f"create {one.label}" for one in fresh if one.action != "start"]
+    # Not those of the others as well: in a rolling update they come after the start that this comes before.
+    made = [f"create {fresh[0].label}"] if fresh[0].action != "start" else []
     images = [_plan_image(draft, service, str(hook["image"])) for hook in hooks if hook.get("image")]
     last: tuple[str, ...] = tuple(sorted({*needs, *made, *filter(None, images)}))
     for index, hook in enumerate(hooks):
-        name = draft.stack.separator.join((draft.stack.name, service.name, "pre_start", str(index)))
+        name = f"{_name_prefix(draft, service.name)}{index}"
         shaped = shape_init(service, hook, name)
         last = (
             draft.add(
@@ -52,6 +54,15 @@ def plan_init(draft: Draft, service: Service, needs: Sequence[str]) -> tuple[str
             ),
         )
     return last
+
+
+def is_init_container(draft: Draft, container: Container) -> bool:
+    """True for a container that ran, or was to run, a ``pre_start`` hook of its service."""
+    return container.oneoff and container.name.startswith(_name_prefix(draft, container.service))
+
+
+def _name_prefix(draft: Draft, service: str) -> str:
+    return draft.stack.separator.join((draft.stack.name, service, "pre_start", ""))
 
 
 def _plan_image(draft: Draft, service: Service, reference: str) -> str:

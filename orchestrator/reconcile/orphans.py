@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from orchestrator.reconcile.draft import Replica
+from orchestrator.reconcile.init_containers import is_init_container
 
 if TYPE_CHECKING:
     from orchestrator.reconcile.draft import Draft
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 def find_orphans(draft: Draft) -> list[Container]:
     """Containers whose service is neither in the stack nor kept off by a profile; one-off containers that had ended
-    before the goal was given, whatever their service."""
+    before the goal was given, and ``pre_start`` containers that nobody waits for any more, whatever their service."""
     known = draft.stack.services.keys() | set(draft.stack.disabled)
     found = [
         one
@@ -24,6 +25,9 @@ def find_orphans(draft: Draft) -> list[Container]:
 
 
 def _is_left_over(draft: Draft, one: Container) -> bool:
+    if is_init_container(draft, one):
+        # The loop that ran it was killed: while one is waited for, nothing is planned.
+        return True
     # While one is being run there is nobody to tell, and its command still wants to know how it ended.
     ended = one.status in ("exited", "dead") and one.finished_at < draft.goal.issued_at
     return ended and not draft.goal.oneoffs
@@ -48,7 +52,7 @@ def decide_orphans(draft: Draft) -> None:
                 one.name,
                 one,
                 "remove",
-                "orphan: a one-off container that has ended"
+                "orphan: a one-off container that is left over"
                 if one.oneoff
                 else f"orphan: the stack file has no service {one.service}",
                 tag=one.id[:12] if one.oneoff or any(other.number == one.number for other in group) else "",
@@ -64,7 +68,7 @@ def _warn_orphans(draft: Draft, orphans: list[Container]) -> None:
             f"{strangers}: the stack file has no such service any more",
             hint="--remove-orphans removes them; if you renamed the service, that is what you want",
         )
-    ended = ", ".join(one.name for one in orphans if one.oneoff)
+    ended = ", ".join(one.name for one in orphans if one.oneoff and not is_init_container(draft, one))
     if ended:
         draft.warn(
             "orphan-containers",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from orchestrator.digest import config_hash
@@ -11,6 +12,7 @@ from orchestrator.reconcile.divergence import (
     has_completed,
 )
 from orchestrator.reconcile.draft import Replica, describe_age
+from orchestrator.reconcile.providers import is_provided
 
 if TYPE_CHECKING:
     from orchestrator.model import Service
@@ -32,6 +34,7 @@ def decide_replicas(draft: Draft, service: Service) -> list[Replica]:
     """Decide about every container of one service; those that it depends on have been decided already."""
     containers = draft.observed.of_service(service.name)
     want = draft.want(service.name)
+    provided = is_provided(service) and draft.goal.wants.get(service.name, "untouched") != "untouched"
     if want in ("running", "created"):
         return _decide_present(draft, service, containers)
     decided = []
@@ -44,6 +47,8 @@ def decide_replicas(draft: Draft, service: Service) -> list[Replica]:
             replica.action, replica.cause = "stop", "it was asked to stop"
         elif want == "absent":
             replica.action, replica.cause = "remove", "it was asked to go"
+        elif provided:
+            replica.action, replica.cause = "remove", "a provider stands for the service now"
         decided.append(replica)
     return decided
 
@@ -60,6 +65,8 @@ def _decide_present(draft: Draft, service: Service, containers: tuple[Container,
         return []
     digest = wanted_hash(draft, service)
     whole = [one for one in containers if one.status not in ("removing", "dead")]
+    renewed = {one.id: _explain_renewal(draft, one) for one in whole}
+    whole = [one for one in whole if not renewed[one.id]]
     causes = {one.id: explain_divergence(draft, service, one, digest) for one in whole}
     best = _best_of_each_number(whole, causes)
     # Diverged ones go first, then the highest numbers: what stays is then as old, and as low, as it can be.
@@ -70,8 +77,14 @@ def _decide_present(draft: Draft, service: Service, containers: tuple[Container,
     for _, number in zip(range(count - len(kept)), free, strict=False):
         cause = "it does not exist yet" if count == 1 else f"{service.name} has {count} replicas"
         decided.append(Replica(service.name, number, container_name(draft, service, number), None, "create", cause))
-    decided.extend(_decide_surplus(service, containers, kept, {one.number for one in decided}, count))
+    decided.extend(_decide_surplus(service, containers, kept, {one.number for one in decided}, count, renewed))
     return sorted(decided, key=lambda one: (one.number, one.tag))
+
+
+def _explain_renewal(draft: Draft, container: Container) -> str:
+    """Say which volume that is made anew a container holds: it has to be gone before. Empty for none."""
+    mounted = set(container.volumes.values())
+    return "; ".join(cause for name, cause in draft.renewed_volumes.items() if name in mounted)
 
 
 def _best_of_each_number(containers: list[Container], causes: dict[str, str]) -> dict[int, Container]:
@@ -83,13 +96,20 @@ def _best_of_each_number(containers: list[Container], causes: dict[str, str]) ->
 
 
 def _decide_surplus(
-    service: Service, containers: tuple[Container, ...], kept: dict[int, Container], taken: set[int], count: int
+    service: Service,
+    containers: tuple[Container, ...],
+    kept: dict[int, Container],
+    taken: set[int],
+    count: int,
+    renewed: Mapping[str, str],
 ) -> list[Replica]:
     surplus = []
     for one in containers:
         if kept.get(one.number) is one:
             continue
-        if one.status in ("removing", "dead"):
+        if renewed.get(one.id):
+            cause = renewed[one.id]
+        elif one.status in ("removing", "dead"):
             cause = f"it is {one.status}"
         elif one.number in kept:
             cause = "it was left over when it was made anew"

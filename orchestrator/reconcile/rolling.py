@@ -56,6 +56,9 @@ class Rolling:
             (one for one in draft.replicas[service.name] if one.action == "recreate"), key=lambda one: one.number
         )
         size = (self._config.parallelism if self._config else 0) or max(1, len(replaced))
+        if any(one.stop_first for one in replaced):
+            # What they hold has to be free before any of the new ones can be: they cannot wait for one another.
+            size = len(replaced)
         self._groups = [replaced[start : start + size] for start in range(0, len(replaced), size)]
         self._group_of = {one: index for index, group in enumerate(self._groups) for one in group}
         if self._config is None or draft.want(service.name) != "running":

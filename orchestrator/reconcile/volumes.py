@@ -1,4 +1,4 @@
-"""Volumes: created when a service needs one, never made anew without consent, removed by `down --volumes`."""
+"""Volumes: created when a service needs one, made anew only with consent, removed by `down --volumes`."""
 
 from __future__ import annotations
 
@@ -28,17 +28,75 @@ def _mounted(service: Service) -> set[str]:
     return {one.source for one in service.volumes if one.type == "volume" and one.source is not None}
 
 
-def plan_volumes(draft: Draft) -> None:
-    """Write down the volumes that have to be created; warn of those that differ, refuse external ones not there."""
+def _needed_volumes(draft: Draft) -> dict[str, tuple[Volume, list[str]]]:
     needed: dict[str, tuple[Volume, list[str]]] = {}
     for service in draft.present_services():
         for volume in service_volumes(draft, service):
             needed.setdefault(volume.name, (volume, []))[1].append(service.name)
     for volume in draft.unused(draft.stack.volumes, _mounted):
         needed.setdefault(volume.name, (volume, []))
-    for name, (volume, users) in sorted(needed.items()):
+    return dict(sorted(needed.items()))
+
+
+def decide_volumes(draft: Draft) -> None:
+    """Decide which volumes are made anew: those that differ, where the goal has the user's consent."""
+    if not draft.goal.renew_volumes or draft.goal.recreate == "never":
+        return
+    for name, (volume, _users) in _needed_volumes(draft).items():
         found = draft.observed.volumes.get(name)
-        if found is not None:
+        if found is None or volume.key not in draft.goal.renew_volumes or _holders(draft, name):
+            continue
+        changes = explain_volume_changes(volume, found, draft.observed.project)
+        if changes:
+            draft.renewed_volumes[name] = f"volume {volume.key} changed: {changes}"
+
+
+def explain_volume_changes(volume: Volume, found: ObservedVolume, project: str) -> str:
+    """Say how a project's own volume was made differently from what the file says; empty if it was not."""
+    if volume.external or (found.project and found.project != project) or not found.config:
+        return ""
+    return "; ".join(one.render() for one in diff_resource(found.config, volume.config))
+
+
+def _holders(draft: Draft, name: str) -> list[str]:
+    """The containers that keep a volume as it is: this command does not replace or remove them."""
+    present = {one.name for one in draft.present_services()}
+    removed = {
+        one.container.id
+        for group in draft.replicas.values()
+        for one in group
+        if one.container is not None and one.action == "remove"
+    }
+    return sorted(
+        one.name
+        for one in draft.observed.containers
+        if name in one.volumes.values() and (one.oneoff or one.service not in present) and one.id not in removed
+    )
+
+
+def plan_volumes(draft: Draft) -> None:
+    """Write down the volumes that have to be created or made anew; warn of those that differ, refuse external ones that
+    are not there."""
+    for name, (volume, users) in _needed_volumes(draft).items():
+        found = draft.observed.volumes.get(name)
+        renewed = draft.renewed_volumes.get(name, "")
+        if renewed:
+            holders = [one for one in draft.all_replicas() if one.container and name in one.container.volumes.values()]
+            removed = draft.add(
+                RemoveVolume(
+                    id=f"remove volume {name}",
+                    subject=name,
+                    cause=renewed,
+                    needs=tuple(sorted(f"remove {one.label}" for one in holders)),
+                    name=name,
+                )
+            )
+            draft.add(
+                CreateVolume(
+                    id=create_volume_operation(name), subject=name, cause=renewed, needs=(removed,), volume=volume
+                )
+            )
+        elif found is not None:
             _compare(draft, volume, found)
         elif volume.external:
             draft.refuse(
@@ -71,15 +129,19 @@ def _compare(draft: Draft, volume: Volume, found: ObservedVolume) -> None:
             hint="say `external: true` if that is meant, or give it another name",
         )
         return
-    changes = diff_resource(found.config, volume.config) if found.config else ()
-    if changes:
-        draft.warn(
-            "volume-differs",
-            f"volume {volume.key} was made differently ({'; '.join(one.render() for one in changes)}); it stays as it "
-            "is, because its data would be lost",
-            ("volumes", volume.key),
-            hint="`stack down --volumes` removes the project's volumes with their data; then it is made as written",
-        )
+    changes = explain_volume_changes(volume, found, draft.observed.project)
+    if not changes:
+        return
+    holders = _holders(draft, volume.name) if volume.key in draft.goal.renew_volumes else []
+    reason = f"{', '.join(holders)} would have to go, too" if holders else "its data would be lost"
+    draft.warn(
+        "volume-differs",
+        f"volume {volume.key} was made differently ({changes}); it stays as it is, because {reason}",
+        ("volumes", volume.key),
+        hint="`stack up -y` makes it anew, with its data lost"
+        if not holders
+        else "`stack rm` removes containers that have ended; `stack up -y` without service names takes in all services",
+    )
 
 
 def plan_volume_removals(draft: Draft) -> None:

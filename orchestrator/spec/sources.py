@@ -83,11 +83,16 @@ def _walk(value: Any, path: Path, sources: TreeSources) -> Iterator[tuple[Path, 
 
 
 def dump_marks(tree: Any) -> list[Any]:
-    """Pack the marks of a tree into nested lists that JSON can carry; :func:`load_marks` is the inverse."""
-    if type(tree) is Map:
-        return [[*tree.marks.get(key, (0, 0)), dump_marks(item)] for key, item in tree.items()]
-    if type(tree) is Seq:
-        return [[mark, dump_marks(item)] for mark, item in zip(tree.marks, tree, strict=True)]
+    """Pack the marks of a tree into nested lists that JSON can carry; :func:`load_marks` is the inverse.
+
+    What was put into the tree later and has no marks is written by nobody.
+    """
+    if isinstance(tree, dict):
+        marks = tree.marks if type(tree) is Map else {}
+        return [[*marks.get(key, (0, 0)), dump_marks(item)] for key, item in tree.items()]
+    if isinstance(tree, list):
+        places = tree.marks if type(tree) is Seq else [0] * len(tree)
+        return [[mark, dump_marks(item)] for mark, item in zip(places, tree, strict=True)]
     return []
 
 

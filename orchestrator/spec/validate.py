@@ -293,7 +293,7 @@ class _Check:
         if platform and platforms and platform not in platforms:
             self._report(
                 "conflicting-attributes",
-                f"build.platforms does not list the service's platform {platform}",
+                f'service.build.platforms MUST include service.platform "{platform}"',
                 "build",
                 "platforms",
                 hint=f"add {platform} to it",

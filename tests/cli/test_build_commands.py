@@ -90,8 +90,8 @@ def test_build_builds_what_is_named_after_what_it_is_built_from(
     options = builder.options[0]
     assert (options.args, options.no_cache, options.pull, options.ssh) == ({"B": "2"}, True, True, ("k=/k",))
     assert options.environment["SSH_AUTH_SOCK"] == "/agent"
-    assert ran.err.splitlines()[:3] == ["#1 [base 1/1] FROM scratch", "#1 0.000 made", "#1 DONE 0.0s"]
-    assert ran.err.splitlines()[-2:] == [" Image shop-base Built", " Image registry.test/web:1 Built"]
+    assert ran.out.splitlines()[:3] == ["#1 [base 1/1] FROM scratch", "#1 0.000 made", "#1 DONE 0.0s"]
+    assert ran.err.splitlines() == [" Image shop-base Built", " Image registry.test/web:1 Built"]
 
 
 def test_build_without_names_builds_all_and_with_dependencies_more(
@@ -168,7 +168,7 @@ def test_what_no_build_can_honour_is_refused_before_any_begins(
 ) -> None:
     Path("compose.yaml").write_text(SHOP.replace("build: base", "build: {context: base, network: lan}"))
     ran = stack("build")
-    assert ran.code == 15
+    assert ran.code == 1
     assert "error[unsupported-by-engine]: a build cannot join the network lan" in ran.err
     Path("compose.yaml").write_text(SHOP.replace("build: base", "build: {additional_contexts: {b: 'service:web'}}"))
     ran = stack("build")
@@ -201,8 +201,9 @@ def test_pull_names_what_can_be_built_instead(stack: Callable[..., Ran], builder
     assert stack("--progress", "quiet", "pull", "--ignore-buildable").code == 0
     assert builder.calls == [("pull", "db")]
     builder.calls.clear()
+    # What is called latest may have moved.
     assert stack("--progress", "quiet", "pull", "--policy", "missing", "--ignore-buildable").code == 0
-    assert builder.calls == []
+    assert builder.calls == [("pull", "db")]
 
 
 def test_up_asks_for_builds_as_points_in_time(
@@ -212,8 +213,10 @@ def test_up_asks_for_builds_as_points_in_time(
     from orchestrator.cli.commands import up
 
     assert stack("up", "-d", "--build", "--no-build").code == 16
-    shown = stack("--dry-run", "up", "--build", "base").out
-    assert "build image shop-base" in shown
+    ran = stack("--dry-run", "up", "--build", "base")
+    assert " DRY-RUN MODE -  Image shop-base Built\n" in ran.err
+    assert "Starting" not in ran.err
+    assert "is not supported in dry-run mode" in ran.out
     monkeypatch.setattr(up, "converge_with_progress", lambda _invocation, goal, *_rest, **_more: goals.append(goal))
     goals: list[Any] = []
     stack("up", "-d", "--build", "web")

@@ -34,8 +34,12 @@ def test_a_failed_pull_can_be_ignored(stack: Callable[..., Ran], builder: Buildi
 
 
 def test_a_dry_run_moves_nothing(stack: Callable[..., Ran], builder: BuildingEngine) -> None:
-    assert stack("--dry-run", "pull", "db").out == "pull image db\n"
-    assert stack("push", "--dry-run", "web").out.splitlines()[0] == "push image registry.test/web:1"
+    mark = " DRY-RUN MODE - "
+    told = [f"{mark} {line}" for line in ("Image db Pulling", "db Pulling", "Image db Pulled", "db Pulled")]
+    assert stack("--dry-run", "pull", "db").err.splitlines() == told
+    assert stack("push", "--dry-run", "web").err.splitlines()[1] == f"{mark} Image registry.test/web:1 Pushed"
+    assert json.loads(stack("--progress", "json", "push", "--dry-run", "web").err.splitlines()[0])["dry-run"] is True
+    assert stack("--progress", "quiet", "push", "--dry-run", "web").err == ""
     assert stack("ps", "--dry-run").code == 0
     assert stack("--dry-run", "config", "-q").code == 0
     for words in (("rm", "db"), ("prune", "-f"), ("tag", "db", "other")):
@@ -47,7 +51,7 @@ def test_a_dry_run_moves_nothing(stack: Callable[..., Ran], builder: BuildingEng
 def test_progress_is_told_as_asked(stack: Callable[..., Ran], builder: BuildingEngine) -> None:
     builder.publish_image("db")
     assert stack("--progress", "quiet", "pull", "db").err == ""
-    assert stack("--progress", "plain", "pull", "db").err.splitlines()[-1] == " Image db Pulled"
+    assert stack("--progress", "plain", "pull", "db").err.splitlines()[-2:] == [" Image db Pulled", " db Pulled"]
     last = json.loads(stack("--progress", "json", "pull", "db").err.splitlines()[-1])
     assert (last["id"], last["status"], last["text"]) == ("Image db", "Done", "Pulled")
     assert stack("--progress", "loud", "pull", "db").code == 16

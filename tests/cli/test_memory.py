@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator import evidence
 from orchestrator.actions import memory
 from orchestrator.actions.project import ProjectOptions, load_again
 
@@ -48,7 +49,7 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def write(file: Path, text: str) -> None:
     """Write a file, and wait until its times tell it from whatever is written later."""
     file.write_text(text)
-    while time.time_ns() - file.stat().st_ctime_ns <= memory._TICK:
+    while time.time_ns() - file.stat().st_ctime_ns <= evidence._TICK:
         time.sleep(0.005)
 
 
@@ -111,7 +112,7 @@ def test_what_is_warned_of_is_warned_of_again(stack: Callable[..., Ran], folder:
 def test_files_that_were_just_written_are_not_remembered(
     stack: Callable[..., Ran], folder: Path, loads: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(memory, "_TICK", 10**12)
+    monkeypatch.setattr(evidence, "_TICK", 10**12)
     assert stack("config").out == stack("config").out
     assert len(loads) == 2
 

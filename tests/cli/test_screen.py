@@ -79,12 +79,14 @@ def test_progress_goes_on_when_nobody_reads_it() -> None:
         screen(one)
 
 
-def test_hidden_operations_show_only_their_failure() -> None:
+def test_hidden_operations_show_little() -> None:
     out = io.StringIO()
-    sink = leave_out(PlainScreen(out), ["pull image"])
+    sink = leave_out(PlainScreen(out), ["pull image", "build image"])
     sink(event("pull image", "started", "busybox"))
     sink(event("pull image", "failed", "busybox", message="no"))
-    assert out.getvalue() == " Image busybox Error no\n"
+    # Of a fetch only the progress is hidden.
+    sink(event("build image", "started", "made"))
+    assert out.getvalue() == " Image busybox Pulling\n Image busybox Error no\n"
 
 
 def test_the_live_display_gives_the_terminal_back(

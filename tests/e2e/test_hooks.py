@@ -63,12 +63,18 @@ services:
     assert states == {"web-1": "exited", "next-1": "created"}
     project.write(text.replace("WHEN", "pre_stop"))
     project.succeed("up", "-d")
+    # What is only to stop goes on, because the hook said no; what is to go goes, and the failure is told.
+    ran = project.run("stop", "-t", "0")
+    assert ran.code == 1
+    assert "`stack kill web` ends its containers without these commands" in ran.err
+    states = {name: row["State"] for name, row in project.containers().items()}
+    assert states == {"web-1": "running", "next-1": "exited"}
     ran = project.run("down", "-t", "0")
     assert ran.code == 1
     assert "web hook exited with status 17" in ran.err
-    assert project.containers()["web-1"]["State"] == "running"
-    project.succeed("kill", "web")
-    project.succeed("down", "-t", "0")
+    assert project.containers() == {}
+    project.succeed("down")
+    assert project.succeed("ls", "-a", "-q").split() == []
 
 
 INIT = """

@@ -79,7 +79,8 @@ def test_events_are_kept_and_followed(project: Project) -> None:
     actions = [json.loads(line)["action"] for line in told.splitlines()]
     assert actions == ["create", "start", "pause", "unpause", "kill", "die", "destroy"]
     lines = project.succeed("events", "--since", str(began), "--until", str(time.time())).splitlines()
-    assert any(f" container start {seen[-1]['id']} (colour=red, image=busybox, name=" in line for line in lines)
+    started = next(line for line in lines if f" container start {seen[-1]['id']} (" in line)
+    assert f"colour=red, image=busybox, name={project.name}-web-1)" in started
     assert any("name=" + f"{project.name}-db-1" in line for line in lines)
 
 
@@ -124,16 +125,23 @@ def test_dry_run_of_what_acts_at_once(project: Project) -> None:
     name = f"{project.name}-web-1"
     project.write("x", "file")
     for words, told in (
-        (("kill", "web"), f"kill container {name}\n"),
-        (("pause", "web"), f"pause container {name}\n"),
-        (("exec", "-T", "web", "touch", "/x"), f"run in container {name}: touch /x\n"),
-        (("attach", "web"), f"attach to container {name}\n"),
-        (("cp", "file", "web:/x"), f"copy file to web:/x ({name})\n"),
-        (("commit", "web", "made"), "commit web as made\n"),
-        (("wait", "web"), f"wait for container {name}\n"),
+        (("kill", "web"), "Killed"),
+        (("pause", "web"), "Paused"),
+        (("stop", "web"), "Stopped"),
+        (("restart", "web"), "Started"),
+        (("down", "--rmi", "all"), "Removed"),
+        (("exec", "-T", "web", "touch", "/x"), "Executed"),
+        (("attach", "web"), "Attached"),
+        (("cp", "file", "web:/x"), "Copied"),
+        (("commit", "web", "made"), "Committed"),
+        (("export", "-o", "tar", "web"), "Exported"),
+        (("wait", "web"), "Exited"),
     ):
-        assert project.succeed("--dry-run", *words) == told
-    assert "run " in project.succeed("--dry-run", "run", "web", "true")
+        ran = project.run("--dry-run", *words)
+        assert (ran.code, f" DRY-RUN MODE -  Container {name} {told}\n" in ran.err) == (0, True), ran.err
+        assert all(line.startswith(" DRY-RUN MODE - ") for line in ran.err.splitlines())
+    assert f"DRY-RUN MODE -  Container {project.name}-web-run-" in project.run("--dry-run", "run", "web", "true").err
+    assert not (project.folder / "tar").exists()
     after = project.containers("--no-trunc")
     assert {n: (r["ID"], r["State"]) for n, r in after.items()} == {n: (r["ID"], r["State"]) for n, r in before.items()}
     assert project.run("exec", "-T", "web", "ls", "/x").code == 1

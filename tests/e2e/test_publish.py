@@ -46,15 +46,16 @@ def write_stack(project: Project) -> None:
 def test_a_stack_goes_to_a_registry_and_runs_from_there(project: Project, registry: str) -> None:
     write_stack(project)
     target = f"{registry}/shop/front:1"
-    ran = project.run("publish", target)
-    assert ran.code != 0
-    assert 'service "web" has env_file declared' in ran.err
-    assert "--with-env" in ran.err
-    ran = project.run("publish", "--with-env", target)
-    assert ran.code != 0, "nobody is there to be asked"
-    assert "--yes" in ran.err
-    assert "publish compose.yaml" in project.succeed("publish", "--with-env", "--dry-run", target)
-    out = project.succeed("publish", "--with-env", "--yes", target)
+    # Nobody is there to be asked: that is a no, as is everything but a yes.
+    for stdin in (None, "n\n"):
+        ran = project.run("publish", target, stdin=stdin)
+        assert (ran.code, 'service "web": env_file declared' in ran.err) == (130, True), ran.err
+        assert "--with-env" in ran.err
+        assert f"{target} published" not in ran.err
+    ran = project.run("publish", "--dry-run", target, stdin="y\n")
+    assert (ran.code, f" DRY-RUN MODE -  {target} published\n" in ran.err) == (0, True), ran.err
+    assert project.run("-f", f"oci://{target}", "config").code != 0
+    out = project.succeed("publish", "--with-env", target)
     assert "sha256:" in out
     manifest = json.loads(fetch(registry, "shop/front/manifests/1"))
     assert manifest["artifactType"] == "application/vnd.docker.compose.project"
@@ -89,12 +90,19 @@ def test_what_cannot_be_published(project: Project, registry: str) -> None:
     target = f"{registry}/shop/bad:1"
     project.write("services:\n  web:\n    build: .\n")
     ran = project.run("publish", "-y", target)
-    assert (ran.code != 0, "compose.yaml:3:5: error[only-built]" in ran.err) == (True, True), ran.err
+    assert (ran.code, "compose.yaml:3:5: error[only-built]" in ran.err) == (1, True), ran.err
+    assert "only contains a build section for service(s): web" in ran.err
     project.write("services: {web: {image: busybox}}", "other.yaml")
     project.write("include:\n  - other.yaml\n")
     ran = project.run("publish", "-y", target)
     assert "compose.yaml:1" in ran.err
-    assert "local-include" in ran.err
+    assert "cannot publish compose file with local includes" in ran.err
+    project.write(
+        "services: {a: {image: busybox, environment: {DB_PASSWORD: hunter2, KIND: x}},"
+        " b: {image: busybox, environment: ['API_KEY=abcd', 'DB_PASSWORD=${DB_PASSWORD-}']}}"
+    )
+    ran = project.run("publish", target)
+    assert 'service "a": literal value for "DB_PASSWORD"\n  service "b": literal value for "API_KEY"\n' in ran.err
     key = "AKIA" + "A" * 16
     project.write(f"services:\n  web:\n    image: busybox\n    volumes: [./data:/data]\n    labels: {{key: {key}}}\n")
     ran = project.run("publish", target)

@@ -219,7 +219,8 @@ def test_a_changed_service_is_planned_with_its_cause(project: Project) -> None:
     project.write(text % "2")
     shown = project.succeed("plan")
     assert "environment" in shown
-    assert project.succeed("up", "-d", "--dry-run") == shown
+    ran = project.run("up", "-d", "--dry-run")
+    assert (ran.out, f" DRY-RUN MODE -  Container {project.name}-w-1 Recreated\n" in ran.err) == ("", True)
     operations = json.loads(project.succeed("plan", "--format", "json"))["operations"]
     assert {one["verb"] for one in operations} >= {"create container", "start container", "remove container"}
     # Looking changes nothing.

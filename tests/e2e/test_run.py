@@ -125,6 +125,25 @@ services:
     assert project.run("attach", "deaf").code == 1
 
 
+def test_a_killed_run_leaves_nothing(project: Project) -> None:
+    project.write(STACK)
+    run = project.popen("run", "--rm", "-T", "--name", "orphan", "alone", "sh", "-c", "echo up; exec sleep 1000")
+    read_until(run.stdout, "up")
+    run.kill()
+    run.communicate()
+    # It goes on, as it would if it had been started in the background, and is removed when it has ended.
+    assert project.containers()["orphan"]["State"] == "running"
+    project.succeed("kill", "alone")
+    project.wait_until("it is gone", lambda: project.containers() == {})
+
+
+def test_a_one_off_container_has_its_health_check(project: Project) -> None:
+    project.write(STACK)
+    project.succeed("run", "-d", "--name", "probed", "db")
+    project.wait_until("it is healthy", lambda: project.containers()["probed"]["Health"] == "healthy")
+    assert "probed is running, healthy; it is a one-off container" in project.succeed("why", "db")
+
+
 def test_run_outlives_its_supervisor(project: Project) -> None:
     project.write(STACK)
     script = "echo up; while [ ! -f /here/go ]; do sleep 0.1; done; echo over; exit 9"

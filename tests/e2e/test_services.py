@@ -194,3 +194,49 @@ def test_an_unknown_user_and_other_things_that_cannot_be(project: Project) -> No
         assert "internal error" not in ran.err, ran.err
         assert "Traceback" not in ran.err
         project.succeed("down", "-v", "-t", "0")
+
+
+def test_devices_by_name(project: Project) -> None:
+    """CDI: what a file of the host says of a device comes into the container; nothing here needs a real GPU."""
+    project.write(
+        """
+kind: nvidia.com/gpu
+containerEdits:
+  env: [DRIVER=loaded]
+  mounts: [{hostPath: DRIVER, containerPath: /lib/driver, options: [ro, bind]}]
+  hooks: [{hookName: createContainer, path: /bin/sh, args: [sh, -c, "cat > HOOKED"]}]
+devices:
+  - {name: "0", containerEdits: {deviceNodes: [{path: /dev/gpu0, hostPath: /dev/zero}], additionalGids: [4242]}}
+  - {name: "1", containerEdits: {deviceNodes: [{path: /dev/gpu1, hostPath: /dev/full, permissions: r}]}}
+""".replace("DRIVER,", f"{project.folder}/driver,").replace("HOOKED", f"{project.folder}/hooked"),
+        "cdi/gpus.yaml",
+    )
+    project.write("a driver\n", "driver")
+    project.machine.environment["STACK_CDI_DIRS"] = f"{project.folder}/cdi"
+    reserved = "deploy: {resources: {reservations: {devices: [{capabilities: [gpu], count: 1}]}}}"
+    text = f"""
+services:
+  every: {{{SLEEPER}, gpus: all}}
+  named: {{{SLEEPER}, devices: ["nvidia.com/gpu=1"]}}
+  counted: {{{SLEEPER}, {reserved}}}
+"""
+    try:
+        project.write(text)
+        project.succeed("up", "-d")
+        found = {name: shell(project, name, "cd /dev; echo gpu*; id -G; echo $DRIVER") for name in project.services()}
+        assert found == {
+            "every": "gpu0 gpu1\n0 4242\nloaded",
+            "named": "gpu1\n0\nloaded",
+            "counted": "gpu0\n0 4242\nloaded",
+        }
+        assert shell(project, "every", "cat /lib/driver; head -c1 /dev/gpu0 | wc -c") == "a driver\n1"
+        assert '"ociVersion"' in (project.folder / "hooked").read_text()
+        project.write(text.replace("gpu=1", "gpu=2").replace("count: 1", "count: 9"))
+        ran = project.run("up", "-d")
+        assert ran.code == 1
+        assert "compose.yaml:4:" in ran.err
+        assert "no CDI file describes nvidia.com/gpu=2" in ran.err
+        assert "9 GPUs are asked for, and this host has 2" in ran.err
+    finally:
+        del project.machine.environment["STACK_CDI_DIRS"]
+        project.succeed("down", "-t", "0")

@@ -260,11 +260,12 @@ def test_a_key_begins_and_ends_a_watch(project: Project) -> None:
 
 def test_a_dry_run_says_what_would_be_watched(project: Project) -> None:
     project.write(STACK)
-    out = project.succeed("watch", "--dry-run", "web")
+    ran = project.run("watch", "--dry-run", "web")
+    out = ran.out
     assert f"watch {project.folder}/src for web: sync /app/src\n" in out
     assert f"watch {project.folder}/told for web: sync+exec /told\n" in out
     assert "for other" not in out
-    assert "create container" in out.lower()
+    assert f" DRY-RUN MODE -  Container {project.name}-web-1 Created\n" in ran.err
     assert project.containers() == {}
 
 

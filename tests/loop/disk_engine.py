@@ -173,7 +173,7 @@ class DiskEngine:
             self.save(made)
         return made.id
 
-    def start_container(self, container_id: str) -> None:
+    def start_container(self, container_id: str, *, cause: str = "") -> None:
         one = self.find(container_id)
         self.call("start", one.name)
         if "refused" in one.image or one.name in self.refused:

@@ -26,12 +26,11 @@ def test_an_ordinary_service_is_fine() -> None:
 def test_attributes_are_refused_or_named_without_effect() -> None:
     service = Service(
         name="web",
-        config={"gpus": [{"count": -1}], "models": ["x"], "deploy": {"placement": {"spread": "a"}}},
+        config={"models": ["x"], "deploy": {"placement": {"spread": "a"}}},
         userns_mode="keep-id",
         ports=(Port(target=80, protocol="sctp"),),
     )
     assert sorted(_check(service)) == [
-        ("error", "services.web.gpus"),
         ("error", "services.web.models"),
         ("error", "services.web.ports[0]"),
         ("error", "services.web.userns_mode"),

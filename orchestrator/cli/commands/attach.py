@@ -25,7 +25,9 @@ def command(
     """Show what a running container writes from now on, and type to it; the exit code is the container's."""
     if invocation.dry_run:
         container = find_replica(invocation.engine(), invocation.recognize(), service, index)
-        print(f"attach to container {container.name}")
+        from orchestrator.cli.rehearsal import rehearse
+
+        rehearse(invocation, "attach", [container.name])
         return 0
     request = AttachRequest(stdin=not no_stdin, sig_proxy=sig_proxy, detach_keys=parse_detach_keys(detach_keys or ""))
     return attach_service(invocation.engine(), invocation.recognize(), service, request, index=index) or 0

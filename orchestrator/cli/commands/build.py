@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -14,10 +15,12 @@ from orchestrator.cli.declare import Choice, Option, declare
 from orchestrator.cli.diagnostics import report_diagnostics
 from orchestrator.cli.invocation import Invocation
 from orchestrator.errors import OperationFailed
+from orchestrator.model import image_reference
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping, Sequence
 
+    from orchestrator.goal import BuildOptions
     from orchestrator.model import Stack
 
 
@@ -73,28 +76,68 @@ def command(
         check_dockerfiles(stack, needs, options)
         return
     if invocation.dry_run:
-        sys.stdout.writelines(f"build image {name}\n" for name in needs)
+        from orchestrator.cli.rehearsal import rehearse
+
+        rehearse(invocation, "build image", [image_reference(stack, stack.services[name]) for name in needs])
         return
     if not needs:
         print("No services to build", file=sys.stderr)
         return
     engine.require_access()
-    with open_display(invocation, progress, quiet=quiet, labelled=len(needs) > 1) as screen:
+    with open_display(invocation, progress, quiet=quiet, labelled=len(needs) > 1, stream=sys.stdout) as screen:
         outcome = build_services(engine, stack, needs, options, screen)
     for error in outcome.failures.values():
         report_build_error(error)
     if outcome.failures:
         count = len(outcome.failures) + len(outcome.skipped)
         raise OperationFailed(f"{count} of {len(needs)} images could not be built")
-    for _name, facts in sorted(outcome.built.items()):
-        if (progress or invocation.progress) == "quiet" and not quiet:
-            print(facts.id)
-        elif not quiet:
-            print(f" Image {facts.reference} Built", file=sys.stderr)
-    if push:
+    built = [facts for _, facts in sorted(outcome.built.items())]
+    identified = (progress or invocation.progress) == "quiet" and not quiet
+    out = "".join(f"{facts.id}\n" for facts in built) if identified else ""
+    notes = [] if quiet or identified else [f" Image {facts.reference} Built" for facts in built]
+    sys.stdout.write(out)
+    for note in notes:
+        invocation.note(note)
+    if not push:
+        _keep_printed(invocation, stack, services, needs, options, progress, quiet=quiet, notes=notes, out=out)
+    else:
         from orchestrator.cli.pushing import push_services
 
         push_services(invocation, stack, tuple(needs), quiet=quiet)
+
+
+def _keep_printed(
+    invocation: Invocation,
+    stack: Stack,
+    services: tuple[str, ...],
+    needs: Mapping[str, Sequence[str]],
+    options: BuildOptions,
+    progress: str | None,
+    *,
+    quiet: bool,
+    notes: list[str],
+    out: str,
+) -> None:
+    from orchestrator.cli.recalled import can_keep_build
+
+    if not can_keep_build() or (os.environ.get("STACK_ENGINE") or "native") != "native":
+        return
+    from orchestrator.actions.build import find_known_builds
+    from orchestrator.actions.build_environment import find_client_settings
+    from orchestrator.actions.project import place_stack
+    from orchestrator.cli.building import keep_printed
+
+    keep_printed(
+        invocation,
+        progress,
+        find_known_builds(stack, needs, options),
+        quiet=quiet,
+        notes=notes,
+        out=out,
+        rests_on=[place_stack(invocation.project, services)],
+        seen=[find_client_settings(os.environ)],
+        on_stdout=True,
+    )
 
 
 def _report_options(builder: str | None, memory: str | None, provenance: str | None, sbom: str | None) -> None:
@@ -112,11 +155,11 @@ def _report_options(builder: str | None, memory: str | None, provenance: str | N
 
 
 def _check_builds(stack: Stack, names: Iterable[str]) -> None:
-    """Refuse what no build can honour before any begins, and warn of what has no effect. Raises ModelError."""
+    """Refuse what no build can honour before any begins, and warn of what has no effect. Raises CannotRun."""
     from orchestrator.engines.native.dockerfile.service_request import translate_build
-    from orchestrator.errors import ModelError
+    from orchestrator.errors import CannotRun
 
     found = [one for name in names for one in translate_build(stack, stack.services[name], check=True)[1]]
     if any(one.severity == "error" for one in found):
-        raise ModelError(found)
+        raise CannotRun(found)
     report_diagnostics(found)

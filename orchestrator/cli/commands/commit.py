@@ -37,7 +37,10 @@ def command(
     request = CommitRequest(reference=reference or "", author=author, message=message, changes=changes, pause=pause)
     engine, project = invocation.engine(), invocation.recognize()
     if invocation.dry_run:
-        print(f"commit {service} as {reference or 'an image without a name'}")
+        from orchestrator.actions.containers import find_replica
+        from orchestrator.cli.rehearsal import rehearse
+
+        rehearse(invocation, "commit", [find_replica(engine, project, service, index).name])
         return
     engine.require_access()
     made = commit_service(engine, project, service, index, request)

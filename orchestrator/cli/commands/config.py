@@ -77,6 +77,9 @@ def _render(invocation: Invocation, services: tuple[str, ...], part: str, asked:
     if part == "list_profiles":
         # A profile that is off keeps its services out of the model, and with them its name.
         options = options.replace(profiles=("*",))
+    if asked["no_consistency"] and part in ("list_volumes", "list_networks", "list_models"):
+        # Who uses what is a question of consistency, too.
+        options = options.replace(all_resources=True)
     # The digest of a service is that of the whole model: what is left out of the model does not change it.
     passes = {} if part == "hashes" else asked
     seen: dict[str, Any] = {}

@@ -30,8 +30,9 @@ def command(
     project, engine = invocation.recognize(), invocation.engine()
     if invocation.dry_run:
         service = parse_place(source).service or parse_place(target).service
-        for one in choose_targets(engine, project, service, options):
-            print(f"copy {source} to {target} ({one.name})")
+        from orchestrator.cli.rehearsal import rehearse
+
+        rehearse(invocation, "copy", [one.name for one in choose_targets(engine, project, service, options)])
         return
     engine.require_access()
     quiet = invocation.progress == "quiet"

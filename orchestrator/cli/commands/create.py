@@ -20,7 +20,7 @@ from orchestrator.cli.owning import load_own
 @build_options
 @pull_option()
 @click.option("--quiet-pull", is_flag=True, help="No progress of fetched images.")
-@click.option("-y", "--yes", is_flag=True, help="Ask nothing (nothing is ever asked).")
+@click.option("-y", "--yes", is_flag=True, help="Ask nothing: yes, also to losing the data of volumes that are declared differently.")
 @dry_run_option
 @click.pass_obj
 def command(
@@ -38,6 +38,7 @@ def command(
 ) -> None:
     """Create containers without starting them."""
     from orchestrator.actions.prepare_up import prepare_up
+    from orchestrator.cli.consenting import ask_to_renew
 
     project = load_own(invocation, services)
     goal = prepare_up(
@@ -51,6 +52,7 @@ def command(
             remove_orphans=remove_orphans,
             build=choose_build(build=build, no_build=no_build),
             pull=pull or "policy",
+            renew_volumes=ask_to_renew(invocation, project.stack, yes=yes),
         ),
     )
     hide = ("pull image",) if quiet_pull else ()

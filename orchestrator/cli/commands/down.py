@@ -49,14 +49,19 @@ def command(
         from orchestrator.actions.folders import forget_isolated
 
         forget_isolated(goal.stack.directory)
-    if rmi and not invocation.dry_run:
+    if rmi:
         _remove_images(invocation, goal.stack, rmi)
 
 
 def _remove_images(invocation: Invocation, stack: Stack, rmi: str) -> None:
-    from orchestrator.actions.images import remove_service_images
+    from orchestrator.actions.images import list_service_images, remove_service_images
     from orchestrator.cli.diagnostics import report_error
 
+    if invocation.dry_run:
+        from orchestrator.cli.rehearsal import rehearse
+
+        rehearse(invocation, "remove image", list_service_images(stack, rmi))
+        return
     removed, failures = remove_service_images(invocation.engine(), stack, rmi)
     for name in removed:
         print(f" Image {name} Removed", file=sys.stderr)

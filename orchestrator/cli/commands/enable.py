@@ -20,8 +20,13 @@ def command(invocation: Invocation, now: bool, user: bool, show: bool) -> int:
     """Bring the project up at every boot: write a systemd unit that does it."""
     from orchestrator.actions.enable import describe_unit, enable_unit, list_fleeting, place_unit
     from orchestrator.actions.unit import render_unit
+    from orchestrator.cli.owning import load_own
+    from orchestrator.spec.faults import check_faults
 
-    project = invocation.load()
+    # What `up` would refuse after the boot is refused now, while somebody is there to read it.
+    project = load_own(invocation, ())
+    assert project.stack is not None
+    check_faults(project.stack, ())
     request = describe_unit(invocation.project, project, user=user)
     fleeting = list_fleeting(invocation.project)
     if fleeting:

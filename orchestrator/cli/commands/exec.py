@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 
 import click
@@ -57,6 +56,8 @@ def command(
     project = invocation.recognize()
     if invocation.dry_run:
         container = find_replica(invocation.engine(), project, service, index)
-        print(f"run in container {container.name}: {shlex.join(words)}")
+        from orchestrator.cli.rehearsal import rehearse
+
+        rehearse(invocation, "exec", [container.name])
         return 0
     return run_exec(invocation.engine(), project, service, request, index=index)

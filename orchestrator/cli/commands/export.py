@@ -27,7 +27,10 @@ def command(invocation: Invocation, index: int | None, output: str | None, servi
     engine, project = invocation.engine(), invocation.recognize()
     chunks = export_service(engine, project, service, index)
     if invocation.dry_run:
-        print(f"export {service} to {output or 'standard output'}", file=sys.stderr)
+        from orchestrator.actions.containers import find_replica
+        from orchestrator.cli.rehearsal import rehearse
+
+        rehearse(invocation, "export", [find_replica(engine, project, service, index).name])
         return
     engine.require_access()
     if output is None:

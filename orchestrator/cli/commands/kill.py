@@ -6,8 +6,9 @@ import click
 
 from orchestrator.actions.signal_containers import kill_services
 from orchestrator.cli.invocation import Invocation
-from orchestrator.cli.marking import tell_lines, tell_plan
+from orchestrator.cli.marking import tell_lines
 from orchestrator.cli.options import dry_run_option, services_argument, stack_command
+from orchestrator.cli.rehearsal import rehearse_words
 
 
 @stack_command("kill")
@@ -19,5 +20,5 @@ from orchestrator.cli.options import dry_run_option, services_argument, stack_co
 def command(invocation: Invocation, services: tuple[str, ...], signal: str, orphans: bool) -> None:
     """Send a signal to the main processes of running containers."""
     engine, project = invocation.engine(), invocation.recognize()
-    tell = tell_plan("kill") if invocation.dry_run else tell_lines()
+    tell = rehearse_words(invocation) if invocation.dry_run else tell_lines()
     kill_services(engine, project, services, signal, tell, orphans=orphans, act=not invocation.dry_run)

@@ -6,8 +6,9 @@ import click
 
 from orchestrator.actions.signal_containers import pause_services
 from orchestrator.cli.invocation import Invocation
-from orchestrator.cli.marking import tell_lines, tell_plan
+from orchestrator.cli.marking import tell_lines
 from orchestrator.cli.options import dry_run_option, services_argument, stack_command
+from orchestrator.cli.rehearsal import rehearse_words
 
 
 @stack_command("pause")
@@ -16,6 +17,6 @@ from orchestrator.cli.options import dry_run_option, services_argument, stack_co
 @click.pass_obj
 def command(invocation: Invocation, services: tuple[str, ...]) -> None:
     """Freeze all processes of services."""
-    tell = tell_plan("pause") if invocation.dry_run else tell_lines()
+    tell = rehearse_words(invocation) if invocation.dry_run else tell_lines()
     act = not invocation.dry_run
     pause_services(invocation.engine(), invocation.recognize(), services, tell, paused=True, act=act)

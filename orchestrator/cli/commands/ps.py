@@ -6,12 +6,15 @@ import sys
 import time
 
 from orchestrator.actions.containers import choose_containers, mark_restarting
-from orchestrator.actions.names import suggest_names
-from orchestrator.cli.containers import describe_container
+from orchestrator.actions.list_containers import observe_briefly
+from orchestrator.cli.argv import may_take_shortcuts
+from orchestrator.cli.containers import describe_briefly, describe_container
 from orchestrator.cli.declare import FORMAT, Option, declare
-from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.table import render_listing
-from orchestrator.errors import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from orchestrator.cli.invocation import Invocation
 
 _HEADER = {
     "Name": "NAME",
@@ -51,7 +54,13 @@ def command(
     statuses = (*statuses, *(_parse_filter(one) for one in filters))
     project = invocation.recognize()
     now = time.time()
-    observed = mark_restarting(invocation.engine().observe(project.name), now)
+    # What a table shows can be had without the engine, whose import takes most of the time.
+    brief = form in (None, "table") and may_take_shortcuts()
+    observed = observe_briefly(project.name) if brief else None
+    briefly = observed is not None
+    if observed is None:
+        observed = invocation.engine().observe(project.name)
+    observed = mark_restarting(observed, now)
     containers = choose_containers(
         project,
         observed,
@@ -69,13 +78,17 @@ def command(
         names = sorted({one.service for one in containers})
         write("".join(f"{name}\n" for name in names))
         return
-    rows = [describe_container(one, now, trunc=not no_trunc) for one in containers]
+    describe = describe_briefly if briefly else describe_container
+    rows = [describe(one, now, trunc=not no_trunc) for one in containers]
     write(render_listing(form, _HEADER, rows))
 
 
 def _parse_filter(text: str) -> str:
     name, equals, value = text.partition("=")
     if not equals or name not in ("status",):
+        from orchestrator.actions.names import suggest_names
+        from orchestrator.errors import UsageError
+
         raise UsageError(
             f"--filter: cannot read {text!r}", hint=suggest_names(name, ["status"]) or "write status=running"
         )

@@ -9,6 +9,7 @@ import click
 
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.options import dry_run_option, stack_command
+from orchestrator.events import Event
 
 
 @stack_command("publish")
@@ -34,31 +35,33 @@ def command(
     """Send the stack files to a registry. They are run from there with: stack -f oci://REPOSITORY[:TAG] up"""
     from orchestrator.actions.publish import prepare_publication, send_publication
     from orchestrator.cli.pushing import push_services
+    from orchestrator.cli.rehearsal import open_rehearsal
 
     publication = prepare_publication(invocation.project, with_env=with_env, resolve_digests=digests or app)
-    for question in publication.questions:
-        _confirm(question, yes=yes or invocation.dry_run)
+    for question in () if yes else publication.questions:
+        _confirm(question)
     push_services(invocation, publication.stack, (), ignore_failures=True)
-    if invocation.dry_run:
-        for name, *_rest in publication.files:
-            print(f"publish {name} to {repository}")
-        return
-    created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    digest = send_publication(
-        publication, repository, insecure=insecure, version=oci_version or "", app=app, created=created
-    )
-    print(f"{repository} published")
-    print(digest)
+    digest = ""
+    with open_rehearsal(invocation) if invocation.dry_run else invocation.screen("publish") as screen:
+        told = Event(time=time.time(), kind="operation", subject=repository, verb="publish", phase="started")
+        screen(told)
+        if not invocation.dry_run:
+            created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+            digest = send_publication(
+                publication, repository, insecure=insecure, version=oci_version or "", app=app, created=created
+            )
+        screen(told.replace(time=time.time(), phase="done"))
+    if digest:
+        print(digest)
 
 
-def _confirm(question: str, *, yes: bool) -> None:
-    """Ask on a terminal. Raises PublishRefused for a no, and where nobody can be asked."""
-    from orchestrator.actions.publish import PublishRefused
+def _confirm(question: str) -> None:
+    """Ask, on a terminal or through a pipe. Raises PublishDeclined for anything but a yes."""
+    from orchestrator.actions.publish import PublishDeclined
 
-    if yes:
-        return
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise PublishRefused(question, hint="publish all the same with --yes")
-    print(question, file=sys.stderr)
-    if not click.confirm("Publish that?", default=False, err=True):
-        raise PublishRefused("nothing has been published")
+    print(f"{question} [y/N]: ", end="", file=sys.stderr, flush=True)
+    answer = sys.stdin.readline()
+    if not sys.stdin.isatty():
+        print(file=sys.stderr)
+    if answer.strip().lower() not in ("y", "yes"):
+        raise PublishDeclined("nothing has been published", hint="publish without being asked with --yes")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import click
 
 from orchestrator.actions.names import resolve_dependencies, select_services
+from orchestrator.actions.pull import choose_pulls, needs_presence
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.options import services_argument, stack_command
-from orchestrator.cli.pulling import pull_with_progress
+from orchestrator.cli.pulling import pull_services
 from orchestrator.reconcile.images import list_builders
 
 
@@ -18,7 +21,7 @@ from orchestrator.reconcile.images import list_builders
 @click.option("--ignore-buildable", is_flag=True, help="Leave out images that can be built.")
 @click.option("--ignore-pull-failures", is_flag=True, help="Go on, and succeed, when an image cannot be fetched.")
 @click.option("--locked", is_flag=True, help="The images of stack.lock, by their digests.")
-@click.option("--policy", type=click.Choice(["always", "missing"]), help="missing: only what is not here.")
+@click.option("--policy", type=click.Choice(["always", "missing"]), help="missing: only what is not here, or is called latest.")
 @click.pass_obj
 def command(
     invocation: Invocation,
@@ -41,22 +44,10 @@ def command(
     names = select_services(services, stack.services, disabled=stack.disabled)
     if include_deps:
         names = resolve_dependencies(stack, names)
-    wanted = {}
     builders = {reference: service.name for reference, service in list_builders(stack).items()}
-    present = invocation.engine().observe(project.name, stack).images if policy == "missing" else {}
-    for name in names:
-        service = stack.services[name]
-        if service.image is None or (ignore_buildable and service.image in builders):
-            continue
-        if policy is None and service.pull_policy in ("never", "build"):
-            continue
-        if present.get(service.image) is None:
-            wanted[service.image] = service.platform
-    pull_with_progress(
-        invocation,
-        tuple(wanted),
-        platforms=wanted,
-        quiet=quiet,
-        ignore_failures=ignore_pull_failures,
-        builders=builders,
-    )
+    present: Collection[str] = ()
+    if needs_presence(stack, names, policy):
+        present = invocation.engine().observe(project.name, stack).images
+    leave_out = tuple(builders) if ignore_buildable else ()
+    pulls = choose_pulls(stack, names, present, policy=policy, leave_out=leave_out)
+    pull_services(invocation, pulls, builders, quiet=quiet, ignore_failures=ignore_pull_failures)

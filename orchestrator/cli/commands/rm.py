@@ -42,8 +42,9 @@ def command(invocation: Invocation, services: tuple[str, ...], force: bool, stop
         if goal is not None:
             converge_with_progress(invocation, goal, "stop")
     if invocation.dry_run:
-        for one in chosen:
-            print(f"remove container {one.name}")
+        from orchestrator.cli.rehearsal import rehearse
+
+        rehearse(invocation, "remove container", [one.name for one in chosen])
         return
     goal = prepare_rm(project, engine.observe(project.name), chosen)
     remove_stopped(engine, chosen, tell_lines(), volumes=volumes)

@@ -11,13 +11,21 @@ from orchestrator.actions.goals import PullPolicy
 from orchestrator.cli.converging import report_failures, show_plan
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.options import dry_run_option, pull_option, stack_command
-from orchestrator.errors import Interrupted
+from orchestrator.errors import Interrupted, StackError
 
 if TYPE_CHECKING:
     from orchestrator.client import Session
     from orchestrator.engines.base import Engine
     from orchestrator.events import Sink
     from orchestrator.goal import Goal
+
+_NO_TTY = "No terminal (default: one if this is one)."
+
+
+class InputIsNoTerminal(StackError):
+    """A terminal was asked for, and what is typed comes from elsewhere."""
+
+    code = "no-terminal"
 
 
 @stack_command("run", context_settings={"allow_interspersed_args": False})
@@ -31,7 +39,7 @@ if TYPE_CHECKING:
 @click.option("-i", "--interactive/--no-interactive", default=True, help="Pass on what is typed (default).")
 @click.option("-l", "--label", "--labels", "labels", multiple=True, metavar="NAME=VALUE", help="Set a label.")
 @click.option("--name", metavar="NAME", help="The container's name.")
-@click.option("-T", "--no-tty", "--no-TTY", "no_tty", is_flag=True, help="No terminal (default: one if this is one).")
+@click.option("-T", "--no-tty", "--no-TTY", "no_tty", is_flag=True, default=None, help=_NO_TTY)
 @click.option("-t", "--tty/--disable-tty", "tty", default=None, hidden=True)
 @click.option("--no-deps", is_flag=True, help="Not the services that it depends on.")
 @click.option("--locked", is_flag=True, help="The image of stack.lock, by its digest.")
@@ -65,7 +73,7 @@ def command(
     interactive: bool,
     labels: tuple[str, ...],
     name: str | None,
-    no_tty: bool,
+    no_tty: bool | None,
     tty: bool | None,
     no_deps: bool,
     publish: tuple[str, ...],
@@ -91,6 +99,12 @@ def command(
     from orchestrator.client import Session
 
     terminal = sys.stdin.isatty() and sys.stdout.isatty()
+    wanted_tty = tty is True or no_tty is False
+    if wanted_tty and interactive and not (detach or sys.stdin.isatty()):
+        raise InputIsNoTerminal(
+            "cannot attach stdin to a TTY-enabled container because stdin is not a terminal",
+            hint="leave --tty out, or give it no input with --no-interactive",
+        )
     options = RunOptions(
         service=service,
         command=words,
@@ -105,7 +119,7 @@ def command(
         user=user,
         workdir=workdir,
         name=name,
-        tty=not no_tty and (terminal if tty is None else tty),
+        tty=not no_tty and (wanted_tty or terminal if tty is None else tty),
         stdin=interactive,
         detach=detach,
         remove=remove,
@@ -125,8 +139,10 @@ def command(
         options = options.replace(pull="policy") if pull == "always" else options
     wanted = prepare_run(project, options)
     if invocation.dry_run:
+        from orchestrator.cli.rehearsal import rehearse
+
         show_plan(invocation, wanted.goal)
-        print(f"run {wanted.name}")
+        rehearse(invocation, "run", [wanted.name])
         return 0
     wanted = wanted.replace(goal=invocation.limit(wanted.goal))
     engine = invocation.engine()

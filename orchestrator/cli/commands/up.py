@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     Option("--locked", flag=True, help="Run the images of stack.lock, by their digests, and no others."),
     Option("--isolate", flag=True, help="Give this folder a project name and ports of its own."),
     Option("--rollback", flag=True, help="If it fails, go back to what ran before."),
-    Option("-y", "--yes", flag=True, help="Ask nothing (nothing is ever asked)."),
+    Option("-y", "--yes", flag=True, help="Ask nothing: yes, also to losing the data of volumes that are declared differently."),
     DRY_RUN,
 )
 def command(
@@ -101,6 +101,7 @@ def command(
     if watch and (detach or wait or no_start):
         raise UsageError("--watch stays with the services: leave out --detach, --wait and --no-start")
     from orchestrator.actions.prepare_up import prepare_up
+    from orchestrator.cli.consenting import ask_to_renew
 
     project = load_own(invocation, services, isolate=isolate)
     if locked:
@@ -123,6 +124,7 @@ def command(
             remove_orphans=remove_orphans,
             build=choose_build(build=build, no_build=no_build),
             pull=pull or "policy",
+            renew_volumes=ask_to_renew(invocation, project.stack, yes=yes),
             timeout=timeout,
             wait=wait,
             abort_on_exit=abort,
@@ -130,13 +132,20 @@ def command(
         ),
     )
     if invocation.dry_run:
-        show_plan(invocation, goal)
+        attached = not (detach or wait or no_start)
+        show_plan(invocation, goal, start=not attached, running=True)
+        if attached:
+            print("end of 'stack up' output, interactive run is not supported in dry-run mode")
         return 0
     hide = (*(("pull image",) if quiet_pull else ()), *(("build image",) if quiet_build else ()))
     if detach or wait or no_start:
-        converge_with_progress(
+        outcome = converge_with_progress(
             invocation, goal, "up", timeout=wait_timeout, engine=invocation.engine, check=True, hide=hide
         )
+        if outcome is not None and not (locked or isolate or no_start):
+            from orchestrator.cli.again import keep_up
+
+            keep_up(invocation, project, goal, outcome, services)
         return 0
     from orchestrator.cli.attached import AttachOptions, run_attached
     from orchestrator.cli.menu import wants_menu

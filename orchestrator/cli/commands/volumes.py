@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
+from orchestrator import __version__
 from orchestrator.actions.list_volumes import list_volumes
 from orchestrator.cli.declare import DRY_RUN, FORMAT, Option, declare
 from orchestrator.cli.invocation import Invocation
@@ -33,6 +34,7 @@ def describe_volume(one: ObservedVolume) -> dict[str, Any]:
     labels = {
         **(one.config.get("labels") or {}),
         "com.docker.compose.project": one.project,
+        "com.docker.compose.version": __version__,
         "com.docker.compose.volume": one.key,
     }
     return {

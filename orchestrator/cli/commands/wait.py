@@ -25,8 +25,10 @@ def command(invocation: Invocation, services: tuple[str, ...], down_project: boo
     engine = invocation.engine()
     if invocation.dry_run:
         project = invocation.recognize()
-        for one in choose_containers(project, engine.observe(project.name), services):
-            print(f"wait for container {one.name}")
+        from orchestrator.cli.rehearsal import rehearse
+
+        chosen = choose_containers(project, engine.observe(project.name), services)
+        rehearse(invocation, "wait container", [one.name for one in chosen])
         return 0
 
     def tell(container: Container) -> None:

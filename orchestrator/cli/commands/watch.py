@@ -42,7 +42,8 @@ def command(invocation: Invocation, services: tuple[str, ...], no_up: bool, prun
     engine.require_access(starting=True)
     converger = Converger(invocation, quiet=quiet)
     # Before anything is built: what changes meanwhile counts.
-    watcher = Watcher(engine, project, rules, say=_say, converge=converger, options=WatchOptions(prune=prune))
+    options = WatchOptions(prune=prune, verbose=invocation.progress == "plain")
+    watcher = Watcher(engine, project, rules, say=_say, converge=converger, options=options)
     try:
         if goal is not None:
             hide = ("build image",) if quiet else ()

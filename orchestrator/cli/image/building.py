@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.actions.build_environment import read_build_options
 from orchestrator.actions.image_build import BuildWords, build_request, describe_result, make_request, write_text
@@ -15,6 +15,9 @@ from orchestrator.cli.declare import Choice, Option, declare
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.quantities import parse_size
 from orchestrator.errors import Interrupted, OperationFailed, StackError, UsageError
+
+if TYPE_CHECKING:
+    from orchestrator.engines.native.dockerfile.request import BuildRequest
 
 _COMPATIBLE = "Accepted for compatibility, and reported."
 
@@ -90,15 +93,38 @@ def build_image(invocation: Invocation, /, paths: tuple[str, ...], **asked: Any)
         write_text(asked["iidfile"], result.image_id)
     if asked["metadata_file"]:
         write_text(asked["metadata_file"], json.dumps(describe_result(request, result), indent=2) + "\n")
-    if quiet:
-        sys.stdout.write(f"{result.image_id}\n")
-    else:
-        for name in request.tags or (result.image_id,):
-            invocation.note(f" Image {name} Built")
+    out = f"{result.image_id}\n" if quiet else ""
+    notes = [] if quiet else [f" Image {name} Built" for name in request.tags or (result.image_id,)]
+    sys.stdout.write(out)
+    for note in notes:
+        invocation.note(note)
+    if not result.built_steps and not any(asked[name] for name in ("iidfile", "metadata_file", "push")):
+        _keep_printed(invocation, asked, request, quiet=quiet, notes=notes, out=out)
     if asked["push"]:
         from orchestrator.cli.pushing import push_with_progress
 
         push_with_progress(invocation, request.tags, quiet=quiet)
+
+
+def _keep_printed(
+    invocation: Invocation, asked: dict[str, Any], request: BuildRequest, *, quiet: bool, notes: list[str], out: str
+) -> None:
+    from orchestrator.cli.recalled import can_keep_build
+
+    if not can_keep_build() or request.inline is not None:  # what came from standard input may be another the next time
+        return
+    from orchestrator.actions.build_environment import find_client_settings
+    from orchestrator.actions.image_build import find_known_build
+    from orchestrator.cli.building import keep_printed
+
+    known = find_known_build(request)
+    seen = [find_client_settings(os.environ)]
+    if asked["dockerfile"] is not None:
+        # Where it is looked for first.
+        seen.append(os.path.abspath(asked["dockerfile"]))
+    keep_printed(
+        invocation, asked["progress"], {"": known} if known else None, quiet=quiet, notes=notes, out=out, seen=seen
+    )
 
 
 def _report_options(asked: dict[str, Any]) -> None:

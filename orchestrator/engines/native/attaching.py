@@ -118,6 +118,16 @@ class _Beginning:
         os.eventfd_write(self._done, 1)
 
 
+def await_caller(store: Store, container_id: str) -> None:
+    """Wait until the process that a container was made for has ended; what it wanted of the container it has then."""
+    from orchestrator.engines.native.runtime.process import wait_process
+
+    row = store.container(container_id)
+    caller = load_spec(row).caller if row is not None and row["boot_id"] in ("", read_boot_id()) else ()
+    if caller:
+        wait_process(*caller)
+
+
 def await_exit(layout: Layout, store: Store, container_id: str) -> int:
     """The exit code of a container whose processes have ended, once that is written down; 255 if nobody knows it.
 

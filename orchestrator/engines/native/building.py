@@ -7,12 +7,13 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from orchestrator.engines.native.dockerfile.recall import recall_build, remember_build
+from orchestrator.engines.native.dockerfile.recall import find_build, recall_build, remember_build
 from orchestrator.engines.native.dockerfile.sources.failures import BuildError
 from orchestrator.errors import ModelError
 
 if TYPE_CHECKING:
     from orchestrator.engines.base import BuildEvent, BuildProgress
+    from orchestrator.engines.native.dockerfile.recall import RecalledBuild
     from orchestrator.engines.native.dockerfile.request import BuildRequest, BuildResult
     from orchestrator.engines.native.images.store import ImageStore
     from orchestrator.engines.native.layout import Layout
@@ -39,17 +40,10 @@ def build_service(
 ) -> ImageFacts:
     """Build the image of a service under its name. Raises ModelError for what cannot be honoured, EngineError."""
     from orchestrator.engines.native.dockerfile.service_request import translate_build
-    from orchestrator.engines.native.images.platform import detect_platform
     from orchestrator.engines.native.observing import image_facts
     from orchestrator.model import image_reference
 
-    request, found = translate_build(
-        stack,
-        service,
-        options=options,
-        images=_resolve_sources(images, stack, service),
-        host_platform=str(detect_platform()),
-    )
+    request, found = _make_request(images, stack, service, options)
     if any(one.severity == "error" for one in found):
         raise ModelError(found)
     known = translate_build(stack, service, check=True)[1] if found else ()
@@ -59,6 +53,29 @@ def build_service(
             warn(one)
     result = run_build(layout, images, request, progress=progress, cancel=cancel)
     return image_facts(image_reference(stack, service), images.require_image(result.image_id))
+
+
+def find_known_build(
+    images: ImageStore, stack: Stack, service: Service, *, options: BuildOptions
+) -> RecalledBuild | None:
+    """What is remembered of the build of a service and holds: it would do nothing, and come to the same."""
+    request, found = _make_request(images, stack, service, options)
+    return None if found else find_build(images, request)
+
+
+def _make_request(
+    images: ImageStore, stack: Stack, service: Service, options: BuildOptions
+) -> tuple[BuildRequest, list[Diagnostic]]:
+    from orchestrator.engines.native.dockerfile.service_request import translate_build
+    from orchestrator.engines.native.images.platform import detect_platform
+
+    return translate_build(
+        stack,
+        service,
+        options=options,
+        images=_resolve_sources(images, stack, service),
+        host_platform=str(detect_platform()),
+    )
 
 
 def run_build(
@@ -72,11 +89,14 @@ def run_build(
     """Build an image, and remember under each of its names that it is up to date as of the moment of the call."""
     began = time.time()
     listen = progress or _ignore
+    told: list[BuildEvent] = []
     result = recall_build(images, request, listen)
     if result is None:
-        result = _build_anew(layout, images, request, listen, cancel, began)
+        result = _build_anew(layout, images, request, listen, cancel, told)
     for tag in request.tags:
         images.note_moment(tag, "built", began)
+    if told:
+        remember_build(images, request, result, told, began)
     return result
 
 
@@ -86,24 +106,20 @@ def _build_anew(
     request: BuildRequest,
     listen: BuildProgress,
     cancel: Callable[[], bool] | None,
-    began: float,
+    told: list[BuildEvent],
 ) -> BuildResult:
     from orchestrator.engines.native.dockerfile.builder import build_image
-
-    told: list[BuildEvent] = []
 
     def tell(event: BuildEvent, /) -> None:
         told.append(event)
         listen(event)
 
     try:
-        result = build_image(images, layout, request, tell, cancel)
+        return build_image(images, layout, request, tell, cancel)
     except BuildError as error:
         if error.location is not None and not error.excerpt:
             error.excerpt = read_excerpt(request, error.location)
         raise
-    remember_build(images, request, result, told, began)
-    return result
 
 
 def read_excerpt(request: BuildRequest, location: Location) -> tuple[str, ...]:

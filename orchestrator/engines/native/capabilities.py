@@ -18,11 +18,9 @@ _REFUSED: Mapping[Path, str] = {
     ("cpu_percent",): _WINDOWS,
     ("credential_spec",): _WINDOWS,
     ("isolation",): _WINDOWS,
-    ("gpus",): _NOT_YET,
     ("models",): _NOT_YET,
     ("storage_opt",): _NOT_YET,
     ("use_api_socket",): "asks for the socket of an engine that has none: the native engine is daemonless",
-    ("deploy", "resources", "reservations", "devices"): _NOT_YET,
     ("deploy", "resources", "reservations", "generic_resources"): _NOT_YET,
 }
 

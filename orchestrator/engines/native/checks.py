@@ -1,10 +1,14 @@
-"""Pure: what of a service this engine or this host cannot honour, each at its line, before anything starts."""
+"""What of a service this engine or this host cannot honour, each at its line, before anything starts.
+
+Pure but for devices that go by a name: for them the host's CDI files are read.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
 from orchestrator.engines.native.runtime.bundle import normalize_capability, parse_security_options
+from orchestrator.engines.native.runtime.cdi import find_device_problems
 from orchestrator.engines.native.runtime.devices import parse_device_rule
 from orchestrator.engines.native.runtime.facts import RLIMITS
 from orchestrator.engines.native.runtime.resources import fit_oom_score, render_resources, render_rlimits
@@ -32,13 +36,12 @@ def check_service(service: Service, facts: HostFacts, sources: SourceMap | None 
         location = sources.locate(full) if sources is not None else None
         found.append(Diagnostic(code, message, location, render_path(full), hint, "warning" if warning else "error"))
 
-    for index, option in parse_security_options(service).unknown:
+    options = parse_security_options(service)
+    for index, option in options.unknown:
         name = option.partition("=")[0].partition(":")[0]
-        hints = {
-            "apparmor": "only apparmor=unconfined is possible here",
-            "label": "only label=disable is possible here",
-        }
-        report("unsupported", f"{option} cannot be honoured", "security_opt", index, hint=hints.get(name, ""))
+        hint = "only label=disable is possible here" if name == "label" else ""
+        report("unsupported", f"{option} cannot be honoured", "security_opt", index, hint=hint)
+    _check_apparmor(service, options.apparmor, facts, report)
     for attribute, names in (("cap_add", service.cap_add), ("cap_drop", service.cap_drop)):
         for index, name in enumerate(names):
             capability = normalize_capability(name)
@@ -55,6 +58,9 @@ def check_service(service: Service, facts: HostFacts, sources: SourceMap | None 
             parse_device_rule(rule)
         except ValueError as error:
             report("invalid-device-rule", str(error), "device_cgroup_rules", index)
+    for place, problem in find_device_problems(service):
+        message = problem.message.partition(": ")[2] or problem.message
+        report("device-missing", message, *place, hint=problem.hint)
     _check_sysctls(service, report)
     if service.logging.driver not in (None, *LOG_DRIVERS):
         report(
@@ -82,6 +88,17 @@ def check_service(service: Service, facts: HostFacts, sources: SourceMap | None 
     ):
         found += warnings
     return found
+
+
+def _check_apparmor(service: Service, profile: str, facts: HostFacts, report: _Report) -> None:
+    if not profile or profile in (facts.apparmor or ()):
+        return
+    index = next((at for at, one in enumerate(service.security_opt) if one.endswith(profile)), 0)
+    if facts.apparmor is None:
+        message, hint = "this kernel does not use AppArmor", "only apparmor=unconfined is possible here"
+    else:
+        message, hint = f"the AppArmor profile {profile} is not loaded", "load it with apparmor_parser -r FILE"
+    report("unsupported", message, "security_opt", index, hint=hint)
 
 
 def _check_sysctls(service: Service, report: _Report) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
 from orchestrator.codec import dump_record, load_record
+from orchestrator.engines.native.liveness import is_alive as is_alive
+from orchestrator.engines.native.liveness import read_boot_id as read_boot_id
+from orchestrator.engines.native.liveness import read_process_start as read_process_start
 from orchestrator.engines.native.store import dump_json
 from orchestrator.model import FileSource, NetworkAttachment, Service
 from orchestrator.record import Record
@@ -26,7 +28,8 @@ class ContainerSpec(Record):
 
     `networks` and `volumes` map keys of the file to engine names; `command` is what runs, for ``ps``; `addresses` holds
     the static addresses and aliases by engine network name. `called` and `auto_remove` are those of
-    :class:`orchestrator.plan.CreateContainer`.
+    :class:`orchestrator.plan.CreateContainer`; `caller` is the pid and start time of the process that made a container
+    which is `called`.
     """
 
     service: Service
@@ -35,6 +38,7 @@ class ContainerSpec(Record):
     directory: str = ""
     oneoff: bool = False
     called: bool = False
+    caller: tuple[int, ...] = ()
     auto_remove: bool = False
     networks: Mapping[str, str] = _NOTHING
     volumes: Mapping[str, str] = _NOTHING
@@ -64,30 +68,3 @@ def load_spec(row: sqlite3.Row) -> ContainerSpec:
     """The spec of one row of the ``containers`` table."""
     spec: ContainerSpec = load_record(json.loads(row["spec"]))
     return spec
-
-
-def read_boot_id() -> str:
-    """The kernel's boot id; a pid of another boot is never ours."""
-    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-        return file.read(36)
-
-
-def read_process_start(pid: int) -> int:
-    """Start time of a process in clock ticks since boot (``proc(5)``, stat field 22); 0 when it is gone or a zombie."""
-    try:
-        fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return 0
-    try:
-        fields = os.read(fd, 4096).rpartition(b")")[2].split()
-    except OSError:
-        return 0
-    finally:
-        os.close(fd)
-    return 0 if fields[0] in (b"Z", b"X") else int(fields[19])
-
-
-def is_alive(row: sqlite3.Row, boot_id: str) -> bool:
-    """True while the container's main process runs: same boot, same pid, same start time."""
-    pid = int(row["pid"])
-    return pid > 0 and row["boot_id"] == boot_id and read_process_start(pid) == row["pid_start"] != 0

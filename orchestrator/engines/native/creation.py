@@ -8,7 +8,12 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from orchestrator import __version__
-from orchestrator.engines.native.container import DEFAULT_BRIDGE, ContainerSpec, uses_default_bridge
+from orchestrator.engines.native.container import (
+    DEFAULT_BRIDGE,
+    ContainerSpec,
+    read_process_start,
+    uses_default_bridge,
+)
 from orchestrator.engines.native.layout import Layout
 from orchestrator.engines.native.network.endpoints import lease_endpoints, reserved_addresses
 from orchestrator.engines.native.store import Store, dump_json, now
@@ -38,13 +43,14 @@ def _create_container(layout: Layout, store: Store, images: ImageStore, stack: S
         directory=stack.directory,
         oneoff=request.oneoff,
         called=request.called,
+        caller=(os.getpid(), read_process_start(os.getpid())) if request.called else (),
         auto_remove=request.auto_remove,
         networks=_network_names(service, stack),
         volumes=_volume_names(service, stack),
         secrets={one.source: stack.secrets[one.source] for one in service.secrets},
         configs={one.source: stack.configs[one.source] for one in service.configs},
         command=(*_entrypoint(service, image), *_command(service, image)),
-        labels=_labels(stack, request),
+        labels=_labels(stack, request, image),
     )
     values = {
         "id": container_id,
@@ -100,8 +106,9 @@ def _command(service: Service, image: Image) -> tuple[str, ...]:
     return () if service.entrypoint is not None else (image.config.cmd or ())
 
 
-def _labels(stack: Stack, request: CreateContainer) -> Mapping[str, str]:
+def _labels(stack: Stack, request: CreateContainer, image: Image) -> Mapping[str, str]:
     # Tools look containers up by these; they are part of what Compose users rely on.
+    dependencies = sorted(request.service.depends_on.values(), key=lambda one: one.service)
     return {
         **request.service.labels,
         "com.docker.compose.project": stack.name,
@@ -111,6 +118,10 @@ def _labels(stack: Stack, request: CreateContainer) -> Mapping[str, str]:
         **({"com.docker.compose.slug": _slug(request, stack)} if request.oneoff else {}),
         "com.docker.compose.version": __version__,
         "com.docker.compose.config-hash": request.config_hash,
+        "com.docker.compose.image": image.id,
+        "com.docker.compose.depends_on": ",".join(
+            f"{one.service}:{one.condition}:{'true' if one.restart else 'false'}" for one in dependencies
+        ),
         "com.docker.compose.project.working_dir": stack.directory,
         "com.docker.compose.project.config_files": ",".join(stack.files),
     }

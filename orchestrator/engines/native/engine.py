@@ -184,9 +184,9 @@ class NativeEngine:
         """Write a container to the store with its addresses and volumes."""
         return self.lifecycle.create(stack, request)
 
-    def start_container(self, container_id: str) -> None:
+    def start_container(self, container_id: str, *, cause: str = "") -> None:
         """Start a container."""
-        self.lifecycle.start(container_id)
+        self.lifecycle.start(container_id, cause=cause)
 
     def stop_container(self, container_id: str, *, timeout: float | None = None, hold: bool = True) -> None:
         """Stop a container; returns when it is dead and its resources are given back."""
@@ -241,6 +241,12 @@ class NativeEngine:
         if begin is None:
             self._note(container.id, "attach")
         return attach_container(self.layout, self.store, container, request, begin)
+
+    def await_caller(self, container_id: str) -> None:
+        """Wait until the command that a container was made for has ended."""
+        from orchestrator.engines.native.attaching import await_caller
+
+        await_caller(self.store, container_id)
 
     def exec_captured(self, container: Container, request: ExecRequest, *, timeout: float) -> ExecResult:
         """Run a command in a container and keep the end of its output."""

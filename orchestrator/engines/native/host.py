@@ -10,6 +10,7 @@ import errno
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from fcntl import ioctl
 from typing import Final, NamedTuple, TypeVar
 
 _T = TypeVar("_T")
@@ -54,8 +55,12 @@ _OPEN_TREE_CLONE: Final = 1
 _MOUNT_ATTR_IDMAP: Final = 0x100000
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _FICLONE: Final = 0x40049409
+_FS_IOC_GETFLAGS: Final = 0x80086601
+_FS_IOC_SETFLAGS: Final = 0x40086602
+_FS_TOPDIR_FL: Final = 0x00020000
 
 # These numbers are the same on every architecture: the calls are younger than the unified table (Linux 5.2 and later).
+_RENAME_EXCHANGE: Final = 2
 _NR_OPEN_TREE: Final = 428
 _NR_MOVE_MOUNT: Final = 429
 _NR_FSOPEN: Final = 430
@@ -101,6 +106,21 @@ def unmount(target: str) -> bool:
         if number != errno.EBUSY:
             break
     raise _fail(target)
+
+
+def detach(target: str) -> int | None:
+    """Take the mount on top at `target` out of the tree; a descriptor (O_PATH) is its last hold. None: no mount."""
+    try:
+        fd = os.open(target, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    if _libc.umount2(os.fsencode(target), UMOUNT_NOFOLLOW | MNT_DETACH) == 0:
+        return fd
+    failure = _fail(target)
+    os.close(fd)
+    if failure.errno in (errno.EINVAL, errno.ENOENT):
+        return None
+    raise failure
 
 
 def unshare(flags: int) -> None:
@@ -283,9 +303,43 @@ def open_in_root(root: int, path: str, flags: int = os.O_RDONLY, mode: int = 0) 
     raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN), path)
 
 
+def exchange_names(folder: int, one: str, other: str) -> bool:
+    """renameat2(2) with RENAME_EXCHANGE, in one directory; False where the file system or the C library has no such."""
+    call = getattr(_libc, "renameat2", None)
+    if call is None:
+        return False
+    if call(folder, os.fsencode(one), folder, os.fsencode(other), ctypes.c_uint(_RENAME_EXCHANGE)) == 0:
+        return True
+    if ctypes.get_errno() in (errno.EINVAL, errno.ENOSYS, errno.ENOENT):
+        return False
+    raise _fail(other)
+
+
 def make_node(path: str, mode: int, device: int = 0, *, dir_fd: int | None = None) -> None:
     """mknod(2): a FIFO or a device; `mode` holds its type and its permissions."""
     os.mknod(path, mode, device, dir_fd=dir_fd)
+
+
+def spread_folders(path: str) -> None:
+    """Tell the file system that the folders to be made in `path` have nothing to do with each other.
+
+    ext4 then spreads them over the disk; without a journal it also spares it to look through the inodes of whatever
+    was deleted next to them in the last minutes. Others have no such flag, which is fine.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    try:
+        flags = bytearray(8)
+        ioctl(fd, _FS_IOC_GETFLAGS, flags)
+        held = int.from_bytes(flags[:4], sys.byteorder)
+        if not held & _FS_TOPDIR_FL:
+            ioctl(fd, _FS_IOC_SETFLAGS, (held | _FS_TOPDIR_FL).to_bytes(4, sys.byteorder) + bytes(4))
+    except OSError:
+        return
+    finally:
+        os.close(fd)
 
 
 def is_memory_backed(path: str) -> bool:
@@ -305,10 +359,8 @@ def flush_file_system(fd: int) -> None:
 
 def clone_file(source: int, target: int) -> bool:
     """Share the data of `source` with `target` (FICLONE). False where the file system cannot."""
-    import fcntl
-
     try:
-        fcntl.ioctl(target, _FICLONE, source)
+        ioctl(target, _FICLONE, source)
     except OSError:
         return False
     return True

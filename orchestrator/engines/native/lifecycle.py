@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.engines.base import Change
-from orchestrator.engines.native import creation, host
+from orchestrator.engines.native import creation
 from orchestrator.engines.native.container import (
     DEFAULT_BRIDGE,
     ContainerSpec,
@@ -24,6 +24,7 @@ from orchestrator.engines.native.container import (
     read_boot_id,
     uses_default_bridge,
 )
+from orchestrator.engines.native.files.parting import Parting
 from orchestrator.engines.native.files.volume_store import VolumeStore
 from orchestrator.engines.native.files.volumes import release_mounts
 from orchestrator.engines.native.host_errors import explains_refusals
@@ -58,6 +59,9 @@ if TYPE_CHECKING:
 
 _KILL_PATIENCE = 20.0
 
+_CLEARING = 4
+"""How many containers are cleared away at a time: more only wait for the same locks of the kernel and the store."""
+
 
 class Lifecycle:
     """Every change that the native engine makes to containers and networks. Thread-safe."""
@@ -81,6 +85,8 @@ class Lifecycle:
         self.volumes = VolumeStore(layout, store)
         self.starter = Starter(layout, store, images, self.publisher, self.names, warn)
         self.neighbours = Neighbours(layout, store)
+        self._parting = Parting()
+        self._clearing = threading.BoundedSemaphore(_CLEARING)
         self._watch: ExitWatch | None = None
         self._rotator: LogRotator | None = None
         self._locks: dict[str, threading.RLock] = {}
@@ -117,8 +123,8 @@ class Lifecycle:
         creation.rename_container(self._store, container_id, new_name, number)
         self._journal.note(self._row(container_id), "rename", load_spec(old).labels, oldName=f"/{old['name']}")
 
-    def start(self, container_id: str) -> None:
-        """Start a created or exited container; one that runs is success."""
+    def start(self, container_id: str, *, cause: str) -> None:
+        """Start a created or exited container; one that runs is success. `cause` goes into the journal."""
         with self._locked(container_id):
             row = self._row(container_id)
             if is_alive(row, read_boot_id()):
@@ -129,6 +135,7 @@ class Lifecycle:
             elif self._layout.container_run(container_id).exists():
                 # Whoever was starting it has been killed.
                 self._give_back(row, spec)
+            self._parting.wait(f"{self._layout.container_run(container_id)}/rootfs")
             try:
                 launched = explains_refusals("start the container")(self.starter.start)(row, spec)
             except BaseException as error:
@@ -154,7 +161,8 @@ class Lifecycle:
                 health=None,
                 restart_at=0.0,
             )
-        self._journal.note(row, "start", spec.labels)
+            # While the lock is held: the end of a short run must not come before its start.
+            self._journal.note(row, "start", spec.labels, **({"cause": cause} if cause else {}))
         self._tend(container_id, spec)
         self.neighbours.announce(spec.project, set(spec.networks.values()))
 
@@ -290,7 +298,8 @@ class Lifecycle:
         if oom:
             self._journal.note(row, "oom", spec.labels)
         self._journal.note(row, "die", spec.labels, exitCode=str(code))
-        self._give_back(row, spec)
+        with self._clearing:
+            self._give_back(row, spec)
         self._store.update_container(
             row["id"],
             state="exited",
@@ -323,7 +332,7 @@ class Lifecycle:
             path = self.starter.cgroups_path(container_id, spec)
             end_launch(self._layout, container_id, path)
             forget_container(self._layout, container_id, path)
-            host.unmount(f"{run}/rootfs")
+            self._parting.unmount(f"{run}/rootfs")
             release_mounts(self._layout, container_id)
             if os.path.isdir(f"{run}/rootfs"):
                 os.rmdir(f"{run}/rootfs")

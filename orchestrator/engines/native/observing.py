@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.engines.native.container import is_alive, load_spec, read_boot_id
 from orchestrator.engines.native.layout import Layout
+from orchestrator.engines.native.listing import make_bindings
 from orchestrator.engines.native.runtime.monitor import observe_process, read_exit
 from orchestrator.engines.native.store import Store
 from orchestrator.model import Probe, Stack
 from orchestrator.state import (
-    Binding,
     Container,
     ContainerStatus,
     Endpoint,
@@ -123,7 +123,7 @@ def _container(
         command=spec.command,
         labels=spec.labels,
         endpoints=tuple(_endpoint(one) for one in endpoints),
-        bindings=tuple(binding for one in ports for binding in _bindings(one)) if running else (),
+        bindings=tuple(binding for one in ports for binding in make_bindings(one)) if running else (),
         volumes={one["target"]: one["volume"] for one in mounts},
     )
 
@@ -137,16 +137,6 @@ def _endpoint(row: sqlite3.Row) -> Endpoint:
         aliases=tuple(json.loads(row["aliases"])),
         interface=row["interface"],
     )
-
-
-def _bindings(row: sqlite3.Row) -> Iterable[Binding]:
-    for host_ip in (row["host_ip"],) if row["host_ip"] else ("0.0.0.0", "::"):
-        yield Binding(
-            host_ip=host_ip,
-            host_port=row["host_port"],
-            container_port=row["container_port"],
-            protocol=row["protocol"],
-        )
 
 
 def _by_container(store: Store, query: str, project: str | None) -> Mapping[str, list[sqlite3.Row]]:

@@ -2,6 +2,9 @@
 
 import os
 
+SCHEMA_VERSION = 2
+"""Of the SQLite store, ``user_version``: two modules read it, and only one of them can afford to import the other."""
+
 
 def find_places() -> tuple[str, str]:
     """Return the state directory (persistent) and the run directory (lost at reboot).
@@ -17,6 +20,11 @@ def find_places() -> tuple[str, str]:
     return state or f"{data}/stack", run or f"{runtime}/stack"
 
 
+def find_database() -> str:
+    """Return the path of the SQLite store."""
+    return f"{find_places()[0]}/stack.db"
+
+
 def find_units(*, user: bool) -> str:
     """Where an administrator's systemd units stand, or with `user` this user's; ``STACK_UNIT_DIR`` moves both."""
     given = os.environ.get("STACK_UNIT_DIR")
@@ -26,6 +34,11 @@ def find_units(*, user: bool) -> str:
         return "/etc/systemd/system"
     home = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
     return f"{home}/systemd/user"
+
+
+def find_device_folders() -> list[str]:
+    """Where CDI files stand, the later ones first to count; ``STACK_CDI_DIRS`` (colons between) moves them."""
+    return (os.environ.get("STACK_CDI_DIRS") or "/etc/cdi:/var/run/cdi").split(":")
 
 
 def is_systemd_running() -> bool:

@@ -56,11 +56,17 @@ def _find_by_command(container_id: str) -> list[tuple[int, int]]:
         except OSError:
             continue
         # As an argument of its own, and not of a shell or an editor that happens to name it.
-        if wanted in words and os.path.basename(words[0]) in (b"conmon", b"crun", b"runc", b"nsenter"):
+        if wanted in words and _is_launching(words[0]):
             start = host.read_start_time(int(entry))
             if start:
                 found.append((int(entry), start))
     return found
+
+
+def _is_launching(program: bytes) -> bool:
+    # A runtime that was started from a sealed copy is named by its descriptor.
+    sealed = program.startswith(b"/proc/") and b"/fd/" in program
+    return sealed or os.path.basename(program) in (b"conmon", b"crun", b"runc", b"nsenter")
 
 
 def sweep_volumes(layout: Layout) -> None:

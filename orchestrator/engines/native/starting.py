@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from orchestrator.engines.native import host
 from orchestrator.engines.native.container import ContainerSpec, is_alive, read_boot_id
+from orchestrator.engines.native.files.rootfs import stack_layers
 from orchestrator.engines.native.files.volumes import (
     MountRequest,
     find_shared_memory,
@@ -19,13 +20,14 @@ from orchestrator.engines.native.files.volumes import (
 )
 from orchestrator.engines.native.network.dns_zone import render_hosts, render_resolv_conf
 from orchestrator.engines.native.network.endpoints import plan_links, renew_endpoints
-from orchestrator.engines.native.network.links import connect_endpoints
+from orchestrator.engines.native.network.links import connect_endpoints, find_link
 from orchestrator.engines.native.network.namespaces import create_namespace
 from orchestrator.engines.native.network.naming import read_host_resolv
 from orchestrator.engines.native.network.networks import NetworkRow, ensure_link, find_network
 from orchestrator.engines.native.runtime.bundle import BundleSpec, plan_namespaces, render_bundle, resolve_capabilities
 from orchestrator.engines.native.runtime.bundle import parse_security_options as parse_security
 from orchestrator.engines.native.runtime.calling import await_caller
+from orchestrator.engines.native.runtime.cdi import resolve_edits
 from orchestrator.engines.native.runtime.cgroups import render_cgroups_path
 from orchestrator.engines.native.runtime.devices import list_host_devices, resolve_block_devices, resolve_devices
 from orchestrator.engines.native.runtime.log_rotation import parse_log_policy
@@ -70,6 +72,8 @@ class Starter:
         self._facts: HostFacts | None = None
         self._probing = threading.RLock()
         self._runtimes: dict[str | None, Runtime] = {}
+        self._spread = False
+        self._linked: dict[str, int] = {}
 
     @property
     def facts(self) -> HostFacts:
@@ -133,15 +137,19 @@ class Starter:
         return render_cgroups_path(self._layout.tag, container_id, spec.service.cgroup_parent)
 
     def _mount_root(self, container_id: str, image: Image) -> str:
-        state, run = self._layout.container_state(container_id), self._layout.container_run(container_id)
+        state, run = str(self._layout.container_state(container_id)), str(self._layout.container_run(container_id))
         upper, work, target = f"{state}/upper", f"{state}/work", f"{run}/rootfs"
         for folder in (upper, work, target):
             os.makedirs(folder, exist_ok=True)
+        if not self._spread:
+            self._spread = True
+            for folder in (os.path.dirname(state), os.path.dirname(run)):
+                host.spread_folders(folder)
         os.chmod(state, 0o711)
         # The container's / takes its mode from here, whatever this process's umask is.
         os.chmod(upper, 0o755)
         host.unmount(target)
-        host.mount_overlay([str(one) for one in image.layers], target, upper=upper, work=work)
+        host.mount_overlay(stack_layers(self._layout, image.layers), target, upper=upper, work=work)
         return target
 
     def _connect(self, row: sqlite3.Row, spec: ContainerSpec) -> tuple[str | None, list[sqlite3.Row], list[NetworkRow]]:
@@ -153,17 +161,24 @@ class Starter:
             peer = self.find_peer(spec, mode)
             return str(netns_path(self._layout, peer["id"])), [], []
         netns = netns_path(self._layout, row["id"])
-        create_namespace(netns)
         query = "SELECT * FROM endpoints WHERE container_id = ? ORDER BY position"
         endpoints = self._store.rows(query, row["id"])
         if len(endpoints) < len(spec.attachments):
             renew_endpoints(self._layout, self._store, row, spec)
             endpoints = self._store.rows(query, row["id"])
+        create_namespace(netns, loopback=not endpoints)
         networks = [find_network(self._layout, self._store, one["network"]) for one in endpoints]
         for network in networks:
-            ensure_link(network)
+            self._ensure_link(network)
         connect_endpoints(netns, plan_links(self._layout, row["id"], spec, endpoints, networks))
         return str(netns), endpoints, networks
+
+    def _ensure_link(self, network: NetworkRow) -> None:
+        """Make sure of the network's link, unless this process has seen to it and it is there still."""
+        number = find_link(network.link)
+        if not number or self._linked.get(network.link) != number:
+            ensure_link(network)
+            self._linked[network.link] = find_link(network.link)
 
     def find_peer(self, spec: ContainerSpec, mode: str) -> sqlite3.Row:
         """The running container that ``service:x`` or ``container:x`` means. NotFound, Conflict."""
@@ -334,6 +349,7 @@ class Starter:
                 seccomp=self._load_filter(spec),
                 devices=resolve_devices(service),
                 host_devices=list_host_devices() if service.privileged else (),
+                edits=resolve_edits(service),
                 block_devices=resolve_block_devices(service),
                 init_path=_require_init(spec) if service.init else None,
                 shm_path=find_shared_memory(self._layout, ipc["id"]) if ipc is not None else None,

@@ -16,9 +16,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from orchestrator.engines.native.places import SCHEMA_VERSION
 from orchestrator.errors import Conflict, Unavailable
 
-_SCHEMA_VERSION = 2
 _BUSY_TIMEOUT = 20.0
 
 _SCHEMA = """
@@ -118,7 +118,7 @@ class Store:
             connection.execute("PRAGMA foreign_keys = ON")
             connection.execute("PRAGMA synchronous = NORMAL")
             (version,) = connection.execute("PRAGMA user_version").fetchone()
-            if version != _SCHEMA_VERSION:
+            if version != SCHEMA_VERSION:
                 self._create(connection, version)
         except (OSError, sqlite3.Error) as error:
             raise self._explain(error, "open") from error
@@ -134,7 +134,7 @@ class Store:
         )
 
     def _create(self, connection: sqlite3.Connection, version: int) -> None:
-        if version > _SCHEMA_VERSION:
+        if version > SCHEMA_VERSION:
             raise Unavailable(
                 f"the store {self._path} was written by a newer version of stack",
                 resource=str(self._path),
@@ -145,10 +145,10 @@ class Store:
         connection.execute("BEGIN IMMEDIATE")
         # Another process may have created it while this one waited for the lock.
         found = connection.execute("PRAGMA user_version").fetchone()[0]
-        if found < _SCHEMA_VERSION:
+        if found < SCHEMA_VERSION:
             for statement in _SCHEMA.split(";\n") if found == 0 else _UPGRADES[found]:
                 connection.execute(statement)
-            connection.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
+            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         connection.execute("COMMIT")
 
     def close(self) -> None:

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -16,6 +13,8 @@ import pytest
 from orchestrator.engines.native.images.store import ImageStore
 from orchestrator.engines.native.layout import Layout
 
+from .loopback import Registry, start_registry
+from .loopback import find_port as find_port
 from .tars import file, folder, make_docker_archive, make_rootfs, make_tar
 
 
@@ -42,46 +41,15 @@ def clean_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STACK_REGISTRIES_CONF", str(empty))
 
 
-@dataclass
-class Registry:
-    """A running docker-registry."""
-
-    host: str
-    root: Path
-    arguments: tuple[str, ...] = ("--dest-tls-verify=false",)
-
-    def fill(self, source: str, name: str, *more: str) -> None:
-        """Copy an image into it."""
-        target = f"docker://{self.host}/{name}"
-        done = subprocess.run(
-            ["skopeo", "--insecure-policy", "copy", "-q", *self.arguments, *more, source, target],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-
-
 @pytest.fixture
 def run_registry(tmp_path: Path) -> Iterator[Callable[..., Registry]]:
     """Start registries; each has its own port and storage, and is stopped at the end."""
     processes: list[subprocess.Popen[bytes]] = []
 
     def run(http: str = "", auth: str = "") -> Registry:
-        port = find_port()
-        root = tmp_path / f"registry-{port}"
-        root.mkdir()
-        configuration = root / "config.yml"
-        configuration.write_text(
-            "version: 0.1\nlog: {level: error}\n"
-            f"storage: {{filesystem: {{rootdirectory: {root}/data}}, delete: {{enabled: true}}}}\n"
-            f'http:\n  addr: "127.0.0.1:{port}"\n{http}{auth}'
-        )
-        with (root / "log").open("wb") as log:
-            command = ["docker-registry", "serve", str(configuration)]
-            processes.append(subprocess.Popen(command, stdout=log, stderr=log))
-        wait_for_port(port)
-        return Registry(f"127.0.0.1:{port}", root)
+        process, registry = start_registry(tmp_path, http=http, auth=auth)
+        processes.append(process)
+        return registry
 
     yield run
     for process in processes:
@@ -116,20 +84,3 @@ def sample(tmp_path: Path) -> tuple[str, str]:
     path = tmp_path / "sample.tar"
     identifier = make_docker_archive(path, layers, tags=["localhost/sample:1"])
     return f"docker-archive:{path}", identifier
-
-
-def find_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def wait_for_port(port: int) -> None:
-    end = time.monotonic() + 20
-    while time.monotonic() < end:
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-            return
-        except OSError:
-            time.sleep(0.02)
-    raise AssertionError("the registry did not start")

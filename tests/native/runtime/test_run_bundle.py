@@ -242,3 +242,13 @@ def test_security_options() -> None:
     assert not bundle.parse_security_options(
         Service(name="web", security_opt=("systempaths=unconfined",))
     ).confined_paths
+
+
+def test_an_apparmor_profile_has_to_be_loaded() -> None:
+    service = Service(name="web", security_opt=("apparmor=mine",))
+    assert bundle.parse_security_options(service).apparmor == "mine"
+    assert check_service(service, make_facts(apparmor=frozenset({"mine"}))) == []
+    found = check_service(service, make_facts(apparmor=frozenset({"other"})))
+    assert [(one.message, one.path) for one in found] == [
+        ("the AppArmor profile mine is not loaded", "services.web.security_opt[0]")
+    ]

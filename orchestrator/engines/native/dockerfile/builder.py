@@ -20,6 +20,7 @@ from orchestrator.engines.native.dockerfile.recall import list_references
 from orchestrator.engines.native.dockerfile.request import BuildResult
 from orchestrator.engines.native.dockerfile.solve import Solver
 from orchestrator.engines.native.dockerfile.sources.failures import BuildError
+from orchestrator.engines.native.dockerfile.sources.git_login import make_login
 from orchestrator.engines.native.dockerfile.sources.site import BuildSite
 from orchestrator.engines.native.dockerfile.stage_work import StageJob, makes_layer
 from orchestrator.engines.native.dockerfile.supplies import Foundation, Supplies
@@ -123,7 +124,14 @@ class _Build:
         self._held = held
         self._warned: set[Diagnostic] = set()
         self._imports, self._exports = _parse_caches(request, narrator)
-        self._site = BuildSite(workspace.path, store.root / FOLDER, store=store, tell=narrator.open, cancel=cancel)
+        self._site = BuildSite(
+            workspace.path,
+            store.root / FOLDER,
+            store=store,
+            tell=narrator.open,
+            cancel=cancel,
+            login=make_login(request),
+        )
         held.callback(self._site.close)
         self._runner = Runner(layout, request)
         held.callback(self._runner.close)
@@ -164,6 +172,8 @@ class _Build:
             document = foundations[line[0]].document
             image = self._commit(built, document, layers, target, extra, tags=() if several else self._request.tags)
             vertex.log(f"image {image.id}\n")
+            for tag in () if several else self._request.tags:
+                vertex.log(f"naming to {parse_reference(tag)}\n")
         for spec in self._exports:
             if spec.kind != "inline":
                 self._export_cache(spec, solver, maker, line, target, several=several)
@@ -171,7 +181,9 @@ class _Build:
             image_id=image.id,
             cached_steps=solver.cached,
             built_steps=solver.built,
-            references=list_references(stages, [plan.stage(index).base for index in stages], platform),
+            references=supplies.identify(
+                list_references(stages, [plan.stage(index).base for index in stages], platform)
+            ),
         )
 
     # -- before anything is built ------------------------------------------------------------------------------------

@@ -78,6 +78,6 @@ class BuildResult(Record):
     index_digest: str = ""
     cached_steps: int = 0
     built_steps: int = 0
-    references: tuple[str, ...] | None = None
-    """The images that the build stood on or took files from, as they were called; None when it used anything else that
-    is outside of its context."""
+    references: Mapping[str, str] | None = None
+    """The images that the build stood on or took files from: as they were called, and their identifiers. None when it
+    used anything else that is outside of its context."""

@@ -135,9 +135,13 @@ def _choose_platforms(
 ) -> tuple[str, ...]:
     listed = tuple(str(one) for one in config.get("platforms") or ())
     _check_platforms(listed, report)
+    default = options.environment.get("DOCKER_DEFAULT_PLATFORM")
+    if listed and default and default not in listed:
+        what = "build.platforms does not support value set by DOCKER_DEFAULT_PLATFORM"
+        report(f'service "{service.name}" {what}: {default}', "platforms", hint=f"there are {', '.join(listed)}")
     if options.every_platform and len(listed) > 1:
         return listed
-    wanted = service.platform or options.environment.get("DOCKER_DEFAULT_PLATFORM")
+    wanted = service.platform or default
     if wanted:
         return (wanted,)
     if host_platform in listed or not listed:
@@ -155,7 +159,7 @@ def _check_platforms(listed: Sequence[str], report: Report) -> None:
         try:
             parse_platform(one)
         except UnsupportedImage as error:
-            report(error.message, "platforms", index, hint=error.hint)
+            report(f"no match for platform {one}: {error.message}", "platforms", index, hint=error.hint)
 
 
 def _resolve_contexts(
@@ -228,7 +232,7 @@ def _read_ssh(
         if not source.paths and not check:
             place = () if options.ssh else ("ssh", index)
             hint = f"start an agent, or name a key: {source.id}=/path/to/key"
-            report(f"ssh {source.id} needs an agent, and {_SSH_AGENT} is not set", *place, hint=hint)
+            report(f"invalid empty ssh agent socket: make sure {_SSH_AGENT} is set ({source.id})", *place, hint=hint)
         sources[source.id] = source
     return tuple(sources.values())
 

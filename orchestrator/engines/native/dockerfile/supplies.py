@@ -5,7 +5,7 @@ A context of files is a *tree*; an image (also one that an additional context na
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -136,6 +136,13 @@ class Supplies:
         image = self._require(self._name_of(base.kind, base.name), base.platform or self._platform, base.location)
         data = self._store.read_configuration(image.id)
         return Foundation(chain_of_image(image), json.loads(data) if data is not None else {})
+
+    def identify(self, names: Iterable[str] | None) -> dict[str, str] | None:
+        """The identifiers of images that were used for the build's own platform; None if one was not (or for None)."""
+        found = {name: self._images.get((name, self._platform)) for name in names or ()}
+        if names is None or None in found.values():
+            return None
+        return {name: image.id for name, image in found.items() if image is not None}
 
     def _name_of(self, kind: str, name: str) -> str:
         """The image that is meant: a reference, or the identifier of one that came from a layout."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from orchestrator.engines.native import host
 from orchestrator.engines.native.container import ContainerSpec, is_alive, load_spec, read_boot_id
-from orchestrator.engines.native.files.rootfs import make_path
+from orchestrator.engines.native.files.rootfs import make_path, stack_layers
 from orchestrator.errors import NotFound, Unsupported
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def open_layers(
     def mount() -> tuple[int, int]:
         host.unshare(host.CLONE_NEWNS | host.CLONE_FS)
         host.mount(None, "/", None, host.MS_REC | host.MS_PRIVATE)
-        host.mount_overlay([str(one) for one in image.layers], place, upper=upper, work=work)
+        host.mount_overlay(stack_layers(layout, image.layers), place, upper=upper, work=work)
         root = os.open(place, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         for source, target in binds:
             _bind(root, source, target)

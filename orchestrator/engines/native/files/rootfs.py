@@ -4,13 +4,53 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 from orchestrator.engines.native import host
 
+if TYPE_CHECKING:
+    from orchestrator.engines.native.layout import Layout
+
 _MOST_LINKS: Final = 40
+_MOST_LAYERS: Final = 500
+_POINTS: Final = ("dev/", "proc/", "sys/", "etc/", "etc/hosts", "etc/hostname", "etc/resolv.conf")
+"""Where something is mounted in nearly every container; folders end in a slash."""
 _KERNEL_FOLDERS: Final = ("/proc", "/dev", "/sys")
+
+
+def stack_layers(layout: Layout, layers: Sequence[os.PathLike[str]]) -> list[str]:
+    """The read-only layers of a container, topmost first: the image's, above one that holds mount points alone.
+
+    Where the image has no such places the runtime would make them in each container's own layer, and copy the image's
+    ``/etc`` up first: nearly half of all the files that a start makes on the disk.
+    """
+    found = [os.fspath(one) for one in layers]
+    if len(found) < _MOST_LAYERS:
+        found.append(_ensure_points(f"{layout.state}/mount-points"))
+    return found
+
+
+def _ensure_points(folder: str) -> str:
+    if not os.path.isdir(folder):
+        beside = f"{folder}.{os.getpid()}-{os.urandom(4).hex()}"
+        os.makedirs(beside)
+        os.chmod(beside, 0o755)
+        for point in _POINTS:
+            if point.endswith("/"):
+                os.mkdir(f"{beside}/{point}")
+            else:
+                os.close(os.open(f"{beside}/{point}", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC))
+            os.chmod(f"{beside}/{point}", 0o755 if point.endswith("/") else 0o644)
+        try:
+            os.rename(beside, folder)
+        except OSError as error:
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                raise
+            from shutil import rmtree
+
+            rmtree(beside)  # another thread was quicker
+    return folder
 
 
 def prepare_root(config: Mapping[str, Any]) -> None:

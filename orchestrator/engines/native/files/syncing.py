@@ -14,6 +14,9 @@ from orchestrator.engines.native.files.rootfs import make_path
 from orchestrator.errors import Conflict
 
 _PIECE: Final = 1 << 24
+_SMALL: Final = 1 << 20
+"""Bytes up to which a file takes the place of another by an exchange of names: ext4 writes a file to the disk before it
+lets it replace another one, and a thousand of them take their time. What is only in a layer is copied for that."""
 
 
 def sync_tree(root: int, syncs: Sequence[FileSync], *, changed_only: bool = False) -> int:
@@ -25,11 +28,12 @@ def sync_tree(root: int, syncs: Sequence[FileSync], *, changed_only: bool = Fals
     """
     made = 0
     failed: list[tuple[FileSync, OSError]] = []
-    for one in syncs:
-        try:
-            made += _sync_one(root, one, changed_only=changed_only)
-        except OSError as problem:
-            failed.append((one, problem))
+    with _Folder(root) as folder:
+        for one in syncs:
+            try:
+                made += _sync_one(folder, one, changed_only=changed_only)
+            except OSError as problem:
+                failed.append((one, problem))
     if failed:
         (first, error), more = failed[0], len(failed) - 1
         reason = error.strerror or str(error)
@@ -38,33 +42,60 @@ def sync_tree(root: int, syncs: Sequence[FileSync], *, changed_only: bool = Fals
     return made
 
 
-def _sync_one(root: int, one: FileSync, *, changed_only: bool) -> bool:
+class _Folder:
+    """The directory that the last target was in, held open: targets come in order, and many are in one."""
+
+    def __init__(self, root: int) -> None:
+        self.root = root
+        self._path = ""
+        self._fd = -1
+
+    def __enter__(self) -> _Folder:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.close()
+
+    def open(self, path: str) -> int:
+        """The directory at `path`, made where it is missing; to be used until the next call."""
+        if path != self._path or self._fd < 0:
+            self.close()
+            self._fd = _open_folder(self.root, path)
+            self._path = path
+        return self._fd
+
+    def close(self) -> None:
+        """Forget it: it may be about to go."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+def _sync_one(open_folder: _Folder, one: FileSync, *, changed_only: bool) -> bool:
     status = _lstat(one.source)
     target = os.path.normpath(one.target)
     folder, name = os.path.split(target)
     if status is None or not name:
-        return bool(name) and not changed_only and _remove_from(root, folder, name)
-    parent = _open_folder(root, folder)
-    try:
-        there = _lstat(name, parent)
-        if stat.S_ISDIR(status.st_mode):
-            return _make_folder(parent, name, there, status)
-        if changed_only and there is not None and _is_same(one.source, status, name, parent, there):
-            return False
-        if stat.S_ISLNK(status.st_mode):
-            _make_link(parent, name, there, os.readlink(one.source))
-        elif stat.S_ISREG(status.st_mode):
-            try:
-                source = os.open(one.source, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-            except FileNotFoundError:
-                return not changed_only and _remove(parent, name)
-            try:
-                _write_file(parent, name, there, source)
-            finally:
-                os.close(source)
-        return True
-    finally:
-        os.close(parent)
+        open_folder.close()
+        return bool(name) and not changed_only and _remove_from(open_folder.root, folder, name)
+    parent = open_folder.open(folder)
+    there = _lstat(name, parent)
+    if stat.S_ISDIR(status.st_mode):
+        return _make_folder(parent, name, there, status)
+    if changed_only and there is not None and _is_same(one.source, status, name, parent, there):
+        return False
+    if stat.S_ISLNK(status.st_mode):
+        _make_link(parent, name, there, os.readlink(one.source))
+    elif stat.S_ISREG(status.st_mode):
+        try:
+            source = os.open(one.source, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            return not changed_only and _remove(parent, name)
+        try:
+            _write_file(parent, name, there, source)
+        finally:
+            os.close(source)
+    return True
 
 
 def _is_same(source: str, status: os.stat_result, name: str, parent: int, there: os.stat_result) -> bool:
@@ -165,6 +196,14 @@ def _put_in_place(parent: int, fresh: str, name: str, there: os.stat_result | No
     if there is not None and stat.S_ISDIR(there.st_mode):
         _remove(parent, name)
     try:
+        if (
+            there is not None
+            and stat.S_ISREG(there.st_mode)
+            and there.st_size <= _SMALL
+            and host.exchange_names(parent, fresh, name)
+        ):
+            _unlink(fresh, parent)
+            return
         os.rename(fresh, name, src_dir_fd=parent, dst_dir_fd=parent)
     except OSError:
         _unlink(fresh, parent)

@@ -106,9 +106,10 @@ def render_file_mount(
 
     Writable, and written in place when it exists, so that a running container sees the change.
     """
-    folder = f"{layout.container_run(container_id)}/mounts/etc"
-    os.makedirs(folder, exist_ok=True)
+    folder = f"{layout.container_run(container_id)}/mounts"
     path = f"{folder}/{target.strip('/').replace('/', '-')}"
+    if not os.path.isdir(folder):
+        os.makedirs(folder, exist_ok=True)
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
     try:
         os.fchmod(fd, mode)

@@ -178,6 +178,7 @@ def load_registry_settings(environment: Mapping[str, str] = os.environ) -> Regis
         for path in (base, *drop_ins):
             rules |= {rule.prefix: rule for rule in _load_rules(path, _load_toml(path))}
         insecure, mirrors = _load_docker_daemon(_DAEMON)
+    insecure += [one for one in environment.get("STACK_INSECURE_REGISTRIES", "").split(",") if one]
     for path in ours:
         raw = _load_toml(path)
         rules |= {rule.prefix: rule for rule in _load_rules(path, raw)}

@@ -23,6 +23,7 @@ from orchestrator.engines.native.images.failures import ImageInUse, ImageMissing
 from orchestrator.engines.native.images.image import Image, RemovedImage, parse_image_config
 from orchestrator.engines.native.images.index import Index, IndexFile, drop_names
 from orchestrator.engines.native.images.layers import EMPTY_LAYER, LayerStore, list_chain_keys
+from orchestrator.engines.native.images.moments import note_moment, read_moments, sweep_marks
 from orchestrator.engines.native.images.reference import parse_reference, render_familiar
 from orchestrator.engines.native.images.reserve import keep_reserve, release_reserve
 from orchestrator.engines.native.images.workspace import Workspace, open_workspace, read_kept, take_stale
@@ -81,6 +82,10 @@ class ImageStore:
         """The OCI configuration blob of an image (history, rootfs, config), as it came."""
         return self.blobs.read(image_id)
 
+    def load_index(self) -> Index:
+        """Which names lead to which images now."""
+        return self._index.load()
+
     def read_record(self, image_id: str) -> dict[str, Any]:
         """The stored record of an image. Raises ImageMissing."""
         record = self._index.read_record(image_id)
@@ -106,10 +111,7 @@ class ImageStore:
 
     def note_moment(self, reference: str, kind: Literal["pulled", "built"], moment: float) -> None:
         """Remember when a name was last fetched from its registry, or built. A name that is gone is let be."""
-        canonical = parse_reference(reference).pinned
-        with self._index.change() as index:
-            if canonical in index.tags or canonical in index.digests:
-                index.moments.setdefault(canonical, {})[kind] = moment
+        note_moment(self.root, self._index, parse_reference(reference).pinned, kind, moment)
 
     def tag_group(self, image_ids: Sequence[str], references: Sequence[str]) -> None:
         """Let each name stand for the images of several platforms: it leads to the first, an index of all is pushed."""
@@ -246,6 +248,7 @@ class ImageStore:
                         self.blobs.remove(digest)
                 for image_id in self._index.list_records() - index.images:
                     self._index.remove_record(image_id)
+                sweep_marks(self.root, index)
             remove_litter(self.root)
         return reclaimed
 
@@ -435,7 +438,7 @@ class ImageStore:
             size=record["size"],
             created=record["created"],
             platform=record["platform"],
-            moments=index.moments,
+            moments=read_moments(self.root, index, image_id),
         )
 
     def _missing(self, name: str) -> ImageMissing:

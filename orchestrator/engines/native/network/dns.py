@@ -38,6 +38,11 @@ class DnsSockets(Record):
     udp: socket.socket
     tcp: socket.socket
 
+    def close(self) -> None:
+        """Close both."""
+        self.udp.close()
+        self.tcp.close()
+
 
 def open_sockets(netns: Path) -> DnsSockets:
     """Open the resolver's sockets inside a namespace and lead 127.0.0.11:53 to them.

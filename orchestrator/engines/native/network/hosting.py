@@ -118,7 +118,7 @@ class Hosting:
         views: Iterable[tuple[str, View]],
         *,
         added: Iterable[tuple[str, DnsSockets, View, tuple[str, ...]]] = (),
-        removed: str | None = None,
+        removed: Iterable[str] = (),
     ) -> Wait:
         """In one turn of the loop: take containers on or off, and give others their new views."""
         resolver = self._resolver
@@ -126,8 +126,8 @@ class Hosting:
             return _nothing
 
         def change() -> None:
-            if removed is not None:
-                resolver.remove_container(removed)
+            for key in removed:
+                resolver.remove_container(key)
             for one in added:
                 resolver.add_container(*one)
             for key, view in views:

@@ -101,11 +101,15 @@ def enable_forwarding(*, ipv6: bool) -> None:
 
 def link_exists(name: str) -> bool:
     """True if the calling thread's namespace has a link of that name."""
+    return find_link(name) != 0
+
+
+def find_link(name: str) -> int:
+    """The index of the link of that name in the calling thread's namespace; 0 when there is none."""
     try:
-        socket.if_nametoindex(name)
+        return socket.if_nametoindex(name)
     except OSError:
-        return False
-    return True
+        return 0
 
 
 def _index_of(name: str, what: str) -> int:
@@ -212,7 +216,7 @@ def _create_vlan(host: Conversation, name: str, base: str, vlan: int) -> None:
 
 
 def connect_endpoints(netns: Path, endpoints: Sequence[EndpointSpec]) -> None:
-    """Connect the namespace `netns` to its networks, in order, in one conversation on each side.
+    """Connect the namespace `netns` to its networks, in order, in one conversation on each side; lo is up.
 
     What exists already as wanted is kept, anything else under the same name is replaced.
     """
@@ -229,7 +233,8 @@ def connect_endpoints(netns: Path, endpoints: Sequence[EndpointSpec]) -> None:
     finally:
         os.close(target)
     with entered(netns), Conversation() as inside:
-        inside.perform(*(request for one in endpoints for request in _encode_inside(one)))
+        loopback = netlink.encode_set_link("lo", up=True)
+        inside.perform(loopback, *(request for one in endpoints for request in _encode_inside(one)))
 
 
 def _encode_host_end(endpoint: EndpointSpec, target: int) -> list[Request]:
@@ -245,7 +250,6 @@ def _encode_host_end(endpoint: EndpointSpec, target: int) -> list[Request]:
                 peer_mac=endpoint.mac or "",
             ),
             netlink.encode_set_port(name, hairpin=True, isolated=endpoint.isolated),
-            netlink.encode_set_link(name, link_local=False),
             netlink.encode_set_link(name, up=True),
         ]
     modes = _MACVLAN_MODES if endpoint.kind == "macvlan" else _IPVLAN_MODES
@@ -310,9 +314,14 @@ def _disconnect(host: Conversation, netns: Path, endpoint: EndpointSpec) -> None
 def _encode_inside(endpoint: EndpointSpec) -> list[Request]:
     name = endpoint.ifname
     index = _index_of(name, "link")
+    # A container that takes over an address tells the bridge and its neighbours at once.
+    requests = [netlink.encode_set_link(name, announced=True)]
+    if endpoint.ipv6:
+        write_sysctl(f"ipv6/conf/{name}/ndisc_notify", "1")
+        write_sysctl(f"ipv6/conf/{name}/accept_dad", "0")
     write_sysctl(f"ipv6/conf/{name}/disable_ipv6", "0" if endpoint.ipv6 else "1")
     addresses = (endpoint.ipv4, endpoint.ipv6, *endpoint.extra_addresses)
-    requests = [netlink.encode_add_address(index, one) for one in addresses if one]
+    requests += [netlink.encode_add_address(index, one) for one in addresses if one]
     # Up comes after the addresses, so that the announcement of the new neighbour carries them.
     requests.append(netlink.encode_set_link(name, up=True))
     requests += [netlink.encode_add_route(to, via=via) for to, via in endpoint.routes]
@@ -365,6 +374,7 @@ __all__ = [
     "disconnect_endpoint",
     "enable_forwarding",
     "entered",
+    "find_link",
     "link_exists",
     "list_links",
     "name_link",

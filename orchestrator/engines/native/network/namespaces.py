@@ -57,27 +57,32 @@ class entered:
 
 
 def write_sysctl(name: str, value: str) -> bool:
-    """Write a network sysctl of the calling thread's namespace unless it has that value; False if there is none."""
+    """Write a network sysctl of the calling thread's namespace; False if there is none. One that is as wanted and
+    cannot be written is fine."""
     path = f"/proc/sys/net/{name}"
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        if os.read(descriptor, 64).decode().strip() == value:
-            return True
-    finally:
-        os.close(descriptor)
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
         try:
             os.write(descriptor, value.encode())
         finally:
             os.close(descriptor)
+    except FileNotFoundError:
+        return False
     except OSError as error:
+        # Written first and read only then: looking a sysctl up takes the kernel longer with each namespace.
+        if _read_sysctl(path) == value:
+            return True
         message = f"cannot set net.{name.replace('/', '.')} = {value}: {error.strerror}"
         raise EngineError(message, resource=path, operation="set a sysctl", hint="run as root") from error
     return True
+
+
+def _read_sysctl(path: str) -> str:
+    try:
+        with open(path) as file:
+            return file.read().strip()
+    except OSError:
+        return ""
 
 
 def is_namespace(path: str | Path) -> bool:
@@ -88,10 +93,10 @@ def is_namespace(path: str | Path) -> bool:
         return False
 
 
-def create_namespace(path: Path) -> None:
-    """Create a network namespace that lives until :func:`delete_namespace`, held by a bind mount at `path`; lo is up.
+def create_namespace(path: Path, *, loopback: bool = True) -> None:
+    """Create a network namespace that lives until :func:`delete_namespace`, held by a bind mount at `path`.
 
-    One that exists is kept as it is.
+    One that exists is kept as it is. `loopback` False leaves lo down, for a caller that connects the namespace next.
     """
     if is_namespace(path):
         return
@@ -105,12 +110,9 @@ def create_namespace(path: Path) -> None:
             message = f"cannot create a network namespace: {error.strerror}"
             raise EngineError(message, operation="create a network namespace", hint="run as root") from error
         try:
-            # A container that takes over an address tells the bridge and its neighbours at once.
-            write_sysctl("ipv4/conf/default/arp_notify", "1")
-            write_sysctl("ipv6/conf/default/ndisc_notify", "1")
-            write_sysctl("ipv6/conf/default/accept_dad", "0")
-            with Conversation() as inside:
-                inside.perform(netlink.encode_set_link("lo", up=True))
+            if loopback:
+                with Conversation() as inside:
+                    inside.perform(netlink.encode_set_link("lo", up=True))
             bind_mount(_OWN_NAMESPACE, str(path))
         finally:
             set_namespace(home)

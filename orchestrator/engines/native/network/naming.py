@@ -14,6 +14,7 @@ from orchestrator.engines.native.network.dns_zone import DnsEndpoint, View, buil
 from orchestrator.engines.native.store import Store
 
 if TYPE_CHECKING:
+    from orchestrator.engines.native.network.dns import DnsSockets
     from orchestrator.engines.native.network.hosting import Hosting
 
 HOST_RESOLV = "/etc/resolv.conf"
@@ -25,12 +26,17 @@ WHERE c.state = 'running' AND e.network IN ({marks})
 
 
 class NameService:
-    """Keeps every hosted container's view as the running containers are. Thread-safe."""
+    """Keeps every hosted container's view as the running containers are. Thread-safe; concurrent changes share one
+    turn of the loop, since each takes the views of all."""
 
     def __init__(self, store: Store, hosting: Hosting) -> None:
         self._store = store
         self._hosting = hosting
+        self._telling = threading.Lock()
         self._lock = threading.Lock()
+        self._asked = self._told = 0
+        self._opened: list[tuple[str, DnsSockets]] = []
+        self._removed: list[str] = []
         self._members: dict[str, _Member] = {}
         self._services: dict[str, set[str]] = {}
 
@@ -47,28 +53,54 @@ class NameService:
         wanted = [one for one in containers if not self._hosting.serves(one[0])]
         if not wanted:
             return
-        opened = {container_id: open_sockets(netns) for container_id, netns, _spec, _rows in wanted}
-        default = parse_nameservers(read_host_resolv())
+        opened = [(container_id, open_sockets(netns)) for container_id, netns, _spec, _rows in wanted]
         with self._lock:
             for container_id, _netns, spec, rows in wanted:
                 self._members[container_id] = _Member(spec, tuple(_endpoint(row) for row in rows))
                 self._services.setdefault(spec.project, set()).add(spec.service.name)
-            views = self._views()
-            added = [
-                (key, opened[key], view, tuple(self._members[key].spec.service.dns) or default)
-                for key, view in views
-                if key in opened
-            ]
-            wait = self._hosting.serve_names(views, added=added)
-        wait()
+            self._opened += opened
+            self._asked += 1
+            asked = self._asked
+        self._tell(asked)
 
     def detach(self, container_id: str) -> None:
         """Forget a container: nobody finds it any longer, and its sockets are closed."""
         with self._lock:
             if self._members.pop(container_id, None) is None:
                 return
-            wait = self._hosting.serve_names(self._views(), removed=container_id)
-        wait()
+            self._removed.append(container_id)
+            self._asked += 1
+            asked = self._asked
+        self._tell(asked)
+
+    def _tell(self, asked: int) -> None:
+        """Bring the resolver up to change `asked`. Callers that come while that is done share the next turn."""
+        with self._telling:
+            if self._told >= asked:
+                return
+            with self._lock:
+                covered = self._asked
+                opened, removed = self._opened, self._removed
+                self._opened, self._removed = [], []
+                views = self._views()
+                added = self._list_added(opened, dict(views))
+                wait = self._hosting.serve_names(views, added=added, removed=removed)
+            # The loop's thread never takes the outer lock, and the inner one is free again.
+            wait()
+            self._told = covered
+
+    def _list_added(
+        self, opened: Iterable[tuple[str, DnsSockets]], views: Mapping[str, View]
+    ) -> list[tuple[str, DnsSockets, View, tuple[str, ...]]]:
+        default = parse_nameservers(read_host_resolv())
+        found = []
+        for container_id, sockets in opened:
+            member = self._members.get(container_id)
+            if member is None:  # it has gone again meanwhile
+                sockets.close()
+            else:
+                found.append((container_id, sockets, views[container_id], tuple(member.spec.service.dns) or default))
+        return found
 
     def refresh(self) -> None:
         """Build every view anew: containers of other projects on shared networks have come or gone."""

@@ -29,6 +29,7 @@ _NESTED = 0x8000
 _TYPE_MASK = 0x3FFF
 
 _IFF_UP = 1
+_ARP_NOTIFY = 22
 _IFA_F_NODAD = 0x02
 _RT_TABLE_MAIN, _RTPROT_STATIC, _RTN_UNICAST = 254, 4, 1
 _RT_SCOPE_UNIVERSE, _RT_SCOPE_LINK = 0, 253
@@ -177,21 +178,25 @@ def encode_create_loose_end(name: str, *, peer: str) -> Request:
 
 def encode_set_port(name: str, *, hairpin: bool, isolated: bool) -> Request:
     """Set how a bridge treats its port `name`: hairpin sends frames back where they came from; isolated ports cannot
-    reach each other."""
+    reach each other. The kernel gives the port no IPv6 link-local address."""
     slave = _nested(5, _u8(4, hairpin), _u8(33, isolated))
     payload = _LINK.pack(0, 0, 0, 0, 0) + _text(3, name) + _nested(18, _attribute(4, b"bridge"), slave)
+    payload += _nested(26, _nested(socket.AF_INET6, _u8(8, 1)))
     return Request(_NEWLINK, 0, payload, f"configure the bridge port {name}")
 
 
 def encode_set_link(
-    name: str, *, up: bool | None = None, mac: str = "", mtu: int = 0, master: int = 0, link_local: bool = True
+    name: str, *, up: bool | None = None, mac: str = "", mtu: int = 0, master: int = 0, announced: bool = False
 ) -> Request:
-    """Change a link; `link_local` False keeps the kernel from giving it an IPv6 link-local address."""
+    """Change a link; `announced` has it tell its neighbours of each new IPv4 address, as the sysctl arp_notify does.
+
+    The kernel works through `up` first: what is to hold from the first packet on takes a request of its own before.
+    """
     flags = _IFF_UP if up else 0
     payload = _LINK.pack(0, 0, 0, flags, _IFF_UP if up is not None else 0)
     payload += _link_attributes(name, mac, mtu, master)
-    if not link_local:
-        payload += _nested(26, _nested(socket.AF_INET6, _u8(8, 1)))
+    if announced:
+        payload += _nested(26, _nested(socket.AF_INET, _nested(1, _u32(_ARP_NOTIFY, 1))))
     return Request(_SETLINK, 0, payload, f"configure the link {name}")
 
 

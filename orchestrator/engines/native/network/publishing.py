@@ -84,11 +84,11 @@ class Publisher:
 
     def unpublish(self, container_id: str, project: str) -> None:
         """Give a container's ports back and close the way to it."""
-        udp = self._store.row("SELECT 1 FROM ports WHERE container_id = ? AND protocol = 'udp'", container_id)
-        if not self._store.release_ports(container_id):
+        held = self._store.rows("SELECT protocol FROM ports WHERE container_id = ?", container_id)
+        if not held or not self._store.release_ports(container_id):
             return
         self.sync(project)
-        if udp is not None:
+        if any(row["protocol"] == "udp" for row in held):
             from orchestrator.engines.native.network.conntrack import forget_udp_flows
 
             rows = self._store.rows("SELECT ipv4, ipv6 FROM endpoints WHERE container_id = ?", container_id)

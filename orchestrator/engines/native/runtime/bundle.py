@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
+from orchestrator.engines.native.runtime.cdi import Edits
 from orchestrator.engines.native.runtime.devices import DeviceNode, parse_device_rule
 from orchestrator.engines.native.runtime.resources import fit_oom_score, render_resources, render_rlimits
 from orchestrator.engines.native.runtime.users import Identity
@@ -87,6 +88,7 @@ class BundleSpec(Record):
     seccomp: Filter | None = None
     devices: tuple[DeviceNode, ...] = ()
     host_devices: tuple[DeviceNode, ...] = ()
+    edits: Edits = Edits()
     block_devices: Mapping[str, tuple[int, int]] = _NOTHING
     init_path: str | None = None
     shm_path: str | None = None
@@ -115,6 +117,7 @@ def render_bundle(spec: BundleSpec) -> dict[str, Any]:
     with_limits(spec, config)
     with_sysctls(spec, config)
     with_annotations(spec, config)
+    with_edits(spec, config)
     return config
 
 
@@ -221,10 +224,14 @@ def normalize_capability(name: str) -> str:
 
 
 class SecurityOptions(Record):
-    """What ``security_opt`` says. `seccomp` is "" for the default, "unconfined", or the path of a profile."""
+    """What ``security_opt`` says. `seccomp` is "" for the default, "unconfined", or the path of a profile.
+
+    `apparmor` is the name of a profile, "" for none.
+    """
 
     no_new_privileges: bool = False
     seccomp: str = ""
+    apparmor: str = ""
     confined_paths: bool = True
     unknown: tuple[tuple[int, str], ...] = ()
     """Entries that cannot be honoured, with their index."""
@@ -232,7 +239,7 @@ class SecurityOptions(Record):
 
 def parse_security_options(service: Service) -> SecurityOptions:
     """Read ``security_opt``; both ``name=value`` and the older ``name:value``."""
-    no_new_privileges, seccomp, confined, unknown = False, "", True, []
+    no_new_privileges, seccomp, apparmor, confined, unknown = False, "", "", True, []
     for index, option in enumerate(service.security_opt):
         name, separator, value = option.partition("=")
         if not separator:
@@ -241,12 +248,18 @@ def parse_security_options(service: Service) -> SecurityOptions:
             no_new_privileges = value != "false"
         elif name == "seccomp" and value:
             seccomp = "" if value == "builtin" else value
+        elif name == "apparmor" and value:
+            apparmor = "" if value == "unconfined" else value
         elif name == "systempaths" and value == "unconfined":
             confined = False
-        elif (name, value) not in (("apparmor", "unconfined"), ("label", "disable")):
+        elif (name, value) != ("label", "disable"):
             unknown.append((index, option))
     return SecurityOptions(
-        no_new_privileges=no_new_privileges, seccomp=seccomp, confined_paths=confined, unknown=tuple(unknown)
+        no_new_privileges=no_new_privileges,
+        seccomp=seccomp,
+        apparmor=apparmor,
+        confined_paths=confined,
+        unknown=tuple(unknown),
     )
 
 
@@ -261,6 +274,8 @@ def with_security(spec: BundleSpec, config: dict[str, Any]) -> None:
         )
     linux = config["linux"]
     config["process"]["noNewPrivileges"] = options.no_new_privileges
+    if options.apparmor:
+        config["process"]["apparmorProfile"] = options.apparmor
     if spec.seccomp is not None:
         linux["seccomp"] = dict(spec.seccomp.profile)
         if spec.seccomp.bpf is not None:
@@ -365,13 +380,13 @@ def _render_default_mounts(spec: BundleSpec) -> list[dict[str, Any]]:
 def with_devices(spec: BundleSpec, config: dict[str, Any]) -> None:
     """``linux.devices`` and the device rules."""
     linux = config["linux"]
-    nodes = list(spec.devices)
+    nodes = [*spec.devices, *spec.edits.nodes]
     if spec.service.privileged:
         rules: list[Mapping[str, Any]] = [{"allow": True, "access": "rwm"}]
         named = {one.path for one in nodes}
         nodes = [*(one for one in spec.host_devices if one.path not in named), *nodes]
     else:
-        rules = [*_DEFAULT_DEVICE_RULES, *(one.render_rule() for one in spec.devices)]
+        rules = [*_DEFAULT_DEVICE_RULES, *(one.render_rule() for one in nodes)]
         rules += [parse_device_rule(one) for one in spec.service.device_cgroup_rules]
     if nodes:
         linux["devices"] = [one.render_node() for one in nodes]
@@ -399,6 +414,22 @@ def with_sysctls(spec: BundleSpec, config: dict[str, Any]) -> None:
     sysctls.update({name: str(value) for name, value in spec.service.sysctls.items()})
     if not sysctls:
         del config["linux"]["sysctl"]
+
+
+def with_edits(spec: BundleSpec, config: dict[str, Any]) -> None:
+    """What devices by name bring along besides their nodes: variables, mounts, hooks, groups."""
+    edits = spec.edits
+    named = {one.partition("=")[0] for one in edits.environment}
+    process = config["process"]
+    process["env"] = [*(one for one in process["env"] if one.partition("=")[0] not in named), *edits.environment]
+    if edits.groups:
+        held = process["user"].get("additionalGids", ())
+        process["user"]["additionalGids"] = list(dict.fromkeys((*held, *edits.groups)))
+    config["mounts"] += [dict(one) for one in edits.mounts]
+    for name, hook in edits.hooks:
+        config.setdefault("hooks", {}).setdefault(name, []).append(dict(hook))
+    if edits.intel_rdt is not None:
+        config["linux"]["intelRdt"] = dict(edits.intel_rdt)
 
 
 def with_annotations(spec: BundleSpec, config: dict[str, Any]) -> None:

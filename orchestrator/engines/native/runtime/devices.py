@@ -55,16 +55,23 @@ class DeviceNode(Record):
 
 
 def resolve_devices(service: Service) -> tuple[DeviceNode, ...]:
-    """Look up the service's ``devices``; a directory stands for every device in it. NotFound names the attribute."""
+    """Look up the service's ``devices``; a directory stands for every device in it. NotFound names the attribute.
+
+    Names of CDI devices are left to :mod:`.cdi`.
+    """
+    from orchestrator.engines.native.runtime.cdi import is_device_name
+
     found: list[DeviceNode] = []
     for index, device in enumerate(service.devices):
         path = f"services.{service.name}.devices[{index}]"
+        if is_device_name(device.source):
+            continue
         if not device.source.startswith("/"):
             raise Unsupported(
-                f"{path}: {device.source!r} is not a path; CDI device names cannot be resolved here",
+                f"{path}: {device.source!r} is neither a path nor the name of a CDI device",
                 resource=device.source,
                 operation="resolve devices",
-                hint="write the device's path below /dev",
+                hint="write the device's path below /dev, or vendor.com/class=name",
             )
         try:
             info = os.stat(device.source)
@@ -78,7 +85,7 @@ def resolve_devices(service: Service) -> tuple[DeviceNode, ...]:
         if stat.S_ISDIR(info.st_mode):
             nodes = list(_walk(device.source, device.target or device.source, device.permissions))
         else:
-            node = _describe(info, device.target or device.source, device.permissions)
+            node = describe_device(info, device.target or device.source, device.permissions)
             nodes = [node] if node else []
         if not nodes:
             raise NotFound(
@@ -131,14 +138,15 @@ def _walk(folder: str, target: str, permissions: str) -> Iterator[DeviceNode]:
             if entry.is_dir():
                 yield from _walk(entry.path, inside, permissions)
                 continue
-            node = _describe(entry.stat(), inside, permissions)
+            node = describe_device(entry.stat(), inside, permissions)
         except OSError:  # unplugged between listing and looking
             continue
         if node:
             yield node
 
 
-def _describe(info: os.stat_result, path: str, permissions: str) -> DeviceNode | None:
+def describe_device(info: os.stat_result, path: str, permissions: str) -> DeviceNode | None:
+    """The node that a container gets at `path` for the device `info`; None for what is no device."""
     if stat.S_ISCHR(info.st_mode):
         kind = "c"
     elif stat.S_ISBLK(info.st_mode):

@@ -40,7 +40,7 @@ class HostFacts(Record):
 
     `hard_limits` maps compose's rlimit names to the hard limits in force (-1 unlimited); they can be exceeded only with
     `can_raise_limits` (CAP_SYS_RESOURCE in the first user namespace). `oom_score_adj` is the lowest score a container
-    may get.
+    may get. `apparmor` are the names of the loaded AppArmor profiles, None where the kernel does not use AppArmor.
     """
 
     cgroups: CgroupFacts
@@ -49,6 +49,7 @@ class HostFacts(Record):
     can_raise_limits: bool
     oom_score_adj: int = -1000
     rootless: bool = False
+    apparmor: frozenset[str] | None = None
     processors: int = 1
 
 
@@ -69,8 +70,20 @@ def observe_host() -> HostFacts:
         can_raise_limits=can_raise,
         oom_score_adj=-1000 if can_raise else _own_oom_score(),
         rootless=rootless,
+        apparmor=_list_apparmor_profiles(),
         processors=os.cpu_count() or 1,
     )
+
+
+def _list_apparmor_profiles() -> frozenset[str] | None:
+    try:
+        with open("/sys/module/apparmor/parameters/enabled") as file:
+            if file.read(1) != "Y":
+                return None
+        with open("/sys/kernel/security/apparmor/profiles") as file:
+            return frozenset(line.rpartition(" (")[0] for line in file)
+    except OSError:
+        return None
 
 
 def _owns_first_user_namespace() -> bool:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from orchestrator.engines.native import host
 from orchestrator.engines.native.files.rootfs import prepare_root
+from orchestrator.engines.native.runtime.sealed import lend_program
 from orchestrator.engines.native.spawn import find_program, spawn
 from orchestrator.errors import Conflict, EngineError, Unavailable
 from orchestrator.record import Record
@@ -93,10 +94,13 @@ def launch(layout: Layout, runtime: Runtime, spec: LaunchSpec) -> Launched:
         runtime.forget(spec.container_id, spec.cgroups_path)
     prepare_root(spec.config)
     with open(f"{folder}/config.json", "w") as file:
-        json.dump(spec.config, file, separators=(",", ":"))
+        # Not json.dump: that one is written in Python.
+        file.write(json.dumps(spec.config, separators=(",", ":")))
     view = runtime.open_view()
     try:
-        pid = _start_monitor(_render_command(layout, runtime, spec, conmon, folder, view), folder, name)
+        with lend_program(runtime.path) as program:
+            command = _render_command(layout, runtime, spec, conmon, folder, view, program)
+            pid = _start_monitor(command, folder, name)
     except BaseException:
         if runtime.knows(spec.container_id):
             _end_leftovers(runtime, spec)
@@ -121,7 +125,7 @@ def launch(layout: Layout, runtime: Runtime, spec: LaunchSpec) -> Launched:
 
 
 def _render_command(
-    layout: Layout, runtime: Runtime, spec: LaunchSpec, conmon: str, folder: str, view: int | None
+    layout: Layout, runtime: Runtime, spec: LaunchSpec, conmon: str, folder: str, view: int | None, program: str
 ) -> list[str]:
     exits = exits_folder(layout)
     os.makedirs(exits, exist_ok=True)
@@ -134,7 +138,7 @@ def _render_command(
         command.append("--terminal")
     if spec.stdin_open:
         command += ["--stdin"] if spec.stdin_once else ["--stdin", "--leave-stdin-open"]
-    arguments = runtime.render_command(view=view)
+    arguments = runtime.render_command(view=view, program=program)
     if spec.start:
         # conmon says "create"; made the value of an option that it gives again afterwards, the word does no harm, and
         # "run" creates and starts in one process: a third faster than "create", then "start".
@@ -213,7 +217,7 @@ def _end_leftovers(runtime: Runtime, spec: LaunchSpec) -> None:
 
 def _clear(layout: Layout, folder: str, container_id: str) -> None:
     os.makedirs(folder, mode=0o700, exist_ok=True)
-    stale = [f"{folder}/{name}" for name in _OWN_FILES]
+    stale = [f"{folder}/{name}" for name in os.listdir(folder) if name in _OWN_FILES]
     stale.append(f"{exits_folder(layout)}/{container_id}")
     for path in stale:
         try:

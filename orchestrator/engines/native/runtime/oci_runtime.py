@@ -36,9 +36,12 @@ class Runtime(Record):
         """Whether it can be given a compiled system call filter."""
         return self.name == "crun"
 
-    def render_command(self, *arguments: str, view: int | None = None) -> list[str]:
-        """The argument vector of a runtime command; `view` is what :func:`open_view` returned."""
-        command = [self.path, "--root", self.root, *arguments]
+    def render_command(self, *arguments: str, view: int | None = None, program: str | None = None) -> list[str]:
+        """The argument vector of a runtime command; `view` is what :func:`open_view` returned.
+
+        `program` is what :func:`.sealed.lend_program` lends of it.
+        """
+        command = [program or self.path, "--root", self.root, *arguments]
         if view is not None:
             # By our pid: whoever runs this (the monitor's child) does not have our descriptors.
             command = [_NSENTER, f"--mount=/proc/{os.getpid()}/fd/{view}", *command]

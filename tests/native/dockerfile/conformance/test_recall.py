@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from orchestrator import evidence
 from orchestrator.engines.native.building import run_build
-from orchestrator.engines.native.dockerfile import builder, recall
+from orchestrator.engines.native.dockerfile import builder
 from orchestrator.engines.native.dockerfile.request import BuildEvent, BuildRequest, BuildResult, BuildSecret
 from orchestrator.engines.native.images.store import ImageStore
 from orchestrator.engines.native.layout import Layout
@@ -41,7 +41,7 @@ class Site:
 
         monkeypatch.setattr(builder, "build_image", count)
         # Everything here is younger than what is remembered otherwise.
-        monkeypatch.setattr(recall, "_SETTLED", -3600 * 10**9)
+        monkeypatch.setattr(evidence, "_TICK", -3600 * 10**9)
 
     def build(self, **changes: object) -> tuple[BuildResult, list[BuildEvent]]:
         """Build, and return what was told."""
@@ -118,37 +118,40 @@ def test_other_requests_are_not_recalled(site: Site, asked: dict[str, object]) -
     assert site.built == 3
 
 
-def test_a_dockerfile_behind_a_link_is_read_again(site: Site, tmp_path: Path) -> None:
-    (tmp_path / "elsewhere").mkdir()
-    (tmp_path / "elsewhere" / "Dockerfile").write_text("FROM busybox\n")
-    (site.context / "link").symlink_to(tmp_path / "elsewhere")
+def test_what_links_lead_to_is_looked_at(site: Site, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "Dockerfile").write_text(DOCKERFILE)
+    (elsewhere / "ignore").write_text("nothing\n")
+    (site.context / "link").symlink_to(elsewhere)
+    (site.context / ".dockerignore").symlink_to(elsewhere / "ignore")
     for _ in range(3):
         site.build(dockerfile="link/Dockerfile")
-    assert site.built == 5
+    assert site.built == 4
+    (elsewhere / "ignore").write_text("sub\n")
+    for _ in range(3):
+        site.build(dockerfile="link/Dockerfile")
+    assert site.built == 6
+    (elsewhere / "Dockerfile").write_text("FROM busybox\n")
+    site.build(dockerfile="link/Dockerfile")
+    assert site.built == 7
 
 
-def test_what_comes_from_outside_is_not_remembered(site: Site) -> None:
+def test_a_stage_is_not_from_outside(site: Site) -> None:
     stage = "FROM busybox AS one\nFROM busybox\nCOPY --from=one /etc/passwd /p\n"
     for _ in range(3):
         site.build(inline=stage)
     assert site.built == 4
-    link = site.context / "link"
-    link.symlink_to("/etc")
-    (site.context / ".dockerignore").symlink_to("/dev/null")
-    for _ in range(3):
-        site.build()
-    assert site.built == 7
 
 
 def test_a_memory_ends(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    later = time.time() + 2 * 24 * 3600
-    monkeypatch.setattr(recall.time, "time", lambda: later)
+    monkeypatch.setattr(evidence, "_DAY", 0)
     site.build()
     assert site.built == 3
 
 
 def test_young_files_are_not_trusted(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recall, "_SETTLED", 2 * 10**9)
+    monkeypatch.setattr(evidence, "_TICK", 3600 * 10**9)
     for _ in range(3):
         site.build(args={"X": "2"})
     assert site.built == 5

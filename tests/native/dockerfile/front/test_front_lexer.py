@@ -146,6 +146,14 @@ def test_knows_where_everything_stands() -> None:
     assert (line.start, line.end, line.empty) == (4, 8, (6,))
 
 
-def test_replaces_what_is_not_text() -> None:
-    assert scan(b"FROM a\nLABEL a=\xe9\n").lines[1].text == "LABEL a=\ufffd"
-    assert scan("LABEL a=\ud800").lines[0].text == "LABEL a=\ufffd"
+def test_refuses_what_is_not_text() -> None:
+    found = scan(b"# caf\xe9\nFROM a\nRUN one \\\n # \xe9\n t\xe9o\nCOPY <<E /x\none\nab\xff\nE\n")
+    assert [(one.code, one.location[1:]) for one in found.problems if one.location] == [
+        ("not-utf-8", (5, 3)),
+        ("not-utf-8", (8, 3)),
+    ]
+    assert "0xe9" in found.problems[0].message
+    # What is told of the line can be written.
+    assert found.lines[1].text == "RUN one  t\ufffdo"
+    assert not scan("# caf\xe9\nLABEL a=\xe9\n".encode()).problems
+    assert "U+D800" in scan("LABEL a=\ud800").problems[0].message

@@ -17,6 +17,9 @@ DIRECTIVES = ("syntax", "escape", "check")
 
 _DIRECTIVE = re.compile(r"#[^\S\n]*([a-zA-Z][a-zA-Z0-9]*)[^\S\n]*=(.+)")
 _HEREDOC = re.compile(r"([0-9]*)<<(-?)([^<]*)")
+_STRAY = "[\ud800-\udfff]"
+_BYTES = 0xDC00
+"""What :pep:`383` adds to a byte."""
 _GAP = re.compile(r"[\t\v\f\r ]+")
 _HEREDOC_KEYWORDS = frozenset(("RUN", "COPY", "ADD"))
 _SEEK = Style(keep_quotes=True, keep_escapes=True, keep_unset=True)
@@ -107,9 +110,9 @@ def scan_dockerfile(text: bytes | str, name: str) -> Scan:
 
 
 def decode_dockerfile(text: bytes | str) -> str:
-    """UTF-8 with or without a byte order mark; bytes that are none become U+FFFD."""
-    decoded = text.decode("utf-8", "replace") if isinstance(text, bytes) else text
-    return re.sub("[\ud800-\udfff]", "\ufffd", decoded.removeprefix("\ufeff"))
+    """UTF-8 with or without a byte order mark; bytes that are none become lone surrogates (:pep:`383`)."""
+    decoded = text.decode("utf-8", "surrogateescape") if isinstance(text, bytes) else text
+    return decoded.removeprefix("\ufeff")
 
 
 def parse_heredoc(word: str) -> Heredoc | None:
@@ -131,6 +134,11 @@ def split_keyword(text: str) -> tuple[str, int]:
     """The instruction's name as written and the offset of what follows it. `text` begins with the name."""
     gap = _GAP.search(text)
     return (text, len(text)) if gap is None else (text[: gap.start()], gap.end())
+
+
+def _show(text: str) -> str:
+    """What is written into messages and histories, which are UTF-8."""
+    return text if text.isascii() else re.sub(_STRAY, "\ufffd", text)
 
 
 def _count_quotes(text: str) -> int:
@@ -156,7 +164,7 @@ class _Scanner:
         while self.at < len(self.raw):
             text = self.raw[self.at].strip("\r").strip(SPACES)
             if text.startswith("#"):
-                comments.append(text[1:].strip(SPACES))
+                comments.append(_show(text[1:].strip(SPACES)))
                 self.at += 1
             elif not text:
                 self.at += 1
@@ -164,12 +172,12 @@ class _Scanner:
                 line = self._scan_instruction(tuple(comments))
                 comments.clear()
                 if line is not None:
-                    lines.append(line)
+                    lines.append(self._check_encoding(line))
         return Scan(
             directives=tuple(self.directives),
             lines=tuple(lines),
             problems=tuple(self.problems),
-            source=tuple(one.rstrip("\r") for one in self.raw),
+            source=tuple(_show(one.rstrip("\r")) for one in self.raw),
         )
 
     def _check_bytes(self) -> None:
@@ -178,6 +186,26 @@ class _Scanner:
                 where = Location(self.name, number, line.index("\0") + 1)
                 self.problems.append(Diagnostic("nul-byte", "a NUL byte; this is not a text file", where))
                 self.raw[number - 1] = line.replace("\0", "\ufffd")
+
+    def _check_encoding(self, line: SourceLine) -> SourceLine:
+        """No command and no file could be told what a stray byte means. In comments they may stand."""
+        texts = [line.text, line.tail, *(one.content for one in line.heredocs)]
+        if all(map(str.isascii, texts)):
+            return line
+        if found := re.search(_STRAY, line.text):
+            self._refuse_byte(found[0], line.locate(found.start()))
+        for one in line.heredocs:
+            if found := re.search(_STRAY, one.content):
+                before = one.content[: found.start()]
+                place = one.line + before.count("\n"), len(before) - before.rfind("\n")
+                self._refuse_byte(found[0], Location(self.name, *place))
+        heredocs = tuple(one.replace(name=_show(one.name), content=_show(one.content)) for one in line.heredocs)
+        return line.replace(text=_show(line.text), heredocs=heredocs)
+
+    def _refuse_byte(self, stray: str, where: Location) -> None:
+        byte = ord(stray) - _BYTES
+        what = f"a byte that is not UTF-8: 0x{byte:02x}" if 0 < byte < 0x100 else f"no character: U+{ord(stray):04X}"
+        self.problems.append(Diagnostic("not-utf-8", what, where, hint="save the file as UTF-8"))
 
     def _scan_directives(self) -> None:
         if self.raw and self.raw[0].startswith("#!"):
@@ -196,7 +224,7 @@ class _Scanner:
                 message = f"{value!r} cannot be the escape character"
                 self.problems.append(Diagnostic("invalid-escape", message, where, hint=r"it is \ or `"))
             else:
-                self.directives.append(Directive(name, value, where))
+                self.directives.append(Directive(name, _show(value), where))
                 self.escape = value if name == "escape" else self.escape
             self.at += 1
 

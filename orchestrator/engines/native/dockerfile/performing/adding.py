@@ -85,14 +85,16 @@ def _fetch_repository(source: str, step: CopyStep, site: BuildSite) -> Fetched:
                 code="checksum-mismatch",
             )
         reference = reference.replace(checksum=step.checksum, ref=reference.ref or step.checksum)
-    found = site.remember(("commit", reference), lambda: resolve_commit(reference, site, step.location))
+    found = site.remember(
+        ("commit", reference), lambda: resolve_commit(reference, site, step.location, login=site.login)
+    )
     keep = step.keep_git_dir or bool(reference.keep_git_dir)
 
     def select(step: CopyStep) -> Selection:
         from orchestrator.engines.native.dockerfile.sources.matching import PathPatterns
         from orchestrator.engines.native.dockerfile.sources.views import Chosen
 
-        tree = check_out(found, site, keep_git_dir=keep, location=step.location)
+        tree = check_out(found, site, keep_git_dir=keep, location=step.location, login=site.login)
         chosen = Chosen(exclude=PathPatterns(step.exclude)) if step.exclude else Chosen()
         return Selection(view=View(tree, own=False), path="", name="", directory=True, chosen=chosen, label=source)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from orchestrator.engines.native.dockerfile.sources.failures import ContextError
+from orchestrator.engines.native.dockerfile.sources.git_login import GitLogin, render_environment
 from orchestrator.engines.native.dockerfile.sources.remote import hide_password, is_url
 from orchestrator.record import Record
 
@@ -126,8 +127,10 @@ def _refuse(text: str, why: str, location: Location | None, hint: str = "") -> C
     )
 
 
-def resolve_commit(reference: GitReference, site: BuildSite, location: Location | None = None) -> Commit:
-    """Ask the repository which commit is meant. Raises ContextError."""
+def resolve_commit(
+    reference: GitReference, site: BuildSite, location: Location | None = None, *, login: GitLogin | None = None
+) -> Commit:
+    """Ask the repository which commit is meant, as the user (`login` None) or with what was given. ContextError."""
     if reference.checksum and not _CHECKSUM.match(reference.checksum):
         raise ContextError(
             f"invalid commit {reference.checksum!r}",
@@ -139,7 +142,7 @@ def resolve_commit(reference: GitReference, site: BuildSite, location: Location 
     if _COMMIT.match(ref):
         found = Commit(reference=reference, commit=ref)
     else:
-        lines = _ask_remote(reference, ref or "HEAD", site, location)
+        lines = _ask_remote(reference, ref or "HEAD", site, location, login)
         found = _choose(reference, lines, location)
     if reference.checksum and not found.commit.startswith(reference.checksum):
         raise ContextError(
@@ -151,12 +154,14 @@ def resolve_commit(reference: GitReference, site: BuildSite, location: Location 
     return found
 
 
-def _ask_remote(reference: GitReference, ref: str, site: BuildSite, location: Location | None) -> list[tuple[str, str]]:
+def _ask_remote(
+    reference: GitReference, ref: str, site: BuildSite, location: Location | None, login: GitLogin | None
+) -> list[tuple[str, str]]:
     patterns = [ref] if ref == "HEAD" or reference.checksum == ref else [ref, f"{ref}^{{}}"]
     if reference.checksum == ref:
         patterns = []  # the beginning of a commit is no name: every tip is looked at
     with site.tell(f"asking {hide_password(reference.remote)} for {ref}"):
-        said = run_git(["ls-remote", "--", reference.remote, *patterns], site, reference, location)
+        said = run_git(["ls-remote", "--", reference.remote, *patterns], site, reference, location, login=login)
     return [(line.split("\t")[0], line.split("\t")[1]) for line in said.splitlines() if "\t" in line]
 
 
@@ -186,6 +191,7 @@ def check_out(
     *,
     keep_git_dir: bool = False,
     location: Location | None = None,
+    login: GitLogin | None = None,
 ) -> Path:
     """The files of a commit in a new folder of the workspace; submodules too, unless the reference says no.
 
@@ -196,7 +202,7 @@ def check_out(
     tree = site.make_folder("git")
 
     def git(*arguments: str) -> str:
-        return run_git(arguments, site, reference, location, folder=tree)
+        return run_git(arguments, site, reference, location, folder=tree, login=login)
 
     with site.tell(f"fetching {_show(reference)}"):
         git("init", "-q")
@@ -268,14 +274,17 @@ def run_git(
     location: Location | None,
     *,
     folder: Path | None = None,
+    login: GitLogin | None = None,
 ) -> str:
     """Run git(1) and return what it wrote. Raises ContextError with what it said, TransferCancelled."""
     import subprocess
 
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
-    kept = ("GIT_SSH", "GIT_SSH_COMMAND", "GIT_ASKPASS", "GIT_SSL_CAINFO", "GIT_SSL_NO_VERIFY")
-    environment.update({key: os.environ[key] for key in kept if key in os.environ})
-    environment.setdefault("GIT_SSH_COMMAND", "ssh -o BatchMode=yes -o StrictHostKeyChecking=accept-new")
+    try:
+        home = site.remember("git's home", lambda: site.make_folder("home")) if login is not None else Path("/")
+        environment = render_environment(login, reference.remote, home)
+    except OSError as error:
+        message = f"the login for {hide_password(reference.remote)} cannot be read: {error.strerror}"
+        raise ContextError(message, location=location) from error
     environment |= {"GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C", "GIT_ADVICE": "0", "GIT_LFS_SKIP_SMUDGE": "0"}
     settings = ["-c", "core.hooksPath=/dev/null", "-c", "init.defaultBranch=main", "-c", "advice.detachedHead=false"]
     settings += ["-c", "protocol.ext.allow=never", "-c", "safe.directory=*", "-c", "gc.auto=0"]
@@ -307,7 +316,7 @@ def run_git(
         + (f": {text.removeprefix('fatal: ')}" if text else ""),
         location=location,
         code="git-failed",
-        hint=_advise(text),
+        hint=_advise(text, given=login is not None),
     )
 
 
@@ -328,8 +337,10 @@ def _await(process: Popen[bytes], site: BuildSite) -> tuple[bytes, bytes]:
                 raise
 
 
-def _advise(text: str) -> str:
+def _advise(text: str, *, given: bool) -> str:
     if "could not read Username" in text or "Authentication failed" in text or "Permission denied" in text:
+        if given:
+            return "the repository needs a login: give the build --ssh default, or --secret id=GIT_AUTH_TOKEN"
         return "the repository needs a login: set up a credential helper or an SSH agent for git"
     if "not found" in text or "does not appear to be a git repository" in text:
         return "check the address of the repository"

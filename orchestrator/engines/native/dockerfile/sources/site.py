@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from orchestrator.engines.native.dockerfile.sources.hashing import HashCache, HashTable
 
 if TYPE_CHECKING:
+    from orchestrator.engines.native.dockerfile.sources.git_login import GitLogin
     from orchestrator.engines.native.dockerfile.sources.views import Rules
     from orchestrator.engines.native.images.content import Cancel
     from orchestrator.engines.native.images.store import ImageStore
@@ -57,7 +58,8 @@ class BuildSite:
 
     `workspace` is removed after the build by whoever made it and stands on the file system of the image store;
     `cache` is kept between builds (content digests, downloads). `tell` gives a context for slow work
-    (``downloading ...``). `cancel` is asked now and then.
+    (``downloading ...``). `cancel` is asked now and then. `login` is what the build was given for repositories that its
+    Dockerfile names; None: whatever the user has.
     """
 
     def __init__(
@@ -68,11 +70,13 @@ class BuildSite:
         store: ImageStore | None = None,
         tell: Callable[[str], AbstractContextManager[object]] | None = None,
         cancel: Cancel | None = None,
+        login: GitLogin | None = None,
     ) -> None:
         self.workspace = workspace
         self.cache = cache
         self.store = store
         self.cancel = cancel
+        self.login = login
         self._tell = tell
         self.hashes = HashCache(cache / "hashes")
         self._known: dict[object, Any] = {}

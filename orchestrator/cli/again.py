@@ -1,0 +1,123 @@
+"""``up -d`` again with nothing to do: the project's supervisor is asked, and nothing is loaded.
+
+After an ``up`` that succeeded its words are remembered, together with what the supervisor knows the goal by. The same
+words then ask it whether that goal still holds. What the command had read (the stack file and whatever that names, the
+environment) is compared with what is remembered; all else is for the supervisor to look at
+(:mod:`orchestrator.confirmation`). In any doubt the command takes its usual way.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from time import time, time_ns
+
+from orchestrator.actions.memory import describe_question, recall, remember
+from orchestrator.cli.argv import may_take_shortcuts
+from orchestrator.cli.diagnostics import has_reported, writes_lines
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from typing import Any
+
+    from orchestrator.actions.project import Project
+    from orchestrator.cli.invocation import Invocation
+    from orchestrator.client import Outcome
+    from orchestrator.goal import Goal
+    from orchestrator.model import Stack
+
+_KIND = "up"
+
+_CODE = ("spec", "actions", "cli", "cli/commands", "engines/native", "goal.py", "model.py", "record.py", "control.py")
+"""The code that makes the goal, and says what of it cannot be honoured."""
+
+_question = ""
+_asked_at = 0
+
+
+def confirm_up(arguments: Sequence[str]) -> bool:
+    """Whether these words have nothing to do, as the supervisor says; that has been told then.
+
+    ``STACK_SHORTCUTS=0`` has every ``up`` take its usual way.
+    """
+    global _question, _asked_at
+    if not may_take_shortcuts():
+        return False
+    _question, _asked_at = describe_question(arguments, _CODE), time_ns()
+    known = recall(_KIND, _question)
+    if known is None:
+        return False
+    from orchestrator.confirming import confirm_goal
+
+    folder, version, token, progress, ansi = known.decode("utf-8", "surrogateescape").split("\n")
+    events = confirm_goal(folder, version, token, time())
+    if events is None:
+        return False
+    _tell(events, progress, ansi)
+    return True
+
+
+def keep_up(invocation: Invocation, project: Project, goal: Goal, outcome: Outcome, services: Sequence[str]) -> None:
+    """Remember that the present words brought `goal` about, unless there was something to tell besides."""
+    if not (_question and outcome.converged and outcome.token) or outcome.superseded or has_reported():
+        return
+    from orchestrator.actions.project import place_stack
+    from orchestrator.control import CODE_VERSION, Place
+    from orchestrator.evidence import is_settled, render_kept, sign_path
+
+    looked = {path: sign_path(path) for path in _list_read(goal.stack)}
+    try:
+        loaded = render_kept(place_stack(invocation.project, services))
+    except ValueError:
+        # The stack could not be remembered: something that it was made from may change unnoticed.
+        return
+    if all(is_settled(one, _asked_at) for one in looked.values()):
+        lines = (Place.of(project.name).run, CODE_VERSION, outcome.token, invocation.progress, invocation.ansi)
+        remember(_KIND, _question, looked, "\n".join(lines).encode("utf-8", "surrogateescape"), [loaded])
+
+
+def _list_read(stack: Stack) -> Iterator[str]:
+    """Every path that ``prepare_up`` and the checks read, besides those that the stack was loaded from."""
+    yield os.path.join(stack.directory, ".env")
+    for one in (*stack.secrets.values(), *stack.configs.values()):
+        if one.file:
+            yield one.file
+    if any(service.build is not None for service in stack.services.values()):
+        from orchestrator.actions.build_environment import find_client_settings
+
+        yield find_client_settings(os.environ)
+
+
+def _tell(events: Sequence[dict[str, Any]], progress: str, ansi: str) -> None:
+    """Show events as ``up`` shows them; lines are written at once, other displays take their imports."""
+    if writes_lines(progress, ansi):
+        texts = dict.fromkeys(filter(None, map(_render_line, events)))
+        try:
+            sys.stderr.write("".join(f" {text}\n" for text in texts))
+            sys.stderr.flush()
+        except (BrokenPipeError, ValueError):
+            # As with any display: nobody reads the progress, and that is no failure.
+            return
+        return
+    from orchestrator.cli.diagnostics import uses_colour
+    from orchestrator.cli.progress import LEFT_ALONE, leave_out, open_screen
+    from orchestrator.events import Event
+
+    with open_screen(progress, "up", ansi=ansi, colour=uses_colour(sys.stderr, ansi)) as screen:
+        sink = leave_out(screen, LEFT_ALONE - {"keep container"})
+        for one in events:
+            sink(Event.from_json(one))
+
+
+def _render_line(event: dict[str, Any]) -> str:
+    """What :class:`orchestrator.cli.progress.PlainScreen` writes for one of the few events that can come."""
+    words = _WORDS.get((event.get("verb", ""), event.get("phase", "")), "")
+    return f"Container {event['subject']} {words}" if words else ""
+
+
+_WORDS = {
+    ("keep container", "done"): "Running",
+    ("await container", "started"): "Waiting",
+    ("await container", "done"): "Healthy",
+}

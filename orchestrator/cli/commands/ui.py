@@ -1,0 +1,63 @@
+"""``stack ui``"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.cli.declare import declare
+from orchestrator.cli.invocation import Invocation
+from orchestrator.errors import UsageError
+
+if TYPE_CHECKING:
+    from orchestrator.actions.console.console import Console
+
+
+@declare("ui", rest="")
+def command(invocation: Invocation) -> int:
+    """Show the project on the whole screen: services, output, what they use; one key for each thing to do."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty() and sys.stderr.isatty()):
+        raise UsageError("`stack ui` needs a terminal", hint="`stack ps` and `stack logs` write lines for programs")
+    if os.environ.get("TERM", "dumb") in ("dumb", "unknown"):
+        raise UsageError(
+            f"the terminal (TERM={os.environ.get('TERM', '')}) cannot move its cursor",
+            hint="`stack ps`, `stack logs -f` and `stack stats` write lines",
+        )
+    if invocation.dry_run:
+        raise UsageError("`stack ui` has no dry run", hint="`u`, `d` and `o` show their plan and ask")
+    return run_ui(invocation)
+
+
+def run_ui(invocation: Invocation) -> int:
+    """Run the interface until it is left; its exit code."""
+    # Before textual is imported: mistakes in the file are told like everywhere else, and at once.
+    project = invocation.identify()
+    engine = invocation.engine()
+    if not invocation.colour(sys.stderr):
+        os.environ["NO_COLOR"] = "1"
+    from orchestrator.actions.console.console import Console, converge_apart, load_for_console
+    from orchestrator.actions.folders import check_owner
+    from orchestrator.cli.ui.acting import StackApp
+    from orchestrator.client import query_status
+
+    def open_console(app: Any) -> Console:
+        return Console(
+            engine,
+            project,
+            app,
+            load=load_for_console(invocation.project, project),
+            own=lambda one: check_owner(one.stack, invocation.project) if one.stack is not None else None,
+            converge=lambda goal: converge_apart(invocation.limit(goal)),
+            query_status=query_status,
+        )
+
+    app = StackApp(open_console, encoding=sys.stderr.encoding or "ascii")
+    if "NO_COLOR" in os.environ:
+        app.theme = "ansi-dark"
+    # What the engine has to say would be written across the screen.
+    engine.on_warning = lambda one: app.later(lambda: app.notify(one.render(), severity="warning", markup=False))
+    app.run()
+    if app.fault is not None:
+        raise app.fault
+    return app.return_code or 0

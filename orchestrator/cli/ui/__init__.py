@@ -1,0 +1,1 @@
+"""The full-screen interface, on textual. Nothing here is imported before `stack ui` runs."""

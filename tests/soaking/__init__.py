@@ -1,0 +1,1 @@
+"""What `tests/soak` is made of."""
