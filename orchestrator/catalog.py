@@ -10,6 +10,8 @@ from orchestrator.reconcile.providers import is_provided
 from orchestrator.spec.bind import bind_service
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from orchestrator.conditions import Board
     from orchestrator.goal import Goal
     from orchestrator.model import Condition, Stack
@@ -35,6 +37,16 @@ class Catalog:
         for reference, facts in observed.images.items():
             if facts is not None:
                 self.images[reference] = facts
+
+    def list_moved(self, stack: Stack, ran: Mapping[str, str]) -> dict[str, str]:
+        """Those of the image identifiers `ran` (by service) that the names in `stack` do not mean any more."""
+        moved = {}
+        for name, identifier in ran.items():
+            service = stack.services.get(name)
+            facts = self.images.get(image_reference(stack, service)) if service is not None else None
+            if facts is None or facts.id != identifier:
+                moved[name] = identifier
+        return moved
 
     def find_service(self, name: str) -> Service | None:
         """The service called `name`; one that is not in the stack any more as its container says that it was."""

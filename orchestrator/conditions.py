@@ -42,8 +42,8 @@ def judge_condition(
 ) -> bool:
     """True when `condition` holds for all of the service's replicas, False while it may still come true.
 
-    `probed` says that the service has a health check. `strict` is ``--wait``: started means that it keeps running, so
-    an exit is a failure. A container that its restart policy will start again ("restarting") is waited for. Raises
+    `probed` says that the service has a health check. `strict` is ``--wait``: started means that it keeps running, or
+    has done its work; any other exit is a failure. A container that its restart policy will start again ("restarting") is waited for. Raises
     ConditionFailed as soon as the condition cannot hold any more.
     """
     replicas = tuple(replicas)
@@ -62,9 +62,9 @@ def judge_condition(
 def _judge_replica(condition: Condition, one: Container, *, strict: bool) -> bool:
     ended = one.status in ("exited", "dead")
     if condition == "service_started":
-        if ended and strict:
+        if ended and strict and (one.exit_code != 0 or one.hold):
             raise _failed(one, f"container {one.name} exited ({one.exit_code})")
-        return one.status in ("running", "paused") or (not strict and (ended or one.status == "restarting"))
+        return one.status in ("running", "paused") or ended or (not strict and one.status == "restarting")
     if condition == "service_healthy":
         if ended:
             raise _failed(one, f"container {one.name} exited ({one.exit_code}) before it was healthy")
@@ -95,6 +95,7 @@ class Board:
         self.listeners: list[Listener] = []
         self.on_released: Callable[[], None] = lambda: None
         self._held: dict[str, int] = {}
+        self._waiters: dict[str, list[asyncio.Future[None]]] = {}
         self.probed: Callable[[str], bool] = lambda _service: False
 
     def get(self, container_id: str) -> Container | None:
@@ -180,11 +181,21 @@ class Board:
             self._held[container_id] -= 1
             if not self._held[container_id]:
                 del self._held[container_id]
+                for waiter in self._waiters.pop(container_id, ()):
+                    if not waiter.done():
+                        waiter.set_result(None)
             self.on_released()
 
     def is_held(self, container_id: str) -> bool:
         """True while a start of the container is under way."""
         return container_id in self._held
+
+    async def released(self, container_id: str) -> None:
+        """Return when no start of the container is under way: a stop that overtook it would have stopped nothing."""
+        while self.is_held(container_id):
+            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiters.setdefault(container_id, []).append(waiter)
+            await waiter
 
     async def wait(self, condition: Condition, service: str) -> None:
         """Return when `condition` holds for the service. ConditionFailed the moment that it no longer can."""

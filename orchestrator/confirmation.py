@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _PHASES: Final[tuple[Phase, ...]] = ("started", "done")
 
 _ONCE: Final = (
-    *("recreate_before", "restart_before", "renew_volumes_before", "build_before"),
+    *("recreate_before", "restart_before", "rerun_before", "renew_volumes_before", "build_before"),
     *("prepare", "oneoffs", "abort_on_exit", "rolling_back", "down"),
 )
 """Wishes of a goal that mean something to be done, each time they are asked for."""

@@ -32,6 +32,15 @@ def confirm_goal(folder: str, version: str, token: str, moment: float) -> list[d
         return None
 
 
+def is_supervised(folder: str) -> bool:
+    """Whether a supervisor listens in the run directory `folder` of a project."""
+    try:
+        _connect(folder).close()
+    except OSError:
+        return False
+    return True
+
+
 def _converse(folder: str, version: str, question: bytes) -> list[dict[str, Any]] | None:
     connection = _connect(folder)
     try:

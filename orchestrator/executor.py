@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import EngineError, StackError
 from orchestrator.events import Event, Phase, Sink
-from orchestrator.plan import CreateContainer, Operation, Plan, RunHooks, WaitFor
+from orchestrator.plan import CreateContainer, Operation, Plan, RunHooks, StartContainer, WaitFor
 from orchestrator.record import Record
 
 if TYPE_CHECKING:
@@ -41,7 +41,10 @@ class PlanOutcome(Record):
 
 
 class Execution:
-    """One run of one plan. At most `parallel` operations run at a time (0: as many as can); waiting counts for none."""
+    """One run of one plan. At most `parallel` operations run at a time (0: as many as can); waiting counts for none.
+
+    `foresee` is told of starts that only wait for other services, the moment that their containers exist.
+    """
 
     def __init__(
         self,
@@ -51,6 +54,7 @@ class Execution:
         *,
         clock: Callable[[], float] = time.time,
         parallel: int = 0,
+        foresee: Callable[[StartContainer], None] = lambda _one: None,
     ) -> None:
         self._operations = {one.id: one for one in plan}
         self._perform = perform
@@ -64,6 +68,7 @@ class Execution:
                     raise ValueError(f"operation {one.id!r} needs {need!r}, which is not in the plan")
                 self._dependents[need].append(one.id)
         self._parallel = parallel
+        self._foresee = foresee
         self._queued: list[str] = []
         self._running: dict[str, asyncio.Task[None]] = {}
         self._succeeded: list[str] = []
@@ -167,6 +172,19 @@ class Execution:
             self._missing[key] -= 1
             if self._missing[key] == 0 and key not in self._cancelled and key not in self._succeeded:
                 self._start(key)
+            else:
+                self._look_ahead(key, self._operations[succeeded])
+
+    def _look_ahead(self, key: str, created: Operation) -> None:
+        coming = self._operations[key]
+        # One that takes another's place must not be there before the other has gone.
+        if not isinstance(coming, StartContainer) or not isinstance(created, CreateContainer) or created.replaces:
+            return
+        if self._dropped or self._parallel or key in self._cancelled:
+            return
+        left = (self._operations[one] for one in coming.needs if one != created.id and one not in self._succeeded)
+        if all(isinstance(one, (WaitFor, StartContainer, RunHooks)) for one in left):
+            self._foresee(coming)
 
     def _end_failed(self, operation: Operation, error: StackError) -> None:
         self._running.pop(operation.id, None)

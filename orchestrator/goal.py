@@ -45,7 +45,8 @@ class Goal(Record):
     `issued_at` is when the user last asked (epoch seconds): a container that ended before it is started again (unless
     it is a one-shot that completed), one that ended after it is left to its restart policy.
     `recreate_before` / `restart_before` / `renew_volumes_before`: containers of the service created (started) before
-    that time are recreated (restarted), whatever they are.
+    that time are recreated (restarted), whatever they are. `rerun_before`: one-shots that completed and were started
+    before that time are run again.
     `build_before` / `refresh_before`: images of the service that were built (fetched) before that time are built again
     (fetched again, where the pull policy says so); without an entry an image that is there is left alone.
     `ignore_orphans`: say nothing of containers that the stack file no longer names.
@@ -59,6 +60,7 @@ class Goal(Record):
     scale: Mapping[str, int] = _NOTHING
     recreate_before: Mapping[str, float] = _NOTHING
     restart_before: Mapping[str, float] = _NOTHING
+    rerun_before: Mapping[str, float] = _NOTHING
     renew_volumes_before: Mapping[str, float] = _NOTHING
     build_before: Mapping[str, float] = _NOTHING
     refresh_before: Mapping[str, float] = _NOTHING

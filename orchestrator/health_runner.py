@@ -12,7 +12,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.conditions import Board
-from orchestrator.engines.base import ExecRequest
 from orchestrator.errors import EngineError
 from orchestrator.events import Event, Sink
 from orchestrator.health import Check, Health, ProbeResult, begin_health, record_probe, resume_health
@@ -45,6 +44,7 @@ class HealthRunner:
         self._clock = clock
         self._find_check = find_check
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._checks: dict[str, Check] = {}
         self._results: dict[str, deque[ProbeResult]] = {}
         self._health: dict[str, Health] = {}
         board.listeners.append(self._follow)
@@ -72,11 +72,18 @@ class HealthRunner:
         for task in self._tasks.values():
             task.cancel()
         self._tasks.clear()
+        self._checks.clear()
 
     def refresh(self) -> None:
-        """Take up checks that a new goal has brought for containers that run already."""
+        """Take up checks that a new goal has brought for containers that run already, and drop those it has not."""
         for one in self._board.all():
-            if one.status == "running" and one.id not in self._tasks:
+            if one.status != "running":
+                continue
+            if one.id in self._tasks and self._checks.get(one.id) != self._find_check(one):
+                self._end(one.id)
+                self._health.pop(one.id, None)
+                self._results.pop(one.id, None)
+            if one.id not in self._tasks:
                 self._begin(one)
 
     def _follow(self, before: Container | None, after: Container | None) -> None:
@@ -86,17 +93,22 @@ class HealthRunner:
             return
         gone = after or before
         if gone is not None and (after is None or after.status != "paused"):
-            task = self._tasks.pop(gone.id, None)
-            if task is not None:
-                task.cancel()
+            self._end(gone.id)
             if after is None:
                 self._results.pop(gone.id, None)
                 self._health.pop(gone.id, None)
+
+    def _end(self, container_id: str) -> None:
+        task = self._tasks.pop(container_id, None)
+        self._checks.pop(container_id, None)
+        if task is not None:
+            task.cancel()
 
     def _begin(self, container: Container) -> None:
         check = self._find_check(container)
         if check is None:
             return
+        self._checks[container.id] = check
         self._tasks[container.id] = asyncio.get_running_loop().create_task(self._probe(container, check))
 
     async def _probe(self, container: Container, check: Check) -> None:
@@ -124,24 +136,15 @@ class HealthRunner:
                 await self._change(container, health.status, result)
 
     async def _run(self, container: Container, check: Check) -> ProbeResult:
-        if check.test[0] == "CMD-SHELL":
-            command: tuple[str, ...] = ("/bin/sh", "-c", *check.test[1:])
-        else:
-            command = check.test[1:]
-        request = ExecRequest(command=command)
         begun = self._clock()
         try:
-            call = lambda: self._engine.exec_captured(container, request, timeout=check.timeout)  # noqa: E731
-            result = await self._workers.run("probe", call)
-            success, output = result.exit_code == 0, result.output
-            if result.timed_out:
-                output += f"health check exceeded its timeout of {check.timeout:g} s"
-        except EngineError as error:
-            success, output = False, error.message
+            from orchestrator.probes.exec import run_exec_probe
+
+            return await self._workers.run("probe", lambda: run_exec_probe(self._engine, container, check, self._clock))
         except Exception as error:
             sys.excepthook(type(error), error, error.__traceback__)
-            success, output = False, f"internal error: {error!r}"
-        return ProbeResult(started_at=begun, finished_at=self._clock(), success=success, output=output)
+            told = f"internal error: {error!r}"
+            return ProbeResult(started_at=begun, finished_at=self._clock(), success=False, output=told)
 
     async def _change(self, container: Container, status: HealthStatus, result: ProbeResult | None) -> None:
         # Recorded before anybody is told: who hears "healthy" and looks must see it.

@@ -228,7 +228,8 @@ class Loop:
     def _turn_back(self, settled: Settled) -> bool:
         """Begin the way back to the last goal that was reached, where the goal or a service asks for that."""
         assert self.goal is not None
-        back = plan_rollback(self.goal, self._good, settled.failures, self._ran, self._clock())
+        moved = self.catalog.list_moved(self._good.stack, self._ran) if self._good is not None else {}
+        back = plan_rollback(self.goal, self._good, settled.failures, moved, self._clock())
         if back is None:
             return False
         names = ", ".join(sorted(back.wants))
@@ -314,6 +315,7 @@ class Loop:
             want = "absent" if goal.down else goal.wants.get(one.service, "untouched")
             if one.status == "restarting" and want in ("stopped", "absent"):
                 self.restarter.cancel(one.id)
+                await self.board.released(one.id)
                 await self.workers.run(
                     "stop",
                     lambda key=one.id: self.engine.stop_container(key, timeout=0, hold=True),  # type: ignore[misc]
@@ -334,12 +336,20 @@ class Loop:
 
         self._performer, self._execution = (
             performer,
-            Execution(plan, perform, self._emit, clock=self._clock, parallel=goal.parallel),
+            Execution(
+                plan,
+                perform,
+                self._emit,
+                clock=self._clock,
+                parallel=goal.parallel,
+                foresee=performer.look_ahead,
+            ),
         )
         try:
             with self.tender.expecting(plan) as expected:
                 outcome = await self._execution.run()
                 expected.update(outcome.succeeded)
+                await performer.withdraw(outcome.succeeded)
         finally:
             self._performer = self._execution = None
         return outcome, tuple([await one for one in reports])

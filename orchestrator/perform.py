@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.building import Builders
@@ -103,6 +104,7 @@ class Performer:
         self.fetchers = Fetchers(engine, workers)
         self.stopping: set[str] = set()
         """Ids of containers whose grace period runs now."""
+        self._ahead: dict[str, tuple[str, asyncio.Task[None]]] = {}
 
     async def __call__(self, operation: Operation, progress: Progress) -> None:
         """Perform one operation. Raises StackError."""
@@ -183,6 +185,25 @@ class Performer:
                 self._board.drop(container.id)
             raise
 
+    def look_ahead(self, one: StartContainer) -> None:
+        """Have a container made ready for a start that is to come."""
+        container = self._board.find(one.container_name)
+        if container is not None:
+            self._ahead[one.id] = container.id, asyncio.create_task(self._prepare(container.id))
+
+    async def _prepare(self, container_id: str) -> None:
+        # What is wrong shows at the start.
+        with suppress(StackError):
+            await self._workers.run("ahead", lambda: self._engine.prepare_container(container_id))
+
+    async def withdraw(self, succeeded: Iterable[str]) -> None:
+        """Give back what was made ready for starts that have not come; `succeeded` are the operations that have."""
+        for key in self._ahead.keys() - set(succeeded):
+            container_id, preparing = self._ahead[key]
+            await preparing
+            with suppress(StackError):
+                await self._workers.run("ahead", lambda one=container_id: self._engine.unprepare_container(one))  # type: ignore[misc]
+
     async def _start_again(self, container: Container, cause: str) -> None:
         begun = self._clock()
 
@@ -212,6 +233,7 @@ class Performer:
     async def _end(self, container_id: str, timeout: float | None, *, hold: bool) -> None:
         self.stopping.add(container_id)
         try:
+            await self._board.released(container_id)
             call = lambda: self._engine.stop_container(container_id, timeout=timeout, hold=hold)  # noqa: E731
             await self._workers.run("stop", call)
         finally:
@@ -233,6 +255,7 @@ class Performer:
         await self._workers.run("work", lambda: self._engine.kill_container(one.container_id, one.signal))
 
     async def _remove(self, one: RemoveContainer, _progress: Progress) -> None:
+        await self._board.released(one.container_id)
         await self._workers.run("work", lambda: self._engine.remove_container(one.container_id, volumes=one.volumes))
         self._board.drop(one.container_id)
 

@@ -55,6 +55,7 @@ class Restarter:
         self._timers: dict[str, tuple[asyncio.Task[None], RestartAt]] = {}
         self._unhealthy: set[str] = set()
         self._left: dict[str, str] = {}
+        self._starting: set[str] = set()
         board.listeners.append(self._follow)
 
     def __len__(self) -> int:
@@ -82,7 +83,10 @@ class Restarter:
         self._timers.clear()
 
     def cancel(self, container_id: str) -> None:
-        """Drop one container's timer: an operation or the user deals with it."""
+        """Drop one container's timer: an operation or the user deals with it. A start that is under way is not stopped
+        by that; whoever stops the container waits for it (:meth:`Board.released`)."""
+        if container_id in self._starting:
+            return
         task, _decision = self._timers.pop(container_id, (None, None))
         if task is not None:
             task.cancel()
@@ -153,14 +157,17 @@ class Restarter:
             self._engine.record_restart(container_id, history.restarts)
             self._engine.start_container(container_id, cause=decision.reason)
 
+        self._starting.add(container_id)
         with self._board.hold(container_id):
             try:
                 await self._workers.run("work", call)
             except Exception as error:
                 self._timers.pop(container_id, None)
+                self._starting.discard(container_id)
                 self._refuse(one, error, begun, history.restarts)
                 return
             self._timers.pop(container_id, None)
+            self._starting.discard(container_id)
             now = self._board.get(container_id)
             if now is None:
                 return

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping
 from orchestrator.failures import Failure
 from orchestrator.goal import Goal
 from orchestrator.model import Service, Stack
-from orchestrator.spec.merge import copy_map
 from orchestrator.spec.positions import Map
 
 
@@ -16,8 +15,8 @@ def plan_rollback(
 ) -> Goal | None:
     """Return the goal that leads back, or None where none is wished or none was ever reached.
 
-    `good` is the last goal that was reached, `images` the identifiers of the images that its services ran: a tag may
-    mean another one since. With ``rollback`` everything goes back, otherwise the services whose own update failed.
+    `good` is the last goal that was reached, `images` the identifiers of those images that its services ran and whose
+    names mean others since. With ``rollback`` everything goes back, otherwise the services whose own update failed.
     """
     if goal.down or goal.rolling_back or good is None or good.down:
         return None
@@ -56,6 +55,9 @@ def plan_rollback(
 
 def _replace_services(stack: Stack, services: Mapping[str, Service], changed: Iterable[str]) -> Stack:
     """The stack with other services; its tree too, which is what is kept for a supervisor that takes over."""
+    # Merging is the loader's; a supervisor needs it here alone.
+    from orchestrator.spec.merge import copy_map
+
     tree = stack.tree
     if isinstance(tree, Map):
         tree = copy_map(tree)
@@ -68,6 +70,8 @@ def _replace_services(stack: Stack, services: Mapping[str, Service], changed: It
 def _restore_resources(stack: Stack, good: Stack, back: Iterable[str], *, everything: bool) -> Stack:
     """The stack with the networks, volumes, secrets and configs that services from before refer to and it lacks; with
     `everything` as they were before."""
+    from orchestrator.spec.merge import copy_map
+
     used: dict[str, set[str]] = {"networks": set(), "volumes": set(), "secrets": set(), "configs": set()}
     for one in (good.services[name] for name in back if name in good.services):
         used["networks"] |= one.networks.keys()

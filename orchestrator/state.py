@@ -82,6 +82,8 @@ class Container(Record):
     labels: Mapping[str, str] = _NOTHING
     endpoints: tuple[Endpoint, ...] = ()
     bindings: tuple[Binding, ...] = ()
+    mounted_images: Mapping[str, str] = _NOTHING
+    """The identifiers that the images it mounts had when it was made, by reference."""
     volumes: Mapping[str, str] = _NOTHING
     """Volume name by mount target; an anonymous volume's name is 64 hex digits."""
 

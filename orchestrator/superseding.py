@@ -30,6 +30,7 @@ def merge_goals(old: Goal, new: Goal) -> Goal:
         scale=merge(old.scale, new.scale),
         recreate_before=merge(old.recreate_before, new.recreate_before),
         restart_before=merge(old.restart_before, new.restart_before),
+        rerun_before=merge(old.rerun_before, new.rerun_before),
         renew_volumes_before=merge(old.renew_volumes_before, new.renew_volumes_before),
         build_before=merge(old.build_before, new.build_before),
         refresh_before=merge(old.refresh_before, new.refresh_before),

@@ -209,7 +209,8 @@ class Supervisor:
         gc.enable()
         listener = listen_control(self.place)
         server = await running.create_unix_server(lambda: Connection(self), sock=listener)
-        running.add_signal_handler(signal.SIGTERM, self._terminate)
+        # Not through the event loop, which would import `inspect` to look at the handler.
+        signal.signal(signal.SIGTERM, lambda *_: running.call_soon_threadsafe(self._terminate))
         looping = asyncio.create_task(self.loop.run())
         looping.add_done_callback(lambda _task: self._done.set())
         if first is not None:

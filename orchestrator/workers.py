@@ -1,4 +1,4 @@
-"""Threads for the engine's blocking calls, by what the calls mostly do: work, wait for an end, load, probe.
+"""Threads for the engine's blocking calls, by what the calls mostly do: work, work ahead, wait for an end, load, probe.
 
 Few threads work, since more than a handful gain nothing on the machines this runs on; many may wait, since fifty
 containers with a grace period of ten seconds must stop in ten seconds.
@@ -13,9 +13,9 @@ from typing import Literal, TypeVar
 
 T = TypeVar("T")
 
-Kind = Literal["work", "stop", "load", "probe"]
+Kind = Literal["work", "ahead", "stop", "load", "probe"]
 
-SLOTS: dict[Kind, int] = {"work": 5, "stop": 64, "load": 3, "probe": 16}
+SLOTS: dict[Kind, int] = {"work": 5, "ahead": 3, "stop": 64, "load": 3, "probe": 16}
 """How many calls of each kind run at a time. A stuck probe or pull never holds up anything else."""
 
 

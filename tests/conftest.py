@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from ground import Guard, enter_network, make_root
 
 _HELPERS = (b"resource_tracker", b"forkserver")
 """Children that the multiprocessing module keeps for the whole session."""
@@ -18,12 +21,70 @@ _MACHINE_WIDE = ("process ", "mount ", "namespace ", "link ", "nftables table ",
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="write what is rendered now into the golden files")
+    parser.addoption("--machine-network", action="store_true", help="test in the machine's own network, one at a time")
 
 
-def pytest_configure() -> None:
+_guard = pytest.StashKey[Guard]()
+_left = pytest.StashKey[list[str]]()
+
+_FIRST = ("tests/interchange/", "tests/e2e/", "tests/native/", "tests/engines/", "tests/loop/")
+"""What takes longest begins first, so that no process is busy alone in the end."""
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config: pytest.Config) -> None:
     # A shell starts background jobs with SIGINT ignored; children inherit that, and no test could press Ctrl-C.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+    # First of all, because it depends on the next: tmp_path stays where pytest keeps it for a look afterwards.
+    base: Path = config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined]
+    root = make_root()
+    tempfile.tempdir = str(root)
+    if not hasattr(config, "workerinput"):
+        config.stash[_guard] = Guard(root, base)
+    if os.geteuid() == 0 and not config.getoption("--machine-network"):
+        enter_network()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    guard = session.config.stash.get(_guard, None)
+    if guard is None:
+        return
+    session.config.stash[_left] = left = guard.finish()
+    if left and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if left := config.stash.get(_left, []):
+        terminalreporter.section("left behind by the tests, and removed", red=True)
+        terminalreporter.write_line("\n".join(left))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: next((n for n, top in enumerate(_FIRST) if item.nodeid.startswith(top)), len(_FIRST)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Tests of one part go to one process, which runs them one after the other."""
+    from xdist.scheduler.loadscope import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return find_part(nodeid)
+
+    # In the order of collection.
+    config.option.loadscopereorder = False
+    return Scheduling(config, log)
+
+
+def find_part(nodeid: str) -> str:
+    """A file is a part; but the daemons of other tools are started once, and a scenario stands alone."""
+    if nodeid.startswith("tests/interchange/"):
+        return "tests/interchange"
+    return nodeid if nodeid.startswith("tests/e2e/") else nodeid.partition("::")[0]
 
 
 @pytest.fixture
@@ -57,7 +118,7 @@ def leaves_nothing_behind(request: pytest.FixtureRequest) -> Iterator[None]:
 
 def _wait_for_none(find: Callable[[], list[str]]) -> list[str]:
     """What `find` still finds after a moment: a process that was just killed is not gone at once."""
-    end = time.monotonic() + 2
+    end = time.monotonic() + 15
     while (found := find()) and time.monotonic() < end:
         time.sleep(0.02)
     return found

@@ -77,6 +77,7 @@ IMPURE = {
 SYSTEM_CALLS = {
     "engines.native.host": "raw system calls",
     "engines.native.network.network_syscalls": "namespaces and links",
+    "engines.native.files.file_syscalls": "what renames and exchanges files",
     "engines.native.network.nftables": "libnftables",
     "engines.native.runtime.seccomp": "libseccomp",
     "engines.native.files.copying": "archives may hold device nodes",

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from orchestrator.actions.containers import short_name
 from orchestrator.engines.base import Engine, LogLine
+from orchestrator.engines.bell import Bell
 from orchestrator.errors import EngineError
 from orchestrator.events import Event
 from orchestrator.state import Container
@@ -46,6 +47,7 @@ class Attachment:
         self._endings: dict[str, str] = {}
         self._last: dict[str, str] = {}
         self._closing = threading.Event()
+        self._bell = Bell(self._closing.is_set)
 
     def __call__(self, event: Event, /) -> None:
         """Follow a container that started; tell of one that ended."""
@@ -90,7 +92,11 @@ class Attachment:
         deadline = time.monotonic() + grace
         for thread in tuple(self._threads.values()):
             thread.join(max(0.0, deadline - time.monotonic()))
+        self._close()
+
+    def _close(self) -> None:
         self._closing.set()
+        self._bell.ring()
 
     def _run(self, name: str) -> None:
         container = self._find(name)
@@ -101,7 +107,7 @@ class Attachment:
             shown_before = self._last.get(name, "")
             try:
                 lines = self._engine.read_logs(
-                    [container], since=self._since, follow=True, stopped=self._closing.is_set
+                    [container], since=self._since, follow=True, stopped=self._bell
                 )
                 for line in lines:
                     if line.time > shown_before:
@@ -110,7 +116,7 @@ class Attachment:
             except EngineError as error:
                 self._remark(f"{shown}: {error.message}")
             except (BrokenPipeError, ValueError):
-                self._closing.set()
+                self._close()
         with self._lock:
             self._threads.pop(name, None)
             ending = self._endings.pop(name, None)

@@ -6,8 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from orchestrator.engines.base import Engine
+from orchestrator.reconcile.draft import describe_age
 from orchestrator.record import Record
 from orchestrator.state import Container
+
+
+START_SECONDS = 5.0
+"""How much earlier than its container's start the record of it may have been written."""
 
 
 class Explanation(Record):
@@ -32,6 +37,7 @@ def explain_service(
         sentences += _explain_health((*containers, *oneoffs), status)
     for one in containers:
         sentences.append(_explain_container(one))
+        sentences += _explain_start(engine, one, now)
     sentences += [f"{_explain_container(one)}; it is a one-off container" for one in oneoffs]
     if not containers:
         want = (status or {}).get("wants", {}).get(service)
@@ -99,6 +105,21 @@ def _explain_health(containers: tuple[Container, ...], status: Mapping[str, Any]
         verdict = "succeeded" if last["success"] else f"failed, {history['failing_streak']} in a row"
         found.append(f"the last health check of {one.name} {verdict}" + (f": {output}" if output else ""))
     return found
+
+
+def _explain_start(engine: Engine, one: Container, now: float) -> list[str]:
+    """Why a container that runs was started, the last time that it was."""
+    if one.status != "running" or not one.started_at:
+        return []
+    since = one.started_at - START_SECONDS
+    starts = [
+        event.attributes.get("cause", "")
+        for event in engine.read_events(one.project, since=since, until=now)
+        if event.action == "start" and event.container == one.id
+    ]
+    if not starts or not starts[-1]:
+        return []
+    return [f"  it was started {describe_age(now - one.started_at)}: {starts[-1]}"]
 
 
 def _explain_container(one: Container) -> str:

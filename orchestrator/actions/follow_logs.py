@@ -10,6 +10,7 @@ from orchestrator.actions.containers import short_name
 from orchestrator.actions.project import Project
 from orchestrator.actions.read_logs import LogOptions, choose_logs
 from orchestrator.engines.base import Engine, LogLine
+from orchestrator.engines.bell import Bell
 from orchestrator.errors import StackError
 from orchestrator.state import Container
 
@@ -33,12 +34,14 @@ class LogFollower:
         self._shown: dict[str, str] = {}
         self._failure: Exception | None = None
         self._ended_at = 0.0
+        self._done: set[threading.Thread] = set()
+        self._bell = Bell(self._is_over)
 
     def run(self, containers: Sequence[Container]) -> None:
         """Write what `containers` have written, and what they and later ones write. Raises what `write` raises."""
         self._read(containers, since=self._options.since, tail=self._options.tail)
         if self._options.until is None and any(one.alive for one in containers):
-            for event in self._engine.read_events(self._project.name, since=self._began, stopped=self._is_over):
+            for event in self._engine.read_events(self._project.name, since=self._began, stopped=self._bell):
                 if event.action == "start":
                     self._pick_up(event.container)
         for reader, _ in self._readers:
@@ -48,7 +51,7 @@ class LogFollower:
 
     def _pick_up(self, started: str = "") -> None:
         """Read what runs, or has just started and may have ended already, and is not being read."""
-        read = {one for reader, ids in self._readers if reader.is_alive() for one in ids}
+        read = {one for reader, ids in self._readers if reader not in self._done for one in ids}
         for one in choose_logs(self._engine, self._project, self._options):
             if (one.alive or started in (one.id, one.name)) and one.id not in read:
                 self._read([one], since=self._began, tail=None)
@@ -56,13 +59,17 @@ class LogFollower:
     def _is_over(self) -> bool:
         if self._failure is not None:
             return True
-        if any(reader.is_alive() for reader, _ in self._readers):
+        if any(reader not in self._done for reader, _ in self._readers):
             self._ended_at = 0.0
             return False
         self._pick_up()
         now = time.monotonic()
-        self._ended_at = self._ended_at or now
-        return now - self._ended_at > LINGER and not any(reader.is_alive() for reader, _ in self._readers)
+        if not self._ended_at:
+            self._ended_at = now
+            lingered = threading.Timer(LINGER + 0.01, self._bell.ring)
+            lingered.daemon = True
+            lingered.start()
+        return now - self._ended_at > LINGER and not any(reader not in self._done for reader, _ in self._readers)
 
     def _read(self, containers: Sequence[Container], *, since: float | None, tail: int | None) -> None:
         arguments = (tuple(containers), since, tail)
@@ -83,3 +90,7 @@ class LogFollower:
                     self._write(names.get(line.container, line.container), line)
         except (StackError, OSError, ValueError) as error:
             self._failure = error
+        finally:
+            # The thread itself still lives when the bell is heard.
+            self._done.add(threading.current_thread())
+            self._bell.ring()

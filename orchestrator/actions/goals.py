@@ -23,7 +23,10 @@ PullPolicy = Literal["policy", "always", "never", "missing"]
 
 
 class UpOptions(Record):
-    """What ``up``, ``create`` and ``scale`` can be asked for. `services` empty means all; times are seconds."""
+    """What ``up``, ``create`` and ``scale`` can be asked for. `services` empty means all; times are seconds.
+
+    `rerun` are services whose end is waited for: one-shots among them that have completed are run again.
+    """
 
     services: tuple[str, ...] = ()
     dependencies: bool = True
@@ -40,6 +43,7 @@ class UpOptions(Record):
     wait: bool = False
     file_digests: Mapping[str, str] = _NOTHING
     abort_on_exit: Literal["", "any", "failure"] = ""
+    rerun: tuple[str, ...] = ()
     rollback: bool = False
     renew_volumes: tuple[str, ...] = ()
     build: Literal["policy", "always", "never"] = "policy"
@@ -65,7 +69,9 @@ def edit_up(stack: Stack, previous: Goal | None, options: UpOptions, now: float)
         issued_at=now,
         scale={**kept, **options.scale},
         recreate_before=dict.fromkeys(recreated, now),
-        renew_volumes_before=dict.fromkeys(wanted, now) if options.renew_anon_volumes else {},
+        # Data goes: of what is named, and of dependencies only where they are to be made anew in any case.
+        renew_volumes_before=dict.fromkeys((*named, *recreated), now) if options.renew_anon_volumes else {},
+        rerun_before={name: now for name in options.rerun if name in wanted},
         build_before={name: now for name in wanted if options.build == "always" and stack.services[name].build},
         refresh_before=dict.fromkeys(wanted, now),
         build="never" if options.build == "never" else "policy",

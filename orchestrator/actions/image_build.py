@@ -259,6 +259,16 @@ def describe_result(request: BuildRequest, result: BuildResult) -> dict[str, Any
     return {**found, "image.name": ",".join(request.tags)} if request.tags else found
 
 
+def check_place(option: str, path: str) -> None:
+    """See before the work whether its result can be written to `path`. Raises FileMissing, UsageError."""
+    folder = os.path.dirname(path) or "."
+    if not os.path.isdir(folder):
+        raise FileMissing(f"{option}: there is no folder {folder}")
+    if os.path.isdir(path) or not os.access(folder, os.W_OK):
+        what = "is a folder" if os.path.isdir(path) else "cannot be written"
+        raise UsageError(f"{option}: {path} {what}", hint="name a file")
+
+
 def write_text(path: str, text: str) -> None:
     """Write a small file whole. Raises StackError."""
     try:

@@ -54,7 +54,7 @@ def _make_test(key: str, value: str, now: float, resolve: Callable[[str], Image 
         return lambda image: parse_created(image.created) < until
     other = resolve(value)
     if other is None:
-        raise NotFound(f"no such image: {value}", resource=value, operation=f"filter {key}")
+        raise NotFound(f"No such image: {value}", resource=value, operation=f"filter {key}")
     edge = parse_created(other.created)
     if key == "before":
         return lambda image: parse_created(image.created) < edge

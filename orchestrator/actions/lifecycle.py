@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from orchestrator.actions.containers import count_replicas, known_services
 from orchestrator.actions.goals import edit_down, edit_restart, edit_start, edit_want
 from orchestrator.actions.names import resolve_dependencies, select_services
-from orchestrator.actions.project import Project, recall_goal, stack_for_goal
-from orchestrator.engines.base import Engine
+from orchestrator.actions.project import Project, has_goal, recall_goal, stack_for_goal
 from orchestrator.errors import NotFound
 from orchestrator.goal import Goal
 from orchestrator.state import Container, ObservedState
+
+if TYPE_CHECKING:
+    from orchestrator.engines.base import Engine
 
 
 def prepare_start(engine: Engine, project: Project, services: Sequence[str], *, wait: bool) -> Goal:
@@ -47,8 +49,9 @@ def prepare_stop(engine: Engine, project: Project, services: Sequence[str], *, t
 
 
 def find_unknown(project: Project, engine: Engine, goal: Goal, services: Sequence[str]) -> tuple[Container, ...]:
-    """Running containers of named `services` that the goal's stack does not have: a goal cannot speak of them."""
-    named = set(services) - goal.stack.services.keys()
+    """Running containers of named `services` (none: all of the file) that the goal's stack does not have: a goal cannot
+    speak of them."""
+    named = set(services or (project.stack.services if project.stack else ())) - goal.stack.services.keys()
     found = engine.observe(project.name).containers if named else ()
     return tuple(one for one in found if one.service in named and one.alive)
 
@@ -75,6 +78,27 @@ def prepare_restart(
             hint="`stack up -d` creates and starts the services",
         )
     return edit_restart(stack, previous, named, existing, time.time(), timeout=timeout, dependents=dependents)
+
+
+def prepare_whole_down(
+    project: Project,
+    *,
+    timeout: float | None,
+    remove_orphans: bool,
+    remove_volumes: bool,
+    remove_images: Literal["none", "local", "all"],
+) -> Goal | None:
+    """Like prepare_down for all services, without an engine: None where only that knows whether there is anything."""
+    if project.stack is None or not has_goal(project.name):
+        return None
+    return edit_down(
+        project.stack,
+        time.time(),
+        timeout=timeout,
+        remove_orphans=remove_orphans,
+        remove_volumes=remove_volumes,
+        remove_images=remove_images,
+    )
 
 
 def prepare_down(

@@ -151,6 +151,16 @@ def recognize_project(options: ProjectOptions) -> Project:
     return project
 
 
+def recall_name(options: ProjectOptions) -> str:
+    """The project's name, if that is known without reading a stack file; otherwise nothing."""
+    if options.name and not options.files:
+        return options.name
+    from orchestrator.actions.memory import describe_question, recall
+
+    known = recall("project", describe_question(options.__dict__.values()))
+    return "" if known is None else known.decode().partition("\n")[0]
+
+
 def _remember_names(options: ProjectOptions, project: Project, seen: Mapping[str, Signature | None]) -> None:
     from orchestrator.actions.memory import describe_question, remember
 
@@ -231,6 +241,13 @@ def recall_goal(project: str) -> Goal | None:
     from orchestrator.client import load_goal
 
     return load_goal(project)
+
+
+def has_goal(project: str) -> bool:
+    """Whether the project was brought to a goal and has not been taken down since."""
+    from orchestrator.control import Place
+
+    return os.path.exists(Place.of(project).goal)
 
 
 def stack_for_goal(project: Project, previous: Goal | None) -> Stack:

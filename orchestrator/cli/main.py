@@ -70,10 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if find_command(arguments) == "up" and _has_nothing_to_do(arguments):
             return 0
         if will_converge(arguments):
-            # Before click is imported: the future supervisor does its own imports on the other core meanwhile.
-            from orchestrator.launch import prepare
-
-            prepared = prepare(os.environ.get("STACK_ENGINE") or "native")
+            prepared = _prepare_supervisor(arguments)
         elif find_command(arguments) in _RECALLED and _answer_from_memory(arguments):
             return 0
         elif find_command(arguments) in _TIDYING:
@@ -105,6 +102,17 @@ def _has_nothing_to_do(arguments: Sequence[str]) -> bool:
     from orchestrator.cli.again import confirm_up
 
     return confirm_up(arguments)
+
+
+def _prepare_supervisor(arguments: Sequence[str]) -> Any:
+    """Fork the future supervisor, unless the project has one. It does its imports while the command does its own."""
+    from orchestrator.cli.quick import names_supervised
+
+    if names_supervised(arguments):
+        return None
+    from orchestrator.launch import prepare
+
+    return prepare(os.environ.get("STACK_ENGINE") or "native")
 
 
 def _answer_from_memory(arguments: Sequence[str]) -> bool:

@@ -150,7 +150,8 @@ def _report(
             file=sys.stderr,
         )
     if failures and not ignore_failures:
-        raise OperationFailed(f"{len(failures)} of {count} images could not be fetched")
+        # One that failed has said so.
+        raise OperationFailed(f"{len(failures)} of {count} images could not be fetched" if count > 1 else "")
 
 
 def tell_layers(screen: Sink) -> Sink:

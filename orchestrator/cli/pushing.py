@@ -63,5 +63,6 @@ def push_with_progress(
     for error in failures.values():
         report_error(error)
     if failures and not ignore_failures:
-        raise OperationFailed(f"{len(failures)} of {len(set(references))} images could not be pushed")
+        count = len(set(references))
+        raise OperationFailed(f"{len(failures)} of {count} images could not be pushed" if count > 1 else "")
     return digests

@@ -280,6 +280,15 @@ class Engine(Protocol):
     def start_container(self, container_id: str, *, cause: str = "") -> None:
         """Start a created or exited container; one that runs is success. `cause`, in words, goes into its event."""
 
+    def prepare_container(self, container_id: str) -> None:
+        """Do ahead what of a created container's start can be done without anybody's noticing; may do nothing.
+
+        What is wrong shows at the start.
+        """
+
+    def unprepare_container(self, container_id: str) -> None:
+        """Give back what :meth:`prepare_container` made, for a start that does not come."""
+
     def stop_container(self, container_id: str, *, timeout: float | None = None, hold: bool = True) -> None:
         """Stop signal, SIGKILL after `timeout` seconds (None: the container's own grace period); returns when dead."""
 
@@ -360,7 +369,8 @@ class Engine(Protocol):
     ) -> Iterator[ContainerEvent]:
         """Yield what happened to a project's containers since a moment (epoch seconds; None: now), and what happens.
 
-        Ends at `until`, or when `stopped()` says so (asked after each change and once a second).
+        Ends at `until`, or when `stopped()` says so (asked after each change, and once a second unless it is a
+        :class:`~orchestrator.engines.bell.Bell`).
         """
 
     def read_logs(

@@ -25,7 +25,7 @@ from orchestrator.engines.fake_parts import (
 from orchestrator.engines.fake_shell import CommandMissing, Script
 from orchestrator.errors import Conflict, Diagnostic, EngineError, NotFound
 from orchestrator.model import image_reference
-from orchestrator.reconcile.images import list_references
+from orchestrator.reconcile.images import list_mounted, list_references
 from orchestrator.state import Container, HealthStatus, ObservedState
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class FakeEngine(FakeInside):
                 containers=tuple(one.state for one in self._containers.values() if one.state.project == project),
                 networks={k: v for k, v in self._networks.items() if v.project == project or k in named_networks},
                 volumes={k: v for k, v in self._volumes.items() if v.project == project or k in named_volumes},
-                images={reference: self._images.get(reference) for reference in sorted(references)},
+                images={reference: self._find_image(reference) for reference in sorted(references)},
             )
 
     def projects(self) -> Sequence[str]:
@@ -100,7 +100,7 @@ class FakeEngine(FakeInside):
         service = request.service
         with self._lock:
             reference = image_reference(stack, service)
-            image = self._images.get(reference)
+            image = self._find_image(reference)
             if image is None:
                 raise NotFound(f"no image {reference}", resource=reference, operation="create container")
             for key in service.networks:
@@ -119,6 +119,8 @@ class FakeEngine(FakeInside):
             if old is not None and holder is old:
                 old.change(name=f"{old.state.id[:12]}_{old.state.name}")
             made = FakeContainer(stack, request, next(self._ids), image, volumes, self._clock())
+            found = {one: self._find_image(one) for one in list_mounted(service)}
+            made.change(mounted_images={name: facts.id for name, facts in found.items() if facts is not None})
             self._containers[made.state.id] = made
             self._tell(made.state, "create")
             return made.state.id
@@ -178,6 +180,12 @@ class FakeEngine(FakeInside):
         for watch in self._watches:
             if watch.project == one.state.project:
                 watch.tell(change)
+
+    def prepare_container(self, container_id: str) -> None:
+        """There is nothing to prepare."""
+
+    def unprepare_container(self, container_id: str) -> None:
+        """There was nothing to prepare."""
 
     def stop_container(self, container_id: str, *, timeout: float | None = None, hold: bool = True) -> None:
         """Stop a container. One that ignores its stop signal is killed at once: nobody waits for a fake."""

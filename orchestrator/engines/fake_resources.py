@@ -69,6 +69,11 @@ class FakeResources:
 
     # Images
 
+    def _find_image(self, reference: str) -> ImageFacts | None:
+        """The image of this name, or with this identifier."""
+        by_id = (one for one in self._images.values() if one.id == reference)
+        return self._images.get(reference) or next(by_id, None)
+
     def pull_image(
         self,
         reference: str,

@@ -52,14 +52,22 @@ def explain_divergence(draft: Draft, service: Service, container: Container, wan
         causes.append("recreation was asked for")
     if container.created_at < draft.goal.renew_volumes_before.get(service.name, 0.0):
         causes.append("new anonymous volumes were asked for")
-    if container.config_hash != wanted_hash:
+    if container.config_hash != wanted_hash and not _is_left_over(draft, service, container):
         causes.append(_explain_config(draft, service, container))
     else:
         causes.append(_explain_image(draft, service, container))
+        causes.extend(_explain_mounted(draft, container))
     if not has_completed(draft, service, container):
         causes.extend(draft.remade_networks[name] for name in _remade(draft, container))
     causes.append(_explain_shared(draft, service, container))
     return "; ".join(one for one in causes if one)
+
+
+def _is_left_over(draft: Draft, service: Service, container: Container) -> bool:
+    """True on the way back for a container that the update has not reached: it has the image, by its name of then."""
+    if not draft.goal.rolling_back or service.image != container.image_id:
+        return False
+    return [one.path for one in diff_service(container.config, service.config)] == ["image"]
 
 
 def _explain_config(draft: Draft, service: Service, container: Container) -> str:
@@ -87,6 +95,15 @@ def _explain_image(draft: Draft, service: Service, container: Container) -> str:
     if facts is None or not container.image_id or facts.id == container.image_id:
         return ""
     return f"image changed: {facts.reference} was {_short(container.image_id)}, is {_short(facts.id)}"
+
+
+def _explain_mounted(draft: Draft, container: Container) -> list[str]:
+    found = {name: (had, draft.observed.images.get(name)) for name, had in sorted(container.mounted_images.items())}
+    return [
+        f"image changed: {name}, which it mounts, was {_short(had)}, is {_short(facts.id)}"
+        for name, (had, facts) in found.items()
+        if facts is not None and facts.id != had
+    ]
 
 
 def _remade(draft: Draft, container: Container) -> list[str]:

@@ -16,6 +16,7 @@ from orchestrator.plan import RunProvider
 if TYPE_CHECKING:
     from orchestrator.model import Service, Stack
     from orchestrator.reconcile.draft import Draft
+    from orchestrator.state import Container
 
 
 def is_provided(service: Service) -> bool:
@@ -34,8 +35,51 @@ def hold_services(draft: Draft) -> None:
         needs = set(resolve_dependencies(draft.stack.services[name])) & draft.goal.wants.keys()
         if needs & (asked | held) and draft.want(name) in ("running", "created"):
             held.add(name)
+    _hold_claimants(draft, held, frozenset(provided))
     draft.waiting_for_answers = frozenset(held)
     draft.held = frozenset((*held, *provided))
+
+
+def _hold_claimants(draft: Draft, held: set[str], provided: frozenset[str]) -> None:
+    """Hold also what wants a name or a port that a container of a held service keeps until then, and who depends on
+    that; but nothing that a provider waits for itself."""
+    asked_first = {need for name in provided for need in _all_needs(draft, name)}
+    while held:
+        kept = {claim for one in draft.observed.containers if one.service in held for claim in _claims_of(one)}
+        more = set()
+        for name in draft.graph.order():
+            if name in held or name in provided or name in asked_first:
+                continue
+            service = draft.stack.services[name]
+            own = {claim for one in draft.observed.of_service(name) for claim in _claims_of(one)}
+            waits = bool(set(resolve_dependencies(service)) & draft.goal.wants.keys() & held)
+            if draft.want(name) in ("running", "created") and (waits or _wishes(draft, service) & (kept - own)):
+                more.add(name)
+        if not more:
+            return
+        held |= more
+
+
+def _all_needs(draft: Draft, name: str) -> set[str]:
+    found: set[str] = set()
+    waiting = [name]
+    while waiting:
+        new = set(draft.graph.needs.get(waiting.pop(), ())) - found
+        found |= new
+        waiting += new
+    return found
+
+
+def _wishes(draft: Draft, service: Service) -> set[tuple[str, str]]:
+    """What only one container can have, as far as the file says it."""
+    if not draft.goal.replicas(service.name):
+        return set()
+    named = {("name", service.container_name)} if service.container_name else set()
+    return named | {(one.protocol, one.published) for one in service.ports if one.published}
+
+
+def _claims_of(container: Container) -> set[tuple[str, str]]:
+    return {("name", container.name)} | {(one.protocol, str(one.host_port)) for one in container.bindings}
 
 
 def plan_providers(draft: Draft) -> None:

@@ -146,7 +146,8 @@ def _explain_start(draft: Draft, service: Service, container: Container) -> str:
         return "a restart was asked for"
     if container.hold:
         return f"it was stopped, {describe_age(draft.now - container.finished_at)}"
-    if has_completed(draft, service, container):
+    again = container.started_at < draft.goal.rerun_before.get(service.name, 0.0)
+    if has_completed(draft, service, container) and not again:
         return ""
     if container.status == "created" and not container.finished_at:
         return "it was created and never started"

@@ -172,7 +172,8 @@ def _plan_stop(draft: Draft, one: Replica, needs: tuple[str, ...]) -> None:
             container_id=one.container.id,
             service=one.service,
             timeout=draft.goal.stop_timeout,
-            hold=False,
+            # Should the rest of the plan not come to be, no restart policy may bring it back beside the new one.
+            hold=True,
         )
     )
 

@@ -101,14 +101,20 @@ def _bind_files(tree: Mapping[str, Any], section: str, values: Values) -> dict[s
     return bound
 
 
-def collect_values(tree: Mapping[str, Any], environment: Mapping[str, str]) -> dict[tuple[str, str], str]:
-    """Read the contents of the secrets and configs that name an environment variable."""
+def collect_values(
+    tree: Mapping[str, Any], environment: Mapping[str, str], included: Mapping[tuple[str, str, str], str] = _NOTHING
+) -> dict[tuple[str, str], str]:
+    """Read the contents of the secrets and configs that name an environment variable.
+
+    `included` holds what the variables of included stacks are, by section, key and variable.
+    """
     found = {}
     for section in ("secrets", "configs"):
         for key, config in (tree.get(section) or {}).items():
             variable = config.get("environment")
-            if variable and variable in environment:
-                found[section, key] = environment[variable]
+            value = environment.get(variable, included.get((section, key, variable))) if variable else None
+            if value is not None:
+                found[section, key] = value
     return found
 
 

@@ -98,6 +98,7 @@ def _include_one(
         project = posixpath.dirname(project)
     variables = _read_variables(loader, entry, path, directory, project, environment)
     tree = loader.load_stack_files(files, project, variables, included)
+    _keep_values(loader, tree, variables)
     _import(loader, tree, layer, mark, path)
 
 
@@ -127,6 +128,15 @@ def _read_variables(
         values = loader.read_env_file(name, lookup, mark, (*path, "env_file"))
         found.update({key: value for key, (value, _) in values.items()})
     return {**found, **environment} if found else environment
+
+
+def _keep_values(loader: LayerLoader, tree: Map, environment: Mapping[str, str]) -> None:
+    # The variables of an include are known here alone; who included it does not have them.
+    for section in ("secrets", "configs"):
+        for name, source in (tree.get(section) or {}).items():
+            variable = source.get("environment")
+            if variable and variable in environment:
+                loader.included_values.setdefault((section, name, variable), environment[variable])
 
 
 def _import(loader: LayerLoader, tree: Map, layer: Map, mark: Mark, path: Path) -> None:

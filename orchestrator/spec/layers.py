@@ -55,6 +55,8 @@ class LayerLoader:
         self.resolve = resolve
         self.loaded: list[str] = []
         self.variables: set[str] = set()
+        # What an include's own variables hold, for the secrets and configs that name them: section, key, variable.
+        self.included_values: dict[tuple[str, str, str], str] = {}
         self._cwd = cwd
         self._project_directory = project_directory
         self._documents: dict[str, list[tuple[Any, Mark]]] = {}

@@ -142,7 +142,8 @@ def _complete(loader: LayerLoader, setup: _Setup, tree: Map, name: str, environm
     if not options.all_resources:
         prune_resources(tree, active)
     canonical = finish_tree(tree, name if options.normalize else "", active, keep_env_files=not options.resolve_env)
-    _warn_unset(canonical, environment, problems)
+    values = collect_values(canonical, environment, loader.included_values)
+    _warn_unset(canonical, values, problems)
     if problems.keep_templates:
         return _bind_templates(canonical, setup, loader)
     return bind_stack(
@@ -151,15 +152,15 @@ def _complete(loader: LayerLoader, setup: _Setup, tree: Map, name: str, environm
         directory=setup.directory,
         files=tuple(loader.loaded),
         disabled=tuple(sorted(disabled)),
-        values=collect_values(canonical, environment),
+        values=values,
     )
 
 
-def _warn_unset(tree: Map, environment: Mapping[str, str], problems: Problems) -> None:
+def _warn_unset(tree: Map, values: Mapping[tuple[str, str], str], problems: Problems) -> None:
     for section in ("secrets", "configs"):
         for key, source in (tree.get(section) or {}).items():
             variable = source.get("environment")
-            if variable and variable not in environment:
+            if variable and (section, key) not in values:
                 problems.warn(
                     "unset-variable",
                     f"the variable {variable}, which holds {key}, is not set",

@@ -11,6 +11,7 @@ import re
 from typing import Any
 
 from orchestrator.source import Path
+from orchestrator.spec.libyaml import load_parser
 from orchestrator.spec.positions import Map, Mark, Problems, Seq, pack_mark
 from orchestrator.spec.scalars import Timestamp, parse_integer, render_scalar, resolve_scalar
 
@@ -55,15 +56,13 @@ def parse_documents(text: str, file: int, problems: Problems) -> list[tuple[Any,
     if len(text) > MAX_LINE and any(len(line) > MAX_LINE for line in text.splitlines()):
         problems.report("line-too-long", f"a line is longer than {MAX_LINE >> 20} MiB", pack_mark(file, 1, 1))
         return []
-    import yaml
-    from yaml._yaml import CParser
-
+    parser, events, syntax_error = load_parser()
     documents: list[tuple[Any, Mark]] = []
     try:
-        _Reader(CParser(text), file, problems, yaml).read_into(documents)
+        _Reader(parser(text), file, problems, events).read_into(documents)
     except _Refused:
         pass
-    except yaml.YAMLError as error:
+    except syntax_error as error:
         _report_syntax(error, text, file, problems)
     return documents
 

@@ -70,6 +70,12 @@ class ShelfEngine:
     def kill_container(self, container_id: str, signal: str = "SIGKILL") -> None:
         self.asked.append(("kill", container_id, signal))
 
+    def prepare_container(self, container_id: str) -> None:
+        """There is nothing to prepare."""
+
+    def unprepare_container(self, container_id: str) -> None:
+        """There was nothing to prepare."""
+
     def stop_container(self, container_id: str, *, timeout: float | None = None, hold: bool = True) -> None:
         self.asked.append(("stop", container_id, timeout, hold))
 
@@ -81,6 +87,10 @@ class ShelfEngine:
 
     def diagnose(self) -> Sequence[Finding]:
         return self.findings
+
+    def check(self, stack: object) -> Sequence[object]:
+        """Nothing is beyond this engine."""
+        return ()
 
 
 @pytest.fixture

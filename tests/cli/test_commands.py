@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -120,6 +121,26 @@ def test_doctor_fails_only_for_what_is_needed(stack: Callable[..., Ran], engine:
     ran = stack("doctor")
     assert ran.code == 1
     assert "hint: apt-get install conmon" in ran.out
+
+
+def test_doctor_looks_at_projects_and_ports(
+    stack: Callable[..., Ran], engine: ShelfEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import socket
+
+    monkeypatch.chdir(tmp_path)
+    engine.containers = [make_container()]
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        (tmp_path / "compose.yaml").write_text(f"services: {{web: {{image: x, ports: ['127.0.0.1:{port}:80']}}}}")
+        ran = stack("doctor")
+    assert ran.code == 0
+    assert "shop: nobody supervises it" in ran.out
+    assert f"{port}/tcp, which web publishes, is taken by " in ran.out
+    assert "all 1 published ports are free" in stack("doctor").out
+    (tmp_path / "compose.yaml").write_text("services: {web: {imagee: x}}")
+    ran = stack("doctor")
+    assert (ran.code, "compose.yaml:1:18" in ran.out) == (1, True)
 
 
 def test_version(stack: Callable[..., Ran]) -> None:

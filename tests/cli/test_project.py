@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from orchestrator import evidence
+
 from .conftest import Ran, ShelfEngine, make_container
+
+
+def write(file: Path, text: str) -> None:
+    """Write a file, and wait until its times tell it from whatever is written later: sooner it is not remembered."""
+    file.write_text(text)
+    while time.time_ns() - file.stat().st_ctime_ns <= evidence._TICK:
+        time.sleep(0.005)
 
 
 @pytest.fixture
@@ -68,7 +78,7 @@ def test_a_folder_is_read_once_and_again_when_anything_changed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     file = folder / "compose.yaml"
-    file.write_text("name: ${NAME:-shop}\nservices: {web: {image: x}, debug: {image: x, profiles: [d]}}\n")
+    write(file, "name: ${NAME:-shop}\nservices: {web: {image: x}, debug: {image: x, profiles: [d]}}\n")
     engine.containers = [make_container()]
     assert stack("ps", "--services").out == "web\n"
     assert stack("ps", "--services").out == "web\n"
@@ -81,13 +91,13 @@ def test_a_folder_is_read_once_and_again_when_anything_changed(
     assert stack("ps", "--services").out == ""
     assert loads == ["shop", "two"]
     monkeypatch.delenv("NAME")
-    (folder / ".env").write_text("NAME=three\n")
+    write(folder / ".env", "NAME=three\n")
     stack("ps")
-    (folder / "compose.override.yaml").write_text("name: four\n")
+    write(folder / "compose.override.yaml", "name: four\n")
     stack("ps")
     (folder / "compose.override.yaml").unlink()
     (folder / ".env").unlink()
-    file.write_text("name: five\nservices: {web: {image: x}}\n")
+    write(file, "name: five\nservices: {web: {image: x}}\n")
     stack("ps")
     stack("-f", "compose.yaml", "ps")
     stack("--profile", "d", "ps")

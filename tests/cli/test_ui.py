@@ -456,15 +456,18 @@ def test_a_terminal_that_knows_no_unicode_and_no_colours(monkeypatch: pytest.Mon
     shop.up()
 
     async def script(screen: Screen) -> None:
-        screen.app.theme = "ansi-dark"
         await screen.until(lambda: "healthy" in screen.table())
         await screen.pilot.pause()
-        shown = "".join(
-            segment.text
-            for line in screen.app.screen._compositor.render_strips()
-            for segment in line.apply_filter(screen.app._characters, screen.app.screen.background_colors[1])
-        )
+        segments = []
+        for line in screen.app.screen._compositor.render_strips():
+            for one in screen.app.get_line_filters():
+                line = line.apply_filter(one, screen.app.screen.background_colors[1])
+            segments += list(line)
+        shown = "".join(one.text for one in segments)
         assert shown.isascii() and "* db" in shown
+        styles = [one.style for one in segments if one.style is not None]
+        assert not any(colour and not colour.is_default for one in styles for colour in (one.color, one.bgcolor))
+        assert any(one.reverse for one in styles)
 
     drive(shop, script, encoding="ascii")
     for text in ("│─╭●○◐▲✓✗→…", "日本", "Ärger"):

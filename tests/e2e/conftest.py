@@ -49,7 +49,7 @@ class Machine:
             [*STACK, *words], cwd=cwd, env=self.environment, start_new_session=True, **{**streams, **settings}
         )
 
-    def run(self, *words: str, cwd: Path, timeout: float = 60, stdin: str | None = None) -> Ran:
+    def run(self, *words: str, cwd: Path, timeout: float = 180, stdin: str | None = None) -> Ran:
         """Run ``stack WORDS`` to its end."""
         done = subprocess.run(
             [*STACK, *words],
@@ -78,11 +78,11 @@ class Project:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
 
-    def run(self, *words: str, timeout: float = 60, stdin: str | None = None) -> Ran:
+    def run(self, *words: str, timeout: float = 180, stdin: str | None = None) -> Ran:
         """Run ``stack WORDS`` in the project folder."""
         return self.machine.run(*words, cwd=self.folder, timeout=timeout, stdin=stdin)
 
-    def succeed(self, *words: str, timeout: float = 60, stdin: str | None = None) -> str:
+    def succeed(self, *words: str, timeout: float = 180, stdin: str | None = None) -> str:
         """Run a command that has to succeed; return its standard output."""
         ran = self.run(*words, timeout=timeout, stdin=stdin)
         assert ran.code == 0, f"stack {' '.join(words)} ended with {ran.code}\n{ran.out}\n{ran.err}"
@@ -111,7 +111,7 @@ class Project:
         """The services of the file."""
         return self.succeed("config", "--services").split()
 
-    def wait_until(self, sentence: str, true: Callable[[], bool], seconds: float = 20) -> None:
+    def wait_until(self, sentence: str, true: Callable[[], bool], seconds: float = 60) -> None:
         """Wait until something is true; a test that waits in vain fails with the sentence."""
         deadline = time.monotonic() + seconds
         while not true():
@@ -133,7 +133,7 @@ def machine() -> Iterator[Machine]:
     """An engine with a busybox image; skipped where this user cannot run containers."""
     if os.geteuid() != 0:
         pytest.skip("needs root")
-    folder = Path(tempfile.mkdtemp(prefix="stk-", dir="/tmp"))
+    folder = Path(tempfile.mkdtemp(prefix="stk-"))
     made = Machine(folder)
     try:
         subprocess.run(
@@ -181,7 +181,7 @@ def open_folders(machine: Machine, names: list[str]) -> Iterator[list[Project]]:
         for one in projects:
             if (one.folder / "compose.yaml").exists():
                 one.succeed("-p", one.name, "down", "-v", "-t", "0", "--remove-orphans")
-        left = await_no_leaks(machine.state, machine.run_dir, 5)
+        left = await_no_leaks(machine.state, machine.run_dir, 30)
         assert not left, "left behind:\n" + "\n".join(left)
     finally:
         if find_leaks(machine.state, machine.run_dir):

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import time
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from zlib import crc32
 
 
 def find_leaks(state: Path, run: Path) -> list[str]:
     """Describe every process, mount, namespace, link, nftables table, cgroup and directory that is left."""
-    tag = f"{crc32(str(state).encode()) & 0xFFFF:04x}"
+    tag = _tag(state)
     return [
         *(f"process {pid}: {_command(pid)}" for pid in list_processes(state, run)),
         *(f"mount {line}" for line in _mounts(state, run)),
@@ -32,7 +35,7 @@ def find_leaks(state: Path, run: Path) -> list[str]:
     ]
 
 
-def await_no_leaks(state: Path, run: Path, seconds: float = 3.0) -> list[str]:
+def await_no_leaks(state: Path, run: Path, seconds: float = 15) -> list[str]:
     """What is left once a moment has passed: a process that was just ended, and its namespace, need one."""
     end = time.monotonic() + seconds
     while (found := find_leaks(state, run)) and time.monotonic() < end:
@@ -42,34 +45,95 @@ def await_no_leaks(state: Path, run: Path, seconds: float = 3.0) -> list[str]:
 
 def scrub(state: Path, run: Path) -> None:
     """Remove by force what an engine left behind; images stay."""
-    tag = f"{crc32(str(state).encode()) & 0xFFFF:04x}"
-    for pid in list_processes(state, run):
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
-    for place in sorted(_mounts(state, run), reverse=True):
-        subprocess.run(["umount", "-l", place], capture_output=True)
+    tag = _tag(state)
+    _kill(list_processes(state, run))
+    _unmount(_mounts(state, run))
     for table in _tables(tag):
         subprocess.run(["nft", "delete", *table.split()], capture_output=True)
     for name in _links(tag):
         subprocess.run(["ip", "link", "delete", name], capture_output=True)
     for top in _cgroups(tag):
         for folder, _names, _files in os.walk(top, topdown=False):
-            try:
+            with contextlib.suppress(OSError):
                 os.rmdir(folder)
-            except OSError:
-                continue
     for path in (*_entries(state), *_entries(run)):
         if path.name in ("images", "cache"):
             continue
         shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink()
 
 
+def scrub_below(*tops: Path, mark: str) -> list[str]:
+    """Remove by force what engines with directories below some folders left on the machine, and every process that
+    carries `mark` in its environment; say what that was. Links and tables go with the network that they are in."""
+    marks = [f"{mark}\0".encode(), *(f"{top}/".encode() for top in tops)]
+    states, containers = _find_engines(tops)
+    found: dict[int, str] = {}
+    end = time.monotonic() + 10
+    while (pids := _find_processes(marks, containers)) and time.monotonic() < end:
+        found |= {pid: _command(pid) for pid in pids if pid not in found}
+        _kill(pids)
+        time.sleep(0.05)
+    mounts = _mounts(*tops)
+    _unmount(mounts)
+    cgroups = [path for path in _cgroups(*map(_tag, states)) if _remove_cgroup(path, containers)]
+    left = [f"process {pid}: {command}" for pid, command in found.items() if not _serves_multiprocessing(command)]
+    return [*left, *(f"mount {one}" for one in mounts), *(f"cgroup {one}" for one in cgroups)]
+
+
+def _serves_multiprocessing(command: str) -> bool:
+    return any(word in command for word in ("resource_tracker", "forkserver"))
+
+
+def _find_engines(tops: Iterable[Path]) -> tuple[set[Path], set[str]]:
+    """Directories that by their names are state directories of engines, and the names of containers.
+
+    A tag is short, and may be that of an engine elsewhere as well: only a container's name says whose a process is.
+    """
+    states: set[Path] = set()
+    containers: set[str] = set()
+    for top in tops:
+        for place, names, _files in os.walk(top):
+            folder = Path(place)
+            states.update(folder / name for name in names if name.startswith("state"))
+            if folder.name in ("containers", "crun", "runc"):
+                containers.update(name for name in names if len(name) >= 12)
+                names.clear()
+            if folder.name in ("images", "volumes") or len(folder.relative_to(top).parts) > 4:
+                names.clear()
+    return states, containers
+
+
+def _remove_cgroup(top: str, containers: set[str]) -> bool:
+    """Remove an engine's group with those of its containers; one that holds more belongs to another engine."""
+    for place, _names, _files in os.walk(top, topdown=False):
+        if containers & set(Path(place).parts):
+            with contextlib.suppress(OSError):
+                os.rmdir(place)
+    with contextlib.suppress(OSError):
+        os.rmdir(top)
+    return not os.path.exists(top)
+
+
+def _kill(pids: list[int]) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def _unmount(places: list[str]) -> None:
+    for place in sorted(places, reverse=True):
+        subprocess.run(["umount", "-l", place], capture_output=True)
+
+
 def list_processes(state: Path, run: Path) -> list[int]:
     """Processes that carry the engine's directories in their environment or command line, or live in its mounts."""
     marks = (str(state).encode() + b"/", str(run).encode() + b"/", f"STACK_STATE_DIR={state}\0".encode())
-    tag = f"{crc32(str(state).encode()) & 0xFFFF:04x}"
+    return _find_processes(marks, [f"stack-{_tag(state)}"])
+
+
+def _find_processes(marks: Collection[bytes], groups: Collection[str]) -> list[int]:
+    """Processes with one of `marks` in their environment or command line, or in a control group of one of the names."""
+    named = re.compile(f"/(?:{'|'.join(map(re.escape, groups))})[/\\n-]".encode()) if groups else None
     found = []
     for entry in os.listdir("/proc"):
         if not entry.isdecimal() or int(entry) == os.getpid():
@@ -78,9 +142,13 @@ def list_processes(state: Path, run: Path) -> list[int]:
             seen = _read(f"/proc/{entry}/environ") + _read(f"/proc/{entry}/cmdline") + _read(f"/proc/{entry}/cgroup")
         except OSError:
             continue
-        if any(mark in seen for mark in marks) or re.search(f"/stack-{tag}[/-]".encode(), seen):
+        if any(mark in seen for mark in marks) or (named is not None and named.search(seen)):
             found.append(int(entry))
     return found
+
+
+def _tag(state: Path) -> str:
+    return f"{crc32(str(state).encode()) & 0xFFFF:04x}"
 
 
 def _read(path: str) -> bytes:
@@ -95,10 +163,10 @@ def _command(pid: int) -> str:
         return "(gone)"
 
 
-def _mounts(state: Path, run: Path) -> list[str]:
+def _mounts(*folders: Path) -> list[str]:
     text = Path("/proc/self/mountinfo").read_text()
     places = [line.split()[4] for line in text.splitlines()]
-    return [place for place in places if place.startswith((f"{state}/", f"{run}/"))]
+    return [place for place in places if place.startswith(tuple(f"{folder}/" for folder in folders))]
 
 
 def _entries(folder: Path) -> list[Path]:
@@ -106,7 +174,7 @@ def _entries(folder: Path) -> list[Path]:
 
 
 def _links(tag: str) -> list[str]:
-    return [name for name in os.listdir("/sys/class/net") if name.startswith(f"st{tag}-")]
+    return [name for _index, name in socket.if_nameindex() if name.startswith(f"st{tag}-")]
 
 
 def _tables(tag: str) -> list[str]:
@@ -114,10 +182,11 @@ def _tables(tag: str) -> list[str]:
     return [line for line in done.stdout.splitlines() if f" stack_{tag}_" in line]
 
 
-def _cgroups(tag: str) -> list[str]:
+def _cgroups(*tags: str) -> list[str]:
+    starts = tuple(f"stack-{tag}" for tag in tags)
     found = []
     for folder, names, _files in os.walk("/sys/fs/cgroup"):
-        found += [f"{folder}/{name}" for name in names if name.startswith(f"stack-{tag}")]
+        found += [f"{folder}/{name}" for name in names if name.startswith(starts)]
         if folder.count("/") > 6:
             names.clear()
     return found

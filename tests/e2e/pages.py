@@ -14,7 +14,7 @@ def fetch_page(url: str) -> str:
 
 def await_page(url: str) -> str:
     """The page, once its server has got as far as listening."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while True:
         try:
             return fetch_page(url)

@@ -43,7 +43,7 @@ class Typist:
         """Type."""
         os.write(self._master, keys)
 
-    def read_until(self, word: bytes, seconds: float = 20) -> None:
+    def read_until(self, word: bytes, seconds: float = 60) -> None:
         """Read until `word` has been shown."""
         end = time.monotonic() + seconds
         while word not in self.shown:
@@ -53,7 +53,7 @@ class Typist:
                 self.shown += os.read(self._master, 4096)
         self.shown = self.shown.partition(word)[2]
 
-    def wait(self, seconds: float = 20) -> int:
+    def wait(self, seconds: float = 60) -> int:
         """The exit code. What is still being shown is read, so that the command never waits for a reader."""
         end = time.monotonic() + seconds
         while self.process.poll() is None and time.monotonic() < end:

@@ -50,11 +50,11 @@ def test_files_go_both_ways(project: Project) -> None:
     assert (project.folder / "as-file").read_text() == "one\n"
     # Archives, through standard output and input.
     done = project.popen("cp", "web:/made", "-", text=False, stdin=subprocess.DEVNULL)
-    archive, _err = done.communicate(timeout=20)
+    archive, _err = done.communicate(timeout=60)
     with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
         assert {"made", "made/file", "made/link", "made/below/file"} <= set(tar.getnames())
     fed = project.popen("cp", "-", "web:/data/below", text=False, stdin=subprocess.PIPE)
-    fed.communicate(archive, timeout=20)
+    fed.communicate(archive, timeout=60)
     assert project.succeed("exec", "-T", "web", "cat", "/data/below/made/link") == "one\n"
     # Every replica gets it, or the one that is named.
     project.succeed("cp", "given/file", "two:/all")
@@ -107,7 +107,7 @@ def test_hostile_links_lead_nowhere(project: Project) -> None:
         member = tarfile.TarInfo("../../evil")
         tar.addfile(member, io.BytesIO())
     fed = project.popen("cp", "-", "web:/data", text=False, stdin=subprocess.PIPE)
-    _out, err = fed.communicate(evil.getvalue(), timeout=20)
+    _out, err = fed.communicate(evil.getvalue(), timeout=60)
     assert fed.returncode == 1
     assert b"leads out of it" in err
 

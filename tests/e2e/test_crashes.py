@@ -98,7 +98,7 @@ volumes: {data: {}}
         os.kill(victim.pid, signal.SIGKILL)
     else:
         os.killpg(victim.pid, signal.SIGKILL)
-    victim.communicate(timeout=20)
+    victim.communicate(timeout=60)
     project.succeed("up", "-d")
     assert {name: row["State"] for name, row in project.containers().items()} == {
         "a-1": "running", "b-1": "running", "c-1": "running",

@@ -320,7 +320,7 @@ services:
     up = project.popen("up")
     project.wait_until("db runs", lambda: states(project).get("db-1") == "running")
     up.send_signal(signal.SIGINT)
-    up.communicate(timeout=30)
+    up.communicate(timeout=60)
     assert up.returncode == 130
     assert states(project)["db-1"] == "exited"
     assert states(project).get("web-1", "created") == "created"

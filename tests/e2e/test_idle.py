@@ -38,4 +38,4 @@ def test_an_idle_project_wakes_nobody_up(project: Project) -> None:
         assert difference(before, count_wakeups(*places, follower.pid)) == {}
     finally:
         follower.terminate()
-        follower.communicate(timeout=10)
+        follower.communicate(timeout=60)

@@ -113,7 +113,7 @@ services:
     project.succeed("up", "-d")
     waiting = project.popen("wait", "--down-project", "job")
     project.succeed("exec", "-T", "job", "touch", "/go")
-    out, _err = waiting.communicate(timeout=20)
+    out, _err = waiting.communicate(timeout=60)
     assert (out, waiting.returncode) == ("3\n", 3)
     assert project.containers() == {}
 

@@ -74,7 +74,7 @@ services:
     project.succeed("cp", "--index", "2", "w:/name", "name")
     assert (project.folder / "name").read_text() == f"{second}\n"
     done = project.popen("export", "--index", "2", "w", text=False)
-    archive, _err = done.communicate(timeout=20)
+    archive, _err = done.communicate(timeout=60)
     assert f"{second}\n".encode() in archive
     project.succeed("commit", "--index", "2", "w", "second")
     try:
@@ -85,7 +85,7 @@ services:
     attach = project.popen("attach", "--index", "2", "w")
     project.wait_until("the first has it all", lambda: project.run("exec", "-T", "w", "true").code == 0)
     project.succeed("kill", "-s", "TERM", "w")
-    attach.communicate(timeout=20)
+    attach.communicate(timeout=60)
     assert attach.returncode in (1, 6)  # it may have ended before we were attached
     assert len(project.succeed("stats", "-a", "--no-stream", "--no-trunc", "--format", "{{.ID}}", "w").split()[0]) == 64
 
@@ -162,8 +162,10 @@ def test_anonymous_volumes_are_renewed_and_removed(project: Project) -> None:
     project.succeed("exec", "-T", "web", "touch", "/anonymous/kept")
     project.succeed("up", "-d", "-t", "0", "--force-recreate", "web")
     assert project.succeed("exec", "-T", "web", "ls", "/anonymous") == "kept\n"
+    db = ids(project)["db-1"]
     project.succeed("up", "-d", "-t", "0", "-V", "web")
     assert project.succeed("exec", "-T", "web", "ls", "/anonymous") == ""
+    assert ids(project)["db-1"] == db
     volumes = project.machine.state / "volumes"
     held = [one.name for one in volumes.iterdir() if re.fullmatch("[0-9a-f]{64}", one.name)]
     project.succeed("rm", "-f", "-s", "-v", "web")
@@ -194,6 +196,11 @@ services:
     project.write("services: {db: {image: busybox, command: [sh, -c, 'echo only db']}}")
     assert "only db" in project.run("up", "-t", "0", "--remove-orphans").out
     assert list(project.containers()) == ["db-1"]
+    # It has completed, which is what --wait waits for; whoever waits for its end has it run again.
+    project.succeed("up", "--wait")
+    for reason in (["--abort-on-container-exit"], ["--exit-code-from", "db"]):
+        ran = project.run("up", "-t", "0", *reason)
+        assert (ran.code, "only db" in ran.out) == (0, True), reason
 
 
 def test_images_of_the_project(project: Project) -> None:
@@ -217,7 +224,7 @@ def test_a_menu_of_keys(project: Project) -> None:
     up = project.popen("up", "--menu", "-t", "0", "db")
     read_until(up.stdout, "db-1")
     up.terminate()
-    out, err = up.communicate(timeout=20)
+    out, err = up.communicate(timeout=60)
     assert "Detach" not in out + err
 
 

@@ -77,7 +77,7 @@ def test_run_passes_signals_on(project: Project) -> None:
     run = project.popen("run", "--rm", "-T", "alone", "sh", "-c", script)
     read_until(run.stdout, "up")
     run.send_signal(signal.SIGINT)
-    out, _err = run.communicate(timeout=20)
+    out, _err = run.communicate(timeout=60)
     assert (out, run.returncode) == ("caught\n", 5)
     assert project.containers() == {}
 
@@ -113,13 +113,13 @@ services:
     attach = project.popen("attach", "--no-stdin", "--sig-proxy=false", "deaf")
     read_until(attach.stdout, "tick")
     attach.send_signal(signal.SIGINT)
-    attach.communicate(timeout=20)
+    attach.communicate(timeout=60)
     assert attach.returncode == 130
     assert {row["State"] for row in project.containers().values()} == {"running"}
     attach = project.popen("attach", "deaf")
     read_until(attach.stdout, "tick")
     attach.send_signal(signal.SIGTERM)
-    out, _err = attach.communicate(timeout=20)
+    out, _err = attach.communicate(timeout=60)
     assert out.endswith("bye\n")
     assert attach.returncode == 4
     assert project.run("attach", "deaf").code == 1
@@ -151,6 +151,6 @@ def test_run_outlives_its_supervisor(project: Project) -> None:
     read_until(run.stdout, "up")
     os.kill(project.supervisor(), signal.SIGKILL)
     project.write("", "go")
-    out, err = run.communicate(timeout=20)
+    out, err = run.communicate(timeout=60)
     assert (out, run.returncode) == ("over\n", 9), err
     assert project.containers() == {}

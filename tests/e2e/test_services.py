@@ -233,7 +233,7 @@ services:
         assert '"ociVersion"' in (project.folder / "hooked").read_text()
         project.write(text.replace("gpu=1", "gpu=2").replace("count: 1", "count: 9"))
         ran = project.run("up", "-d")
-        assert ran.code == 1
+        assert ran.code == 15
         assert "compose.yaml:4:" in ran.err
         assert "no CDI file describes nvidia.com/gpu=2" in ran.err
         assert "9 GPUs are asked for, and this host has 2" in ran.err

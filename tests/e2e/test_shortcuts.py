@@ -1,4 +1,4 @@
-"""Quicker ways to the same answer: `up` with nothing to do asks the supervisor, `ps` reads the store; never a stale word."""
+"""Quicker ways to the same answer: `up` asks the supervisor, `ps` reads the store; neither says a stale word."""
 
 from __future__ import annotations
 

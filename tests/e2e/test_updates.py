@@ -55,6 +55,7 @@ def test_an_update_that_fails_stops_at_the_first_group(project: Project) -> None
 def test_an_update_that_fails_goes_back(project: Project) -> None:
     project.write(render("one", action="rollback"))
     project.succeed("up", "-d")
+    untouched = {name: project.pid(name) for name in ("web-2", "web-3")}
     project.write(render("two", run="sleep 0.1; exit 3", action="rollback"))
     ran = project.run("up", "-d")
     assert ran.code == 1
@@ -62,6 +63,10 @@ def test_an_update_that_fails_goes_back(project: Project) -> None:
     found = commands(project)
     assert sorted(found) == ["web-1", "web-2", "web-3"]
     assert all("one" in text for text in found.values())
+    # What the update had not come to has not even noticed, and the file of before finds nothing to do.
+    assert {name: project.pid(name) for name in untouched} == untouched
+    project.write(render("one", action="rollback"))
+    assert "nothing to do" in project.succeed("plan")
 
 
 def test_the_new_one_first(project: Project) -> None:
@@ -109,3 +114,4 @@ services:
     project.succeed("exec", "-T", "web", "touch", "/tmp/sick")
     project.wait_until("it runs again", lambda: project.pid("web-1") not in (0, before))
     project.wait_until("it is healthy again", lambda: project.containers()["web-1"]["Health"] == "healthy")
+    assert ": became unhealthy; restart policy on-failure, attempt 1" in project.succeed("why", "web")

@@ -56,8 +56,8 @@ class Watch:
     def end(self) -> int:
         """Ctrl-C; the exit code."""
         self.process.send_signal(signal.SIGINT)
-        code = self.process.wait(20)
-        self._reader.join(5)
+        code = self.process.wait(60)
+        self._reader.join(60)
         return code
 
 
@@ -67,7 +67,7 @@ def watching(project: Project, *words: str) -> Iterator[Watch]:
     process = project.popen(*(words or ("watch",)), stderr=subprocess.STDOUT)
     watch = Watch(process)
     try:
-        project.wait_until("watch is on", lambda: watch.says("Watch enabled") or process.poll() is not None, seconds=40)
+        project.wait_until("watch is on", lambda: watch.says("Watch enabled") or process.poll() is not None, seconds=60)
         assert process.poll() is None, watch.lines
         yield watch
     finally:

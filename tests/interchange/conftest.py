@@ -47,7 +47,7 @@ cat one two opaque/g
 @pytest.fixture(scope="session")
 def work() -> Iterator[Path]:
     """A short path: sockets stand below it."""
-    folder = Path(tempfile.mkdtemp(prefix="sti-", dir="/tmp"))
+    folder = Path(tempfile.mkdtemp(prefix="sti-"))
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
 
@@ -66,7 +66,7 @@ def registry(work: Path) -> Iterator[str]:
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(["docker-registry", "serve", str(configuration)], stdout=log, stderr=log)
     host, _, port = address.partition(":")
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while True:
         try:
             socket.create_connection((host, int(port)), 1).close()
@@ -76,7 +76,7 @@ def registry(work: Path) -> Iterator[str]:
             time.sleep(0.02)
     yield address
     process.send_signal(signal.SIGTERM)
-    process.wait(10)
+    process.wait(60)
 
 
 @pytest.fixture(scope="session", params=sorted(PEERS))

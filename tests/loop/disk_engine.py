@@ -189,6 +189,12 @@ class DiskEngine:
         if "oneshot" in one.image:
             self.end_container(one.name, 0)
 
+    def prepare_container(self, container_id: str) -> None:
+        """There is nothing to prepare."""
+
+    def unprepare_container(self, container_id: str) -> None:
+        """There was nothing to prepare."""
+
     def stop_container(self, container_id: str, *, timeout: float | None = None, hold: bool = True) -> None:
         one = self.find(container_id)
         self.call("stop", one.name)

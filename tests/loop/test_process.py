@@ -51,7 +51,7 @@ def ignore(_event: Event) -> None:
 
 
 def eventually(check: Callable[[], Any], what: str) -> Any:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         found = check()
         if found:

@@ -14,15 +14,14 @@ from orchestrator import providers
 from orchestrator.actions import goals
 from orchestrator.control import dump_goal, load_goal
 from orchestrator.digest import config_hash
-from orchestrator.errors import EngineError, StackError
+from orchestrator.errors import EngineError
 from orchestrator.events import Event
 from orchestrator.goal import Goal
 from orchestrator.loop import Loop, Settled
-from orchestrator.model import Stack
+from orchestrator.model import Service, Stack
 from orchestrator.reconcile import reconcile
 from orchestrator.reconcile.providers import inject_environment, is_provided
 from orchestrator.restart import LONGEST_WAIT
-
 from reconcile.random_stacks import (
     IMAGES,
     INIT_IMAGE,
@@ -252,8 +251,7 @@ class World:
     def _choose_up(self, stack: Stack, some: tuple[str, ...], *, start: bool) -> goals.UpOptions:
         chance = self.chance
         maybe = lambda part: chance.random() < part  # noqa: E731
-        scalable = [name for name in some if "container_name" not in stack.services[name].config and not
-                    stack.services[name].ports and stack.services[name].environment.get("KIND") == "server"]  # fmt: skip
+        scalable = [name for name in some if _can_be_scaled(stack.services[name])]
         recreate = chance.choice(("", "", "", "force", "never"))
         return goals.UpOptions(
             services=some if maybe(0.4) else (),
@@ -323,7 +321,7 @@ class World:
         calls = list(self.engine.calls)
         self._check_reached(self.goal)
         await asyncio.sleep(LONGEST_WAIT + 5)
-        assert self.engine.calls == calls, f"it does not come to rest: {self.engine.calls[len(calls):]}"
+        assert self.engine.calls == calls, f"it does not come to rest: {self.engine.calls[len(calls) :]}"
         self._check_timers()
         down = goals.edit_down(stack, self.clock(), remove_orphans=True, remove_volumes=True)
         self._say("down")
@@ -367,6 +365,11 @@ class World:
                 assert one.alive or done, f"{one.name} is {one.status}"
         strange = [one for one in observed.containers if one.oneoff or one.service not in stack.services]
         assert not strange, f"orphans are left: {[(one.name, one.status) for one in strange]}"
+
+
+def _can_be_scaled(service: Service) -> bool:
+    named = "container_name" in service.config or service.ports
+    return not named and service.environment.get("KIND") == "server"
 
 
 def _complete(loop: Loop) -> Goal:

@@ -84,7 +84,8 @@ def edit_document(chance: random.Random, document: Document) -> Document:
             case "network":
                 made["networks"]["n1"] = {"internal": chance.random() < 0.5}
             case "scale" if "scale" in services[name] and "container_name" not in services[name]:
-                services[name]["scale"] = 1 if services[name].get("ports") else chance.randint(0, 3)
+                shared = any(one.get("network_mode") == f"service:{name}" for one in services.values())
+                services[name]["scale"] = 1 if services[name].get("ports") else chance.randint(int(shared), 3)
             case "restart" if services[name].get("x-kind") == "server":
                 services[name]["restart"] = chance.choice(("no", "always", "on-failure"))
             case "update" if services[name].get("x-kind") == "server":
@@ -109,9 +110,7 @@ def _remove(services: Document, name: str) -> None:
             del services[one]
 
 
-def _make_service(
-    chance: random.Random, name: str, others: Mapping[str, Document], before: list[str]
-) -> Document:
+def _make_service(chance: random.Random, name: str, others: Mapping[str, Document], before: list[str]) -> Document:
     # A service that ends by itself always does: whoever waits for the end of a server waits for ever, and rightly so.
     kind = "job" if name in JOBS else chance.choices(("server", "provided"), (14, 1))[0]
     one: Document = {"x-kind": kind}
@@ -141,7 +140,7 @@ def _make_service(
     else:
         one["restart"] = chance.choice(("no", "always", "always", "unless-stopped", "on-failure", "on-failure:2"))
         if chance.random() < 0.6:
-            one["healthcheck"] = {"test": ["CMD", "probe"], "interval": "2s", "timeout": "1s", "retries": 2}
+            one["healthcheck"] = {"test": ["CMD", "probe"], "interval": "6s", "timeout": "1s", "retries": 2}
             if chance.random() < 0.3:
                 one["x-stack"] = {"restart_unhealthy": True}
         if chance.random() < 0.3:
@@ -176,7 +175,9 @@ def _make_dependencies(chance: random.Random, others: Mapping[str, Document], be
 
 def _add_port(chance: random.Random, one: Document, others: Mapping[str, Document]) -> None:
     port = chance.choice((None, None, None, "8001:80", "8002:80", "80"))
-    if port == "80" or (port and one["scale"] == 1 and not any(port in other.get("ports", ()) for other in others.values())):
+    if port == "80" or (
+        port and one["scale"] == 1 and not any(port in other.get("ports", ()) for other in others.values())
+    ):
         one["ports"] = [port]
 
 

@@ -7,6 +7,8 @@ import random
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from plan_runner import starts_first
+
 from orchestrator.digest import config_hash
 from orchestrator.engines.base import Change, ExecRequest, ExecResult
 from orchestrator.engines.fake import FakeEngine
@@ -164,12 +166,8 @@ class WeatherEngine(FakeEngine):
         assert not twins or (len(twins) == 1 and self._starts_first(state)), f"{state.name} would run twice: {twins}"
 
     def _starts_first(self, state: Container) -> bool:
-        goal = self.executing
-        assert goal is not None
-        service = goal.stack.services.get(state.service)
-        deploy = service.config.get("deploy") or {} if service is not None else {}
-        chosen = deploy.get("rollback_config" if goal.rolling_back else "update_config") or {}
-        return chosen.get("order") == "start-first"
+        assert self.executing is not None
+        return starts_first(self.executing, state.service)
 
     def _check_order(self, state: Container) -> None:
         """Nothing starts before what it depends on has been as it has to be, nor before its ``pre_start``."""

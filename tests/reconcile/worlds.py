@@ -9,13 +9,16 @@ from collections import Counter
 from collections.abc import Callable
 
 from reconcile.loop_world import World
+from reconcile.plan_world import live_plans
 
 
 def live_loop(seed: int, tell: Callable[[str], None]) -> Counter[str]:
     """One run of the real loop. AssertionError says what must never happen; returns what happened how often."""
     world = World(seed, tell)
     world.run()
-    starts = Counter("restart policy" if "; restart policy " in cause else "operation" for _, cause in world.engine.starts)
+    starts = Counter(
+        "restart policy" if "; restart policy " in cause else "operation" for _, cause in world.engine.starts
+    )
     return Counter(
         {
             "crashes of the supervisor": world.host.crashes,
@@ -27,7 +30,7 @@ def live_loop(seed: int, tell: Callable[[str], None]) -> Counter[str]:
     )
 
 
-KINDS = {"loop": live_loop}
+KINDS: dict[str, Callable[[int, Callable[[str], None]], Counter[str]]] = {"plans": live_plans, "loop": live_loop}
 
 
 def run_worlds(seed: int, runs: int, *, only: str | None = None, tell: bool = False) -> int:
@@ -38,6 +41,8 @@ def run_worlds(seed: int, runs: int, *, only: str | None = None, tell: bool = Fa
         totals: Counter[str] = Counter()
         begun = time.monotonic()
         for number in range(seed, seed + runs):
+            if number > seed and (number - seed) % 1000 == 0:
+                print(f"  {kind}: {number - seed} of {runs}", flush=True)
             try:
                 totals += KINDS[kind](number, say)
             except Exception as error:

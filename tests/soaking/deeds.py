@@ -21,6 +21,7 @@ ACCEPTED = (
     "is unhealthy",
     "exited (",
     "no such service",
+    "no container to kill",
     "was superseded",
     "a newer command",
     "is not running",
@@ -112,7 +113,7 @@ class Deeds:
             self._followers.remove(one)
             if one[1].poll() is None:
                 one[1].terminate()
-            out, err = one[1].communicate(timeout=20)
+            _out, err = one[1].communicate(timeout=20)
             if "Traceback" in err:
                 self.findings.append(f"a follower: {err[-1500:]}")
 

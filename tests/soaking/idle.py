@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from e2e.leaks import list_processes
+
 from soaking.machine import Machine, Project
 
 _SLEEP = {"image": "busybox", "init": True, "command": ["sleep", "100000"], "stop_grace_period": "1s"}

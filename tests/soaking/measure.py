@@ -1,4 +1,4 @@
-"""What the engine holds at a moment: counts that have to come back to what they were, and the memory of a supervisor."""
+"""What the engine holds at a moment: counts that have to come back to what they were; the memory of a supervisor."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Half an hour of everything at once: two projects, random deeds, and checks that nothing has leaked and all is explained.
+"""Half an hour of everything at once: two projects, random deeds, checks that nothing leaks and all is explained.
 
-`storm` suffers kill -9 of supervisor, keeper, commands and containers; the supervisor of `steady` is left alone, so that
-its memory can be followed.
+`storm` suffers kill -9 of supervisor, keeper, commands and containers; the supervisor of `steady` is left alone, so
+that its memory can be followed.
 """
 
 from __future__ import annotations

@@ -43,15 +43,17 @@ def test_the_long_form_takes_several_files_an_env_file_and_a_directory(load):
         services: {web: {image: w}}
         """,
         more={
-            "/app/infra/a.yaml": "services: {db: {image: 'd:${TAG}', build: ./ctx}}",
+            "/app/infra/a.yaml": "services: {db: {image: 'd:${TAG}', build: ./ctx, secrets: [key]}}\n"
+            "secrets: {key: {environment: KEY}}",
             "/app/infra/b.yaml": "services: {db: {environment: {B: '1'}}}",
-            "/app/infra/other.env": "TAG=x\n",
+            "/app/infra/other.env": "TAG=x\nKEY=of the include\n",
             "/app/elsewhere/some.file": "",
         },
     ).stack
     assert stack.services["db"].image == "d:x"
     assert stack.services["db"].environment == {"B": "1"}
     assert stack.services["db"].build.context == "/app/elsewhere/ctx"
+    assert stack.secrets["key"].value == "of the include"
 
 
 def test_conflicts_and_circles_are_reported_with_both_places(refuse):

@@ -130,7 +130,7 @@ def load_for_console(options: ProjectOptions, named: Project) -> Callable[[Seque
 
 
 def converge_apart(goal: Goal) -> Outcome:
-    """Bring a project to `goal` from a thread of a long-lived process; a new supervisor is an interpreter of its own."""
+    """Bring a project to `goal` from a process with threads; a new supervisor is an interpreter of its own."""
     from orchestrator.actions.console.spawning import Spawned
     from orchestrator.client import Session
 

@@ -118,7 +118,9 @@ class Operations:
         """Build a service's image again, and replace its containers if it became another one."""
         project = self._load((row.service,) if row.disabled else ())
         stack = project.stack
-        if stack is None or row.service not in stack.services:
+        if stack is None:
+            raise _no_file(project)
+        if row.service not in stack.services:
             raise UsageError(f"{row.service} is not in the stack file: there is nothing to build")
         if stack.services[row.service].build is None:
             raise UsageError(

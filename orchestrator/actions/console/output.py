@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from orchestrator.actions.containers import short_name
+from orchestrator.engines.base import LogLine
 from orchestrator.errors import StackError
 from orchestrator.record import Record
 
 if TYPE_CHECKING:
-    from orchestrator.engines.base import Engine, LogLine
+    from orchestrator.engines.base import Engine
     from orchestrator.state import Container
 
 TAIL = 1000
 """Lines of the past that are read of each container."""
 
-LIMIT = 5000
+LIMIT = 2000
 """Lines that wait to be taken; of a container that writes faster than that the oldest are left out."""
+
+LATE = 3.0
+"""Seconds that what is shown may be behind what is written."""
+
+GAP = "... it writes faster than it can be read: some lines are left out ..."
+
+_LOOK_AFTER = 2000
+"""Lines between two looks at the clock."""
 
 
 class Output(Record):
@@ -75,6 +86,11 @@ class OutputTail:
             self._reading.stopped = True
             self._reading = None
 
+    @property
+    def has_more(self) -> bool:
+        """True if there is something to take."""
+        return bool(self._waiting)
+
     def take(self) -> Output:
         """What has come since the last call."""
         with self._lock:
@@ -121,22 +137,13 @@ class _Reading:
     def _read(self, containers: tuple[Container, ...]) -> None:
         names = {one.name: short_name(one) for one in containers} | {one.id: short_name(one) for one in containers}
         ids = {one.name: one.id for one in containers}
-        before = {key: self._shown.get(one.id, "") for one in containers for key in (one.name, one.id)}
+        before = self._find_shown(containers)
         try:
-            for line in self._engine.read_logs(
-                containers,
-                tail=self._tail,
-                follow=any(one.alive for one in containers),
-                stopped=lambda: self.stopped,
-            ):
-                if self.stopped:
-                    return
-                if line.time > before.get(line.container, ""):
-                    self._shown[ids.get(line.container, line.container)] = line.time
-                    self._take(self, names.get(line.container, line.container), line)
+            while self._read_on(containers, names, ids, before):
+                gap = LogLine(container="", service="", stream="stderr", time="", text=GAP)
+                self._take(self, "", gap)
+                before = self._find_shown(containers)
         except (StackError, OSError, ValueError) as error:
-            from orchestrator.engines.base import LogLine
-
             text = f"its output cannot be read: {error}"
             one = containers[0]
             line = LogLine(container=one.name, service=one.service, stream="stderr", time="", text=text)
@@ -144,3 +151,31 @@ class _Reading:
             return
         if not self.stopped:
             self._ended()
+
+    def _find_shown(self, containers: Sequence[Container]) -> dict[str, str]:
+        """The time of the last line that was shown of each, by name and by id. Many lines may have the same time."""
+        return {key: self._shown.get(one.id, "") for one in containers for key in (one.name, one.id)}
+
+    def _read_on(
+        self, containers: tuple[Container, ...], names: dict[str, str], ids: dict[str, str], before: dict[str, str]
+    ) -> bool:
+        """Read from the last lines on. True if the writer is so much faster that it is better to begin there anew."""
+        began = time.time()
+        follow = any(one.alive for one in containers)
+        lines = self._engine.read_logs(containers, tail=self._tail, follow=follow, stopped=lambda: self.stopped)
+        for count, line in enumerate(lines, 1):
+            if self.stopped:
+                return False
+            if line.time > before.get(line.container, ""):
+                self._shown[ids.get(line.container, line.container)] = line.time
+                self._take(self, names.get(line.container, line.container), line)
+            if count % _LOOK_AFTER == 0 and began < _find_moment(line.time) < time.time() - LATE:
+                return True
+        return False
+
+
+def _find_moment(text: str) -> float:
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except ValueError:
+        return 0.0

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 RECENT = 3600.0
 """Seconds of the past whose events are shown at first."""
 
+LOOKS = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+"""Seconds between the looks at a process that has ended and still passes for alive."""
+
 
 class ProjectWatch:
     """Calls back, from threads of its own, when a project has changed.
@@ -95,35 +98,15 @@ class ProjectWatch:
                 return
 
     def _await_ends(self) -> None:
-        opened: dict[int, int] = {}
-        poll = select.poll()
-        poll.register(self._wake, select.POLLIN)
+        ends = _Ends(self._wake)
         try:
             while not self._closed.is_set():
                 with self._lock:
                     wanted = self._pids
-                for pid in opened.keys() - wanted:
-                    poll.unregister(opened[pid])
-                    os.close(opened.pop(pid))
-                gone = False
-                for pid in wanted - opened.keys():
-                    try:
-                        opened[pid] = os.pidfd_open(pid)
-                    except OSError:
-                        gone = True
-                    else:
-                        poll.register(opened[pid], select.POLLIN)
-                ready = {fd for fd, _ in poll.poll(0 if gone else None)}
-                if self._wake in ready:
-                    _read(self._wake)
-                ended = {pid for pid, fd in opened.items() if fd in ready}
-                if ended or gone:
-                    with self._lock:
-                        self._pids -= ended | (wanted - opened.keys())
+                if ends.wait(wanted):
                     self._on_change()
         finally:
-            for fd in opened.values():
-                os.close(fd)
+            ends.close()
 
     # The supervisor
 
@@ -185,6 +168,59 @@ def _has_nothing_to_do(status: dict[str, object] | None) -> bool:
     assert isinstance(containers, dict)
     alive = any(one["status"] in ("running", "paused", "restarting") for one in containers.values())
     return bool(status["settled"]) and not alive and not status["restarts"]
+
+
+class _Ends:
+    """Notices processes that end."""
+
+    def __init__(self, wake: int) -> None:
+        self._wake = wake
+        self._poll = select.poll()
+        self._poll.register(wake, select.POLLIN)
+        self._opened: dict[int, int] = {}
+        self._ended: set[int] = set()
+        self._again: list[float] = []
+
+    def wait(self, wanted: frozenset[int]) -> bool:
+        """Sleep until one of these has ended, or somebody wakes; True if it is time to look what became of them.
+
+        What has ended may pass for alive until its parent has collected it: then it is looked at some more times.
+        """
+        for pid in self._opened.keys() - wanted:
+            self._forget(pid)
+        self._ended &= wanted
+        before = len(self._ended)
+        for pid in wanted - self._opened.keys() - self._ended:
+            try:
+                self._opened[pid] = os.pidfd_open(pid)
+            except OSError:
+                self._ended.add(pid)
+            else:
+                self._poll.register(self._opened[pid], select.POLLIN)
+        if len(self._ended) > before:
+            self._again = list(LOOKS)
+            return True
+        pause = self._again.pop(0) if self._ended and self._again else None
+        ready = {fd for fd, _ in self._poll.poll(None if pause is None else pause * 1000)}
+        if self._wake in ready:
+            _read(self._wake)
+        for pid in [pid for pid, fd in self._opened.items() if fd in ready]:
+            self._forget(pid)
+            self._ended.add(pid)
+        if len(self._ended) > before:
+            self._again = list(LOOKS)
+            return True
+        return not ready
+
+    def _forget(self, pid: int) -> None:
+        fd = self._opened.pop(pid)
+        self._poll.unregister(fd)
+        os.close(fd)
+
+    def close(self) -> None:
+        """Let go of all of them."""
+        for pid in list(self._opened):
+            self._forget(pid)
 
 
 class _Gate:

@@ -90,7 +90,7 @@ def command(
         report_build_error(error)
     if outcome.failures:
         count = len(outcome.failures) + len(outcome.skipped)
-        raise OperationFailed(f"{count} of {len(needs)} images could not be built")
+        raise OperationFailed(f"{count} of {len(needs)} images could not be built" if len(needs) > 1 else "")
     built = [facts for _, facts in sorted(outcome.built.items())]
     identified = (progress or invocation.progress) == "quiet" and not quiet
     out = "".join(f"{facts.id}\n" for facts in built) if identified else ""

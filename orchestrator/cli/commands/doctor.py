@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import click
 
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.options import format_option, stack_command
-from orchestrator.engines.base import Finding
+from orchestrator.engines.base import Engine, Finding
 from orchestrator.errors import UsageError
 
 _MARKS = {"ok": ("✔", "32"), "warning": ("!", "33"), "missing": ("✘", "31")}
@@ -23,13 +23,39 @@ def command(invocation: Invocation, form: str | None) -> int:
     """Show what this machine has and lacks, and how to get it. Exit code 1 when something needed is missing."""
     if form not in (None, "table", "json"):
         raise UsageError(f"--format: there is no format {form}", hint="there are table and json")
-    findings = invocation.engine().diagnose()
+    engine = invocation.engine()
+    findings = [*engine.diagnose(), *_look_around(invocation, engine)]
     if form == "json":
         rows = [{"name": one.name, "state": one.state, "detail": one.detail, "hint": one.hint} for one in findings]
         sys.stdout.write(json.dumps(rows, indent=2, ensure_ascii=False) + "\n")
     else:
         sys.stdout.write(render_findings(findings, colour=invocation.colour(sys.stdout)))
     return 1 if any(one.state == "missing" for one in findings) else 0
+
+
+def _look_around(invocation: Invocation, engine: Engine) -> Iterator[Finding]:
+    """What the projects of this machine, and the stack file of this folder, say beyond the machine itself."""
+    from orchestrator.actions.diagnose import diagnose_projects, diagnose_stack
+    from orchestrator.actions.project import load_project
+    from orchestrator.errors import EngineError, FileMissing, StackError
+
+    try:
+        yield from diagnose_projects(engine)
+    except EngineError as error:
+        yield Finding(name="projects", state="missing", detail=error.message, hint=error.hint)
+    try:
+        stack = load_project(invocation.project).stack
+    except FileMissing as error:
+        if invocation.project.files:
+            yield Finding(name="stack file", state="missing", detail=error.message, hint=error.hint)
+        return
+    except StackError as error:
+        yield Finding(
+            name="stack file", state="missing", detail=error.render().splitlines()[0], hint="`stack config` tells more"
+        )
+        return
+    if stack is not None:
+        yield from diagnose_stack(engine, stack)
 
 
 def render_findings(findings: Sequence[Finding], *, colour: bool) -> str:

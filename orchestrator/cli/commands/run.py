@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from orchestrator.events import Sink
     from orchestrator.goal import Goal
 
-_NO_TTY = "No terminal (default: one if this is one)."
+_NO_TTY = "No terminal, or one all the same (default: one if this is one)."
 
 
 class InputIsNoTerminal(StackError):
@@ -39,8 +39,7 @@ class InputIsNoTerminal(StackError):
 @click.option("-i", "--interactive/--no-interactive", default=True, help="Pass on what is typed (default).")
 @click.option("-l", "--label", "--labels", "labels", multiple=True, metavar="NAME=VALUE", help="Set a label.")
 @click.option("--name", metavar="NAME", help="The container's name.")
-@click.option("-T", "--no-tty", "--no-TTY", "no_tty", is_flag=True, default=None, help=_NO_TTY)
-@click.option("-t", "--tty/--disable-tty", "tty", default=None, hidden=True)
+@click.option("-T", "--no-tty/--tty", "--no-TTY/-t", "no_tty", default=None, help=_NO_TTY)
 @click.option("--no-deps", is_flag=True, help="Not the services that it depends on.")
 @click.option("--locked", is_flag=True, help="The image of stack.lock, by its digest.")
 @click.option("-p", "--publish", multiple=True, metavar="PORT", help="Publish a port.")
@@ -74,7 +73,6 @@ def command(
     labels: tuple[str, ...],
     name: str | None,
     no_tty: bool | None,
-    tty: bool | None,
     no_deps: bool,
     publish: tuple[str, ...],
     locked: bool,
@@ -99,8 +97,7 @@ def command(
     from orchestrator.client import Session
 
     terminal = sys.stdin.isatty() and sys.stdout.isatty()
-    wanted_tty = tty is True or no_tty is False
-    if wanted_tty and interactive and not (detach or sys.stdin.isatty()):
+    if no_tty is False and interactive and not (detach or sys.stdin.isatty()):
         raise InputIsNoTerminal(
             "cannot attach stdin to a TTY-enabled container because stdin is not a terminal",
             hint="leave --tty out, or give it no input with --no-interactive",
@@ -119,7 +116,7 @@ def command(
         user=user,
         workdir=workdir,
         name=name,
-        tty=not no_tty and (wanted_tty or terminal if tty is None else tty),
+        tty=terminal if no_tty is None else not no_tty,
         stdin=interactive,
         detach=detach,
         remove=remove,

@@ -53,8 +53,6 @@ def run_ui(invocation: Invocation) -> int:
         )
 
     app = StackApp(open_console, encoding=sys.stderr.encoding or "ascii")
-    if "NO_COLOR" in os.environ:
-        app.theme = "ansi-dark"
     # What the engine has to say would be written across the screen.
     engine.on_warning = lambda one: app.later(lambda: app.notify(one.render(), severity="warning", markup=False))
     app.run()

@@ -13,6 +13,7 @@ from orchestrator.cli.owning import load_own
 from orchestrator.errors import UsageError
 
 if TYPE_CHECKING:
+    from orchestrator.actions.project import Project
     from orchestrator.cli.attached import AttachOptions
 
 
@@ -48,7 +49,12 @@ if TYPE_CHECKING:
     Option("--locked", flag=True, help="Run the images of stack.lock, by their digests, and no others."),
     Option("--isolate", flag=True, help="Give this folder a project name and ports of its own."),
     Option("--rollback", flag=True, help="If it fails, go back to what ran before."),
-    Option("-y", "--yes", flag=True, help="Ask nothing: yes, also to losing the data of volumes that are declared differently."),
+    Option(
+        "-y",
+        "--yes",
+        flag=True,
+        help="Ask nothing: yes, also to losing the data of volumes that are declared differently.",
+    ),
     DRY_RUN,
 )
 def command(
@@ -128,6 +134,7 @@ def command(
             timeout=timeout,
             wait=wait,
             abort_on_exit=abort,
+            rerun=_choose_rerun(project, services, abort, exit_code_from),
             rollback=rollback,
         ),
     )
@@ -171,3 +178,14 @@ def command(
         return run_attached(invocation, goal, options, companion)
     finally:
         companion.end()
+
+
+def _choose_rerun(
+    project: Project, services: tuple[str, ...], abort: str, exit_code_from: str | None
+) -> tuple[str, ...]:
+    """Whose end is waited for: had it come before, nothing would ever end this command."""
+    if exit_code_from:
+        return (exit_code_from,)
+    if abort != "any":
+        return ()
+    return services or tuple(project.stack.services if project.stack is not None else ())

@@ -8,7 +8,14 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.actions.build_environment import read_build_options
-from orchestrator.actions.image_build import BuildWords, build_request, describe_result, make_request, write_text
+from orchestrator.actions.image_build import (
+    BuildWords,
+    build_request,
+    check_place,
+    describe_result,
+    make_request,
+    write_text,
+)
 from orchestrator.cli.build_progress import BUILD_PROGRESS
 from orchestrator.cli.building import open_display, report_build_error, report_unhonoured
 from orchestrator.cli.declare import Choice, Option, declare
@@ -68,6 +75,9 @@ def build_image(invocation: Invocation, /, paths: tuple[str, ...], **asked: Any)
             f"stack image build takes one build context, not {len(paths)}",
             hint="for example: stack image build -t web .",
         )
+    for option, path in (("--iidfile", asked["iidfile"]), ("--metadata-file", asked["metadata_file"])):
+        if path:
+            check_place(option, path)
     _report_options(asked)
     options = read_build_options(args=asked["args"], pull=asked["pull"], ssh=asked["ssh"])
     names = BuildWords._names - {"shm_size", "context"}

@@ -151,7 +151,7 @@ class StackApp(BaseApp):
             self.show_error("shell", error)
             return
         finally:
-            self.console_of.sampler.show(self.table.shows_usage)
+            self.show_usage_if_seen()
             self.console_of.look()
         if code in (126, 127):
             self.notify(
@@ -185,7 +185,7 @@ class StackApp(BaseApp):
     def action_zoom(self) -> None:
         """The panel alone."""
         self.screen.toggle_class("-zoomed")
-        self.call_after_refresh(self.show_bars)
+        self.call_after_refresh(self.show_panel)
 
     def action_follow(self) -> None:
         """Hold the output, or follow it."""

@@ -24,6 +24,8 @@ class LineDecoder:
         """Return one line as text of the same look; without line breaks and control characters."""
         if len(line) > LONGEST:
             line = line[:LONGEST] + "…"
+        if line.isprintable() and not self._decoder.style:
+            return Text(line, no_wrap=True, end="")
         line = line.translate(_CONTROLS)
         # A progress bar writes over its line: what is seen in the end is what counts.
         text = self._decoder.decode_line(line.rstrip("\r"))

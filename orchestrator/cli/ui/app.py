@@ -4,27 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from textual import events, on
 from textual.app import App, ComposeResult
-from textual.binding import Binding, BindingType
-from textual.containers import VerticalScroll
+from textual.binding import BindingType
 from textual.filter import LineFilter
-from textual.message import Message
 from textual.widgets import ContentSwitcher, Input, Static
 
-from orchestrator.actions.console.console import Console
+from orchestrator.actions.console.console import Console, Listener
 from orchestrator.actions.console.rows import Row, arrange_rows, count_totals
 from orchestrator.cli.ui.bars import KeyBar, NewsList, PanelBar, Summary
-from orchestrator.cli.ui.keys import KEYS
+from orchestrator.cli.ui.hearing import Call, Ear
+from orchestrator.cli.ui.keys import make_bindings
 from orchestrator.cli.ui.layout import CSS, HEIGHTS, WIDTHS
 from orchestrator.cli.ui.output_view import OutputView
 from orchestrator.cli.ui.plain import CharacterFilter
+from orchestrator.cli.ui.reading import DetailsPanel, WhyPanel
 from orchestrator.cli.ui.table import ServiceTable
 
 if TYPE_CHECKING:
@@ -38,16 +40,11 @@ PANELS: Final = (("log", "Output"), ("why", "Why"), ("details", "Details"))
 _SAMPLES: Final = 40
 """How much of the past the details show, in looks."""
 
+_PACE: Final = 0.03
+"""Seconds between two helpings of output, at least."""
+
 _WHY_AGAIN: Final = 2.0
 """Seconds until the reasons are asked for again while they are on the screen: probes tell nobody that they ran."""
-
-
-class Call(Message):
-    """Something to be done by the application's own thread."""
-
-    def __init__(self, work: Callable[[], object]) -> None:
-        super().__init__()
-        self.work = work
 
 
 class BaseApp(App[None]):
@@ -57,18 +54,17 @@ class BaseApp(App[None]):
     ENABLE_COMMAND_PALETTE = False
     HORIZONTAL_BREAKPOINTS = WIDTHS
     VERTICAL_BREAKPOINTS = HEIGHTS
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("ctrl+c", "quit", show=False, priority=True),
-        *(
-            Binding(one.name, one.action, one.label, show=False, priority=one.name.startswith(("tab", "shift+tab")))
-            for one in KEYS
-        ),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = make_bindings()
 
-    def __init__(self, open_console: Callable[[BaseApp], Console], *, encoding: str = "utf-8") -> None:
-        super().__init__()
+    def __init__(self, open_console: Callable[[Listener], Console], *, encoding: str = "utf-8") -> None:
+        # Textual reads the variable, too, and would make do with shades of grey.
+        plain = "NO_COLOR" in os.environ
+        super().__init__(ansi_color=True if plain else None)
+        if plain:
+            self.theme = "ansi-dark"
         self._characters = CharacterFilter(encoding)
-        self.console_of: Console = open_console(self)
+        self._ear = Ear(self)
+        self.console_of: Console = open_console(self._ear)
         self.project: Project = self.console_of.project
         self.observed: ObservedState | None = None
         self.supervised = False
@@ -76,7 +72,7 @@ class BaseApp(App[None]):
         self.usage: dict[str, deque[UsageRow]] = {}
         self.panel = "log"
         self._shown_output: tuple[str, ...] | None = None
-        self._asking = False
+        self._resting = False
 
     def get_line_filters(self) -> Sequence[LineFilter]:
         """Textual's, and one for terminals that do not know every character."""
@@ -89,10 +85,8 @@ class BaseApp(App[None]):
         yield PanelBar(id="tabs")
         with ContentSwitcher(id="panels", initial="log"):
             yield OutputView(id="log")
-            with VerticalScroll(id="why", can_focus=False):
-                yield Static(id="why-text", markup=False)
-            with VerticalScroll(id="details", can_focus=False):
-                yield Static(id="details-text", markup=False)
+            yield WhyPanel(id="why")
+            yield DetailsPanel(id="details")
         yield Input(id="search", placeholder="search the output", select_on_focus=False)
         yield Static("events", id="news-title", markup=False)
         yield NewsList(id="news")
@@ -140,36 +134,11 @@ class BaseApp(App[None]):
 
     def later(self, work: Callable[[], object]) -> None:
         """Have the application's thread do something; from any thread, without waiting."""
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is interested any more
-            self.post_message(Call(work))
+        self._ear.pass_on(work)
 
     def in_thread(self, work: Callable[[], object]) -> None:
         """Do something that takes its time. Nobody waits for it when the interface is left."""
         threading.Thread(target=work, name="operation", daemon=True).start()
-
-    def hear_observed(self, project: Project, observed: ObservedState) -> None:
-        """See Listener."""
-        self.later(lambda: self.show_observed(project, observed))
-
-    def hear_failed(self, error: StackError) -> None:
-        """See Listener."""
-        self.later(lambda: self.show_error("", error))
-
-    def hear_output(self) -> None:
-        """See Listener."""
-        self.later(self._take_output)
-
-    def hear_news(self) -> None:
-        """See Listener."""
-        self.later(lambda: self.query_one("#news", NewsList).add(self.console_of.take_news()))
-
-    def hear_usage(self, usage: Mapping[str, UsageRow]) -> None:
-        """See Listener."""
-        self.later(lambda: self.show_usage(usage))
-
-    def hear_supervisor(self, runs: bool) -> None:
-        """See Listener."""
-        self.later(lambda: self._show_supervisor(runs))
 
     @on(Call)
     def _do_call(self, message: Call) -> None:
@@ -180,13 +149,17 @@ class BaseApp(App[None]):
 
     def show_observed(self, project: Project, observed: ObservedState) -> None:
         """Show what is there now."""
+        if self.observed is not None and (project, observed) == (self.project, self.observed):
+            if self.row is not None:
+                # A reader may have been at its end only now, behind a restart that was seen before.
+                self.console_of.output.refresh(self.row.containers)
+            return
         self.project, self.observed = project, observed
         self.table.show_rows(arrange_rows(project, observed))
         alive = [one for one in observed.containers if one.alive]
         self.console_of.watch.follow_processes(alive)
         self.console_of.sampler.measure(alive)
         self.usage = {key: value for key, value in self.usage.items() if key in {one.id for one in alive}}
-        self.console_of.sampler.show(self.table.shows_usage)
         self._show_row()
         self.show_bars()
 
@@ -199,16 +172,24 @@ class BaseApp(App[None]):
             self.show_details()
         self.show_bars()
 
-    def _show_supervisor(self, runs: bool) -> None:
+    def show_supervisor(self, runs: bool) -> None:
+        """Show whether a supervisor runs."""
         self.supervised = runs
         self.show_bars()
 
     def show_error(self, title: str, error: StackError) -> None:
         """Show a message, and the way out where there is one."""
-        text = "\n".join(one.render() for one in error.diagnostics[:3]) or error.message
+        text = error.diagnostics[0].render() if error.diagnostics else error.message
+        if len(error.diagnostics) > 1:
+            text += f"\n(and {len(error.diagnostics) - 1} more)"
         if error.hint and error.hint not in text:
             text += f"\n{error.hint}"
-        self.notify(text, title=title, severity="error", timeout=12, markup=False)
+        if text not in [one.message for one in self._notifications]:
+            self.notify(text, title=title, severity="error", timeout=12, markup=False)
+
+    def take_news(self) -> None:
+        """Show what has happened."""
+        self.query_one("#news", NewsList).add(self.console_of.take_news())
 
     def show_bars(self) -> None:
         """Show how the project is, and which panel is shown."""
@@ -253,12 +234,24 @@ class BaseApp(App[None]):
             self.console_of.output.refresh(containers)
         self.show_panel()
 
-    def _take_output(self) -> None:
+    def take_output(self) -> None:
+        """Show what has been written."""
+        if self._resting:
+            return
+        began = time.monotonic()
         found = self.console_of.output.take()
         if found.skipped:
             self.view.add_remark(f"... {found.skipped} lines came too fast and are left out ...")
         if found.lines:
             self.view.append(found.lines)
+        # A container that never stops talking shall not take all the time there is for keys and the rest.
+        self._resting = True
+        self.set_timer(max(_PACE, 2 * (time.monotonic() - began)), self._take_on)
+
+    def _take_on(self) -> None:
+        self._resting = False
+        if self.console_of.output.has_more:
+            self.take_output()
 
     def show_panel(self) -> None:
         """Show the panel that was chosen."""
@@ -267,56 +260,41 @@ class BaseApp(App[None]):
             self.ask_why()
         elif self.panel == "details":
             self.show_details()
+        self.show_usage_if_seen()
         self.show_bars()
 
     def show_details(self) -> None:
         """Show what is known of the chosen row."""
-        from orchestrator.actions.console.looking import describe_facts, render_configuration
-        from orchestrator.cli.ui.panels import render_details
-
-        row = self.row
-        if row is not None:
-            use = [(one.name, list(self.usage.get(one.id, ()))) for one in row.containers]
-            found = render_details(row, describe_facts(row), render_configuration(self.project, row), use)
-            self.query_one("#details-text", Static).update(found)
+        if self.row is not None:
+            self.query_one("#details", DetailsPanel).show(self.project, self.row, self.usage)
 
     def _ask_again(self) -> None:
-        if self.panel == "why" and not self._asking:
+        if self.panel == "why" and not self.query_one("#why", WhyPanel).asking:
             self.ask_why()
 
     def ask_why(self) -> None:
         """Ask why the chosen row is as it is, and show it."""
-        from orchestrator.actions.console.looking import Reasons, find_reasons
-        from orchestrator.cli.ui.panels import render_reasons
-        from orchestrator.errors import StackError
-
-        row, observed, console, project = self.row, self.observed, self.console_of, self.project
+        row, observed = self.row, self.observed
         if row is None or observed is None:
             return
+        ask, show = self.query_one("#why", WhyPanel).prepare(self.console_of, self.project, row, observed)
 
-        def show(reasons: Reasons) -> None:
-            self._asking = False
-            if self.row is not None and self.row.key == row.key:
-                self.query_one("#why-text", Static).update(render_reasons(reasons, row))
+        def run() -> None:
+            reasons = ask()
+            self.later(lambda: show(reasons) if self.row is not None and self.row.key == row.key else self.ask_why())
 
-        def ask() -> None:
-            status: dict[str, Any] | None = None
-            try:
-                status = console.query_status(project.name)
-                reasons = find_reasons(console.engine, project, row, observed, status)
-            except StackError as error:
-                reasons = Reasons(service=row.service, sentences=(error.message,))
-            self.later(lambda: show(reasons))
-
-        self._asking = True
-        self.in_thread(ask)
+        self.in_thread(run)
 
     @on(events.AppFocus)
     def _look_again(self) -> None:
         # Whoever comes back from an editor has changed the stack file.
         self.console_of.look()
 
+    @on(ServiceTable.Fitted)
+    def show_usage_if_seen(self) -> None:
+        """Have containers measured as long as there is room to show it."""
+        self.console_of.sampler.show(self.table.shows_usage or self.panel == "details")
+
     def on_resize(self, _event: events.Resize) -> None:
         """More or less room."""
-        self.console_of.sampler.show(self.table.shows_usage if self.table.is_mounted else False)
         self.call_after_refresh(self.show_bars)

@@ -44,7 +44,7 @@ class Summary(Static):
         left = Content(" · ").join(parts)
         if busy:
             left = Content.assemble(left, "  ", (f"◐ {', '.join(busy)}", "$text-warning"))
-        self.update(left)
+        self.update(left, layout=False)
 
 
 class PanelBar(Static):
@@ -62,7 +62,9 @@ class PanelBar(Static):
         about = f"{subject}  {status}".strip()
         if len(about) > room:
             about = f"{about[: max(room - 1, 0)]}…" if room > 3 else ""
-        self.update(Content.assemble(left, " " * max(2, room - len(about) + 2), (about, "$foreground-muted")))
+        self.update(
+            Content.assemble(left, " " * max(2, room - len(about) + 2), (about, "$foreground-muted")), layout=False
+        )
 
 
 class NewsList(Static):
@@ -87,7 +89,7 @@ class NewsList(Static):
             text.append(time.strftime("%H:%M:%S ", time.localtime(one.time)), style="dim")
             text.append(f"{clean(one.subject).ljust(min(width, 24))} ")
             text.append(clean(one.text), style=_TONES[one.tone])
-        self.update(text)
+        self.update(text, layout=False)
 
     def on_resize(self) -> None:
         """Another number of lines."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
+from textual.binding import Binding, BindingType
+
 
 class Key(NamedTuple):
     """One key. `name` is textual's, `shown` what stands on it, `label` one word for the footer (empty: only in the
@@ -54,3 +56,9 @@ KEYS: Final = (
     Key("escape", "", "escape", "", ""),
     Key("ctrl+z", "Ctrl-Z", "suspend_process", "", "back to the shell for a while; `fg` comes back"),
 )
+
+
+def make_bindings() -> list[BindingType]:
+    """The keys for textual. Ctrl-C and Tab have other meanings for some widgets: here they come first."""
+    leave = Binding("ctrl+c", "quit", show=False, priority=True)
+    return [leave, *(Binding(one.name, one.action, show=False, priority="tab" in one.name) for one in KEYS)]

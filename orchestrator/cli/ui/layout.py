@@ -37,7 +37,7 @@ ServiceTable > .table--good { color: $text-success; }
 ServiceTable > .table--busy { color: $text-warning; }
 ServiceTable > .table--warn { color: $text-warning; }
 ServiceTable > .table--bad { color: $text-error; text-style: bold; }
-ServiceTable > .table--off { color: $foreground-muted; }
+ServiceTable > .table--off { text-style: dim; }
 ServiceTable:nocolor > .table--cursor { text-style: reverse; }
 OutputView > .output--match { background: $warning; color: black; }
 OutputView > .output--current { background: $accent; color: black; text-style: bold; }

@@ -53,6 +53,7 @@ class OutputView(ScrollView, can_focus=False):
         """The number of the oldest line that is kept."""
         self._decoders: dict[tuple[str, str], LineDecoder] = {}
         self._names: dict[str, int] = {}
+        self._name_width = 0
         self._prefixed = False
         self._pattern: re.Pattern[str] | None = None
         self._found: list[int] = []
@@ -72,7 +73,7 @@ class OutputView(ScrollView, can_focus=False):
     def clear(self, *, prefixed: bool) -> None:
         """Begin anew; `prefixed` puts the container's name before each line."""
         self._lines, self._rows, self._first = [], [], 0
-        self._decoders, self._names, self._prefixed = {}, {}, prefixed
+        self._decoders, self._names, self._name_width, self._prefixed = {}, {}, 0, prefixed
         self._found, self._current, self.missed, self.following = [], -1, 0, True
         self._measure()
         self.scroll_to(y=0, animate=False, force=True)
@@ -83,7 +84,9 @@ class OutputView(ScrollView, can_focus=False):
         added = 0
         for name, stream, moment, raw in lines:
             decoder = self._decoders.setdefault((name, stream), LineDecoder())
-            self._names.setdefault(name, len(self._names))
+            if name not in self._names:
+                self._names[name] = len(self._names)
+                self._name_width = max(self._name_width, len(name))
             self._lines.append(_Line(name, moment, decoder.decode(raw)))
             self._lay_out(len(self._lines) - 1)
             if self._pattern is not None and self._pattern.search(self._lines[-1].text.plain):
@@ -124,17 +127,21 @@ class OutputView(ScrollView, can_focus=False):
 
     def _show_line(self, line: _Line) -> Text:
         """A line with what stands before it."""
-        text = Text(no_wrap=True, end="")
-        if self.timed and line.moment:
-            text.append(f"{line.moment[11:23]} ", style="dim")
-        if self._prefixed and line.name:
-            shade = _SHADES[self._names.get(line.name, 0) % len(_SHADES)]
-            width = max((len(name) for name in self._names), default=0)
-            text.append(f"{line.name.ljust(width)} │ ", style=shade)
-        return text.append_text(line.text) if text.plain else line.text
+        moment, name = self._find_prefix(line)
+        if not moment and not name:
+            return line.text
+        shade = _SHADES[self._names.get(line.name, 0) % len(_SHADES)]
+        return Text(no_wrap=True, end="").append(moment, style="dim").append(name, style=shade).append_text(line.text)
+
+    def _find_prefix(self, line: _Line) -> tuple[str, str]:
+        moment = f"{line.moment[11:23]} " if self.timed and line.moment else ""
+        return moment, f"{line.name.ljust(self._name_width)} │ " if self._prefixed and line.name else ""
 
     def _lay_out(self, at: int) -> None:
-        number, text = self._first + at, self._show_line(self._lines[at]).plain
+        line = self._lines[at]
+        number, text = self._first + at, line.text.plain
+        if self.timed or self._prefixed:
+            text = "".join((*self._find_prefix(line), text))
         if not self.wraps or self._width <= 0:
             self._rows.append((number, 0, len(text)))
             return

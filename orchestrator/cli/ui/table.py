@@ -53,6 +53,9 @@ class ServiceTable(ScrollView, can_focus=True, inherit_bindings=False):
     class Chosen(Message):
         """The cursor is on another row, or its row has changed its containers."""
 
+    class Fitted(Message):
+        """There is room for other columns."""
+
     def __init__(self, *, id: str) -> None:
         super().__init__(id=id)
         self.rows: tuple[Row, ...] = ()
@@ -72,7 +75,7 @@ class ServiceTable(ScrollView, can_focus=True, inherit_bindings=False):
     def show_rows(self, rows: tuple[Row, ...]) -> None:
         """Show these; the cursor stays on its row, or where that was."""
         before = self.chosen
-        keys = [one.key for one in rows]
+        keys, count = [one.key for one in rows], len(self.rows)
         self.rows = rows
         if before is not None and before.key in keys:
             self._cursor = keys.index(before.key)
@@ -81,7 +84,8 @@ class ServiceTable(ScrollView, can_focus=True, inherit_bindings=False):
             near = [at for at, one in enumerate(rows) if one.service == before.service]
             self._cursor = near[0] if near else min(self._cursor, max(0, len(rows) - 1))
         self.virtual_size = Size(1, len(rows) + 1)
-        self.styles.height = max(3, len(rows) + 1)
+        if len(rows) != count:
+            self.styles.height = max(3, len(rows) + 1)
         self._reveal()
         self.refresh()
         if self.chosen != before:
@@ -118,6 +122,7 @@ class ServiceTable(ScrollView, can_focus=True, inherit_bindings=False):
         """Keep the cursor in sight."""
         self.virtual_size = Size(1, len(self.rows) + 1)
         self._reveal()
+        self.post_message(self.Fitted())
 
     def on_click(self, event: events.Click) -> None:
         """Choose the row that was clicked."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import _sqlite3 as sqlite3
 import json
-import sqlite3
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
@@ -46,6 +46,7 @@ class ContainerSpec(Record):
     configs: Mapping[str, FileSource] = _NOTHING
     command: tuple[str, ...] = ()
     labels: Mapping[str, str] = _NOTHING
+    mounted_images: Mapping[str, str] = _NOTHING
 
     @property
     def attachments(self) -> Mapping[str, NetworkAttachment]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import _sqlite3 as sqlite3
 import os
-import sqlite3
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +51,7 @@ def _create_container(layout: Layout, store: Store, images: ImageStore, stack: S
         configs={one.source: stack.configs[one.source] for one in service.configs},
         command=(*_entrypoint(service, image), *_command(service, image)),
         labels=_labels(stack, request, image),
+        mounted_images=_mounted_images(images, service),
     )
     values = {
         "id": container_id,
@@ -79,6 +80,12 @@ def _create_container(layout: Layout, store: Store, images: ImageStore, stack: S
         )
         store.insert_container(values, endpoints=endpoints, mounts=mounts, connection=connection)
     return container_id
+
+
+def _mounted_images(images: ImageStore, service: Service) -> Mapping[str, str]:
+    references = {one.source for one in service.volumes if one.type == "image" and one.source}
+    found = {one: images.resolve_image(one) for one in references}
+    return {reference: image.id for reference, image in found.items() if image is not None}
 
 
 def find_image(images: ImageStore, stack: Stack, service: str) -> Image:

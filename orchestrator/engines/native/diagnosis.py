@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 from orchestrator.engines.base import Finding
 from orchestrator.engines.native.layout import Layout
@@ -26,7 +27,8 @@ def _diagnose(layout: Layout) -> Iterator[Finding]:
     yield _diagnose_program("tar", "unpacks image layers", "tar")
     yield _diagnose_library("nftables", "published ports and network isolation", "libnftables.so.1", "libnftables1")
     yield _diagnose_library("seccomp", "the default system call filter", "libseccomp.so.2", "libseccomp2")
-    yield _diagnose_overlay()
+    yield from _diagnose_firewall(layout)
+    yield _diagnose_overlay(layout)
     yield _diagnose_cgroups()
     yield _diagnose_init()
     yield _diagnose_ipv6()
@@ -86,7 +88,76 @@ def _diagnose_library(name: str, purpose: str, library: str, package: str) -> Fi
     return Finding(name=name, state="ok", detail=f"{library}: {purpose}")
 
 
-def _diagnose_overlay() -> Finding:
+def _diagnose_firewall(layout: Layout) -> Iterator[Finding]:
+    """Whether the kernel takes our rules, and whether another firewall drops what our containers send."""
+    from orchestrator.engines.native.network.docker_coexistence import find_drops
+    from orchestrator.engines.native.network.links import name_prefix
+    from orchestrator.engines.native.network.nftables import list_tables
+    from orchestrator.errors import StackError
+
+    if os.geteuid() != 0:
+        return
+    try:
+        running = bool(list_tables("stack"))
+        drops = find_drops(name_prefix(layout.tag))
+    except StackError as error:
+        hint = "`modprobe nf_tables`; the kernel needs nftables"
+        yield Finding(name="firewall", state="missing", detail=error.message, hint=error.hint or hint)
+        return
+    for place, accepted in drops:
+        if accepted or not running:
+            detail = f"{place} drops what is forwarded; " + (
+                "we are let through" if accepted else "`up` adds our rules"
+            )
+            yield Finding(name="firewall", state="ok", detail=detail)
+        else:
+            yield Finding(
+                name="firewall",
+                state="warning",
+                detail=f"{place} drops what our networks forward: containers do not get out",
+                hint="`stack up -d` in a project that runs adds the rules that let them through",
+            )
+
+
+def _diagnose_overlay(layout: Layout) -> Finding:
+    found = _find_overlay()
+    if found.state != "ok" or os.geteuid() != 0:
+        return found
+    problem = _try_overlay(layout)
+    if not problem:
+        return found
+    return Finding(
+        name="overlay",
+        state="missing",
+        detail=f"no overlay can be mounted below {layout.state}: {problem}",
+        hint="move it to a local file system (ext4, xfs, btrfs) with STACK_STATE_DIR",
+    )
+
+
+def _try_overlay(layout: Layout) -> str:
+    """Mount a small overlay where containers have theirs; what went wrong, empty if nothing did."""
+    import tempfile
+
+    from orchestrator.engines.native import host
+
+    try:
+        place = _find_existing(layout)
+        with tempfile.TemporaryDirectory(prefix=".doctor-", dir=place) as folder:
+            for name in ("lower", "upper", "work", "merged"):
+                os.mkdir(f"{folder}/{name}")
+            layers, target = [f"{folder}/lower"], f"{folder}/merged"
+            host.mount_overlay(layers, target, upper=f"{folder}/upper", work=f"{folder}/work")
+            try:
+                with open(f"{target}/file", "wb"):
+                    pass
+            finally:
+                host.unmount(target)
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
+
+
+def _find_overlay() -> Finding:
     purpose = "layers are shared by all containers"
     with open("/proc/filesystems", encoding="ascii") as file:
         if "\toverlay\n" in file.read():
@@ -122,7 +193,7 @@ def _diagnose_cgroups() -> Finding:
 
 
 def _diagnose_init() -> Finding:
-    from orchestrator.engines.native.starting import find_init
+    from orchestrator.engines.native.runtime.init_program import find_init
 
     found = find_init()
     if found:
@@ -153,11 +224,22 @@ def _diagnose_rlimits() -> Iterator[Finding]:
 
 
 def _diagnose_disk(layout: Layout) -> Finding:
-    place = layout.state
-    while not place.exists():
-        place = place.parent
+    place = _find_existing(layout)
     usage = shutil.disk_usage(place)
     detail = f"{layout.state}: {usage.free / 1e9:.1f} GB free of {usage.total / 1e9:.1f} GB"
     if usage.free < 1_000_000_000:
-        return Finding(name="disk", state="warning", detail=detail, hint="free some space, or set STACK_STATE_DIR")
+        hint = "`stack image prune` frees some; STACK_STATE_DIR moves everything to another disk"
+        return Finding(name="disk", state="warning", detail=detail, hint=hint)
+    status = os.statvfs(place)
+    if status.f_files and status.f_favail < 10_000:
+        detail = f"{layout.state}: {status.f_favail} of {status.f_files} inodes are free"
+        return Finding(name="disk", state="warning", detail=detail, hint="`stack image prune` frees some")
     return Finding(name="disk", state="ok", detail=detail)
+
+
+def _find_existing(layout: Layout) -> Path:
+    """The state directory, or what of the way to it is there."""
+    place = layout.state
+    while not place.exists():
+        place = place.parent
+    return place

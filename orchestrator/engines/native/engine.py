@@ -188,6 +188,14 @@ class NativeEngine:
         """Start a container."""
         self.lifecycle.start(container_id, cause=cause)
 
+    def prepare_container(self, container_id: str) -> None:
+        """Do ahead what of a start can be done ahead."""
+        self.lifecycle.prepare(container_id)
+
+    def unprepare_container(self, container_id: str) -> None:
+        """Give back what was done ahead."""
+        self.lifecycle.unprepare(container_id)
+
     def stop_container(self, container_id: str, *, timeout: float | None = None, hold: bool = True) -> None:
         """Stop a container; returns when it is dead and its resources are given back."""
         self.lifecycle.stop(container_id, timeout=timeout, hold=hold)

@@ -55,12 +55,8 @@ _OPEN_TREE_CLONE: Final = 1
 _MOUNT_ATTR_IDMAP: Final = 0x100000
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _FICLONE: Final = 0x40049409
-_FS_IOC_GETFLAGS: Final = 0x80086601
-_FS_IOC_SETFLAGS: Final = 0x40086602
-_FS_TOPDIR_FL: Final = 0x00020000
 
 # These numbers are the same on every architecture: the calls are younger than the unified table (Linux 5.2 and later).
-_RENAME_EXCHANGE: Final = 2
 _NR_OPEN_TREE: Final = 428
 _NR_MOVE_MOUNT: Final = 429
 _NR_FSOPEN: Final = 430
@@ -303,43 +299,9 @@ def open_in_root(root: int, path: str, flags: int = os.O_RDONLY, mode: int = 0) 
     raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN), path)
 
 
-def exchange_names(folder: int, one: str, other: str) -> bool:
-    """renameat2(2) with RENAME_EXCHANGE, in one directory; False where the file system or the C library has no such."""
-    call = getattr(_libc, "renameat2", None)
-    if call is None:
-        return False
-    if call(folder, os.fsencode(one), folder, os.fsencode(other), ctypes.c_uint(_RENAME_EXCHANGE)) == 0:
-        return True
-    if ctypes.get_errno() in (errno.EINVAL, errno.ENOSYS, errno.ENOENT):
-        return False
-    raise _fail(other)
-
-
 def make_node(path: str, mode: int, device: int = 0, *, dir_fd: int | None = None) -> None:
     """mknod(2): a FIFO or a device; `mode` holds its type and its permissions."""
     os.mknod(path, mode, device, dir_fd=dir_fd)
-
-
-def spread_folders(path: str) -> None:
-    """Tell the file system that the folders to be made in `path` have nothing to do with each other.
-
-    ext4 then spreads them over the disk; without a journal it also spares it to look through the inodes of whatever
-    was deleted next to them in the last minutes. Others have no such flag, which is fine.
-    """
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return
-    try:
-        flags = bytearray(8)
-        ioctl(fd, _FS_IOC_GETFLAGS, flags)
-        held = int.from_bytes(flags[:4], sys.byteorder)
-        if not held & _FS_TOPDIR_FL:
-            ioctl(fd, _FS_IOC_SETFLAGS, (held | _FS_TOPDIR_FL).to_bytes(4, sys.byteorder) + bytes(4))
-    except OSError:
-        return
-    finally:
-        os.close(fd)
 
 
 def is_memory_backed(path: str) -> bool:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from orchestrator.engines.base import ContainerEvent
+from orchestrator.engines.bell import find_bell
 from orchestrator.engines.native import host
 
 if TYPE_CHECKING:
@@ -122,8 +123,11 @@ def read_events(
 def _await(watch: host.Inotify, left: float | None, stopped: Callable[[], bool] | None) -> None:
     waiter = select.poll()
     waiter.register(watch.fileno(), select.POLLIN)
-    limits = [one for one in (left, 1.0 if stopped is not None else None) if one is not None]
-    if waiter.poll(min(limits) * 1000 if limits else None):
+    bell = find_bell(stopped)
+    if bell is not None:
+        waiter.register(bell, select.POLLIN)
+    limits = [one for one in (left, 1.0 if stopped is not None and bell is None else None) if one is not None]
+    if watch.fileno() in dict(waiter.poll(min(limits) * 1000 if limits else None)):
         for _change in watch.read():
             continue
 

@@ -6,12 +6,12 @@ of the host (mounts, namespace, ports, names, control group) is given back.
 
 from __future__ import annotations
 
+import _sqlite3 as sqlite3
 import os
-import sqlite3
 import sys
 import threading
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.engines.base import Change
@@ -35,9 +35,10 @@ from orchestrator.engines.native.network.neighbours import Neighbours
 from orchestrator.engines.native.network.networks import create_network, ensure_link, find_network, remove_network
 from orchestrator.engines.native.network.publishing import Publisher
 from orchestrator.engines.native.observing import read_ending
-from orchestrator.engines.native.recovery import end_launch, sweep_volumes
+from orchestrator.engines.native.preparing import stands_alone
+from orchestrator.engines.native.recovery import await_exit_file, delete_state, end_launch, sweep_volumes
 from orchestrator.engines.native.runtime.cgroups import freeze_cgroup, remove_empty_parent
-from orchestrator.engines.native.runtime.monitor import observe_process, remove_traces
+from orchestrator.engines.native.runtime.monitor import remove_traces
 from orchestrator.engines.native.runtime.oci_runtime import forget_container
 from orchestrator.engines.native.runtime.process import parse_signal, send_signal, wait_process
 from orchestrator.engines.native.starting import Starter, netns_path
@@ -54,12 +55,12 @@ if TYPE_CHECKING:
     from orchestrator.engines.native.network.hosting import Hosting
     from orchestrator.engines.native.runtime.exits import ExitWatch
     from orchestrator.engines.native.runtime.log_rotation import LogRotator
-    from orchestrator.engines.native.runtime.monitor import ExitInfo
+    from orchestrator.engines.native.runtime.monitor import ExitInfo, Launched
     from orchestrator.engines.native.store import Store
 
 _KILL_PATIENCE = 20.0
 
-_CLEARING = 4
+_CLEARING = 8
 """How many containers are cleared away at a time: more only wait for the same locks of the kernel and the store."""
 
 
@@ -132,12 +133,11 @@ class Lifecycle:
             spec = load_spec(row)
             if row["state"] == "running":
                 self._settle(row)
-            elif self._layout.container_run(container_id).exists():
+            elif self._layout.container_run(container_id).exists() and not self.starter.is_prepared(container_id):
                 # Whoever was starting it has been killed.
                 self._give_back(row, spec)
-            self._parting.wait(f"{self._layout.container_run(container_id)}/rootfs")
             try:
-                launched = explains_refusals("start the container")(self.starter.start)(row, spec)
+                launched = self._start_process(row, spec)
             except BaseException as error:
                 self._give_back(row, spec)
                 if isinstance(error, EngineError):
@@ -165,6 +165,41 @@ class Lifecycle:
             self._journal.note(row, "start", spec.labels, **({"cause": cause} if cause else {}))
         self._tend(container_id, spec)
         self.neighbours.announce(spec.project, set(spec.networks.values()))
+
+    @explains_refusals("start the container")
+    def _start_process(self, row: sqlite3.Row, spec: ContainerSpec) -> Launched:
+        if self.starter.is_prepared(row["id"]):
+            try:
+                return self.starter.start(row, spec)
+            except EngineError:
+                # What was prepared may have died meanwhile; what else is wrong shows again.
+                self._give_back(row, spec)
+        self._parting.finish(f"{self._layout.container_run(row['id'])}/rootfs")
+        return self.starter.start(row, spec)
+
+    def prepare(self, container_id: str) -> None:
+        """Make a created container ready for a start that is to come, where that can do no harm; else do nothing."""
+        with self._locked(container_id):
+            row = self._store.container(container_id)
+            if row is None or row["state"] != "created" or self._layout.container_run(container_id).exists():
+                return
+            spec = load_spec(row)
+            if not stands_alone(self._store, row, spec):
+                return
+            try:
+                self.starter.prepare(row, spec)
+            except BaseException as error:
+                self._give_back(row, spec)
+                # The start will try again, and tell.
+                if not isinstance(error, (EngineError, OSError)):
+                    raise
+
+    def unprepare(self, container_id: str) -> None:
+        """Give back what was made ready for a start that does not come."""
+        with self._locked(container_id):
+            row = self._store.container(container_id)
+            if row is not None and self.starter.is_prepared(container_id):
+                self._give_back(row, load_spec(row))
 
     @explains_refusals("stop the container")
     def stop(self, container_id: str, *, timeout: float | None, hold: bool) -> None:
@@ -246,7 +281,7 @@ class Lifecycle:
                 return
             spec = load_spec(row)
             self._give_back(row, spec)
-            self._delete_folder(container_id)
+            delete_state(self._layout, container_id)
             self._forget(container_id, volumes=volumes)
             self._journal.note(row, "destroy", spec.labels)
             self._leave_networks(spec)
@@ -277,19 +312,12 @@ class Lifecycle:
         if foreign:
             self.publisher.sync(spec.project)
 
-    def _delete_folder(self, container_id: str) -> None:
-        folder = self._layout.container_state(container_id)
-        if folder.exists():
-            import shutil
-
-            shutil.rmtree(folder, ignore_errors=True)
-
     # The end of a container
 
     def _settle(self, row: sqlite3.Row) -> Change:
         """Write a container's end to the store and give back what it held. The caller holds its lock."""
         spec = load_spec(row)
-        self._await_exit_file(row)
+        await_exit_file(self._layout, row["id"])
         code, finished_at, oom, error = read_ending(self._layout, row)
         # First of all, because its exit file is among what is given back, and others may be looking.
         self._store.update_container(
@@ -312,15 +340,10 @@ class Lifecycle:
         self.neighbours.announce(spec.project, set(spec.networks.values()))
         return Change(container_id=row["id"], kind="exited", exit_code=code, finished_at=finished_at or now())
 
-    def _await_exit_file(self, row: sqlite3.Row) -> None:
-        """conmon writes the exit code some milliseconds after the process is gone; when it ends itself, it has."""
-        state = observe_process(self._layout, row["id"])
-        if state is not None and state.monitored:
-            wait_process(state.monitor_pid, state.monitor_start_time, _KILL_PATIENCE)
-
     def _give_back(self, row: sqlite3.Row, spec: ContainerSpec) -> None:
         """Release everything of the host that a container may hold. Idempotent; each step stands alone."""
         container_id = row["id"]
+        self.starter.forget(container_id)
         if self._watch is not None:
             self._watch.remove(container_id)
         if self._rotator is not None:
@@ -334,7 +357,7 @@ class Lifecycle:
             forget_container(self._layout, container_id, path)
             self._parting.unmount(f"{run}/rootfs")
             release_mounts(self._layout, container_id)
-            if os.path.isdir(f"{run}/rootfs"):
+            with suppress(FileNotFoundError):  # another process has seen it end, too, and gives it back
                 os.rmdir(f"{run}/rootfs")
             remove_traces(self._layout, container_id)
         delete_namespace(netns_path(self._layout, container_id))

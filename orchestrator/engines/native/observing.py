@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import _sqlite3 as sqlite3
 import json
-import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
@@ -122,6 +122,7 @@ def _container(
         health=row["health"] if running else None,
         command=spec.command,
         labels=spec.labels,
+        mounted_images=spec.mounted_images,
         endpoints=tuple(_endpoint(one) for one in endpoints),
         bindings=tuple(binding for one in ports for binding in make_bindings(one)) if running else (),
         volumes={one["target"]: one["volume"] for one in mounts},

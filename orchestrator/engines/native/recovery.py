@@ -32,6 +32,22 @@ def end_launch(layout: Layout, container_id: str, cgroups_path: str) -> None:
         wait_process(state.monitor_pid, state.monitor_start_time, _ENDING)
 
 
+def await_exit_file(layout: Layout, container_id: str) -> None:
+    """conmon writes the exit code some milliseconds after the process is gone; when it ends itself, it has."""
+    state = observe_process(layout, container_id)
+    if state is not None and state.monitored:
+        wait_process(state.monitor_pid, state.monitor_start_time, _ENDING)
+
+
+def delete_state(layout: Layout, container_id: str) -> None:
+    """Delete the persistent folder of a container that is removed."""
+    folder = layout.container_state(container_id)
+    if folder.exists():
+        from shutil import rmtree
+
+        rmtree(folder, ignore_errors=True)
+
+
 def end_by_command(container_id: str) -> None:
     """End every runtime and monitor whose command line carries the container's id."""
     for _round in range(_ROUNDS):  # one that forks while we look shows in the next round

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import _sqlite3 as sqlite3
 import os
-import sqlite3
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orchestrator.engines.native import host
 from orchestrator.engines.native.container import ContainerSpec, is_alive, read_boot_id
-from orchestrator.engines.native.files.rootfs import stack_layers
+from orchestrator.engines.native.files.rootfs import spread_folders, stack_layers
+from orchestrator.engines.native.files.volume_store import read_volume_options
 from orchestrator.engines.native.files.volumes import (
     MountRequest,
     find_shared_memory,
@@ -30,13 +31,13 @@ from orchestrator.engines.native.runtime.calling import await_caller
 from orchestrator.engines.native.runtime.cdi import resolve_edits
 from orchestrator.engines.native.runtime.cgroups import render_cgroups_path
 from orchestrator.engines.native.runtime.devices import list_host_devices, resolve_block_devices, resolve_devices
+from orchestrator.engines.native.runtime.init_program import require_init
 from orchestrator.engines.native.runtime.log_rotation import parse_log_policy
 from orchestrator.engines.native.runtime.monitor import Launched, LaunchSpec, launch
 from orchestrator.engines.native.runtime.oci_runtime import Runtime, load_runtime
 from orchestrator.engines.native.runtime.seccomp import Filter, load_filter
 from orchestrator.engines.native.runtime.users import resolve_identity
-from orchestrator.engines.native.spawn import find_program
-from orchestrator.errors import Conflict, Diagnostic, EngineError, NotFound, Unavailable
+from orchestrator.errors import Conflict, Diagnostic, EngineError, NotFound
 
 if TYPE_CHECKING:
     from orchestrator.engines.native.images.image import Image
@@ -47,8 +48,14 @@ if TYPE_CHECKING:
     from orchestrator.engines.native.runtime.facts import HostFacts
     from orchestrator.engines.native.store import Store
 
-_INIT_PROGRAMS: Final = ("catatonit", "tini-static", "tini", "docker-init")
-_INIT_FOLDERS: Final = ("/usr/libexec/podman", "/usr/libexec/docker", "/usr/lib/podman")
+
+class _Made(NamedTuple):
+    """What a container is started from."""
+
+    config: dict[str, Any]
+    netns: str | None
+    endpoints: list[sqlite3.Row]
+    runtime: Runtime
 
 
 class Starter:
@@ -72,8 +79,10 @@ class Starter:
         self._facts: HostFacts | None = None
         self._probing = threading.RLock()
         self._runtimes: dict[str | None, Runtime] = {}
+        self._waiting: dict[str, tuple[_Made, Launched]] = {}
         self._spread = False
         self._linked: dict[str, int] = {}
+        self._linking = threading.Lock()
 
     @property
     def facts(self) -> HostFacts:
@@ -93,6 +102,39 @@ class Starter:
 
     def start(self, row: sqlite3.Row, spec: ContainerSpec) -> Launched:
         """Bring a container to life. What it made before a failure is left for the caller to give back."""
+        container_id = row["id"]
+        waiting = self._waiting.pop(container_id, None)
+        if waiting is not None:
+            made, launched = waiting
+            self._open_ways(row, spec, made)
+            made.runtime.start(container_id)
+            return launched
+        made = self._make(row, spec)
+        self._open_ways(row, spec, made)
+        launched = self._launch(row, spec, made, start=not spec.called)
+        if spec.called:
+            await_caller(self._layout, container_id, row["name"])
+            made.runtime.start(container_id)
+        return launched
+
+    def prepare(self, row: sqlite3.Row, spec: ContainerSpec) -> None:
+        """Do all of :meth:`start` but the last step: the process waits before its first instruction, nobody finds it.
+
+        What it made before a failure is left for the caller to give back.
+        """
+        made = self._make(row, spec)
+        self._waiting[row["id"]] = made, self._launch(row, spec, made, start=False)
+
+    def is_prepared(self, container_id: str) -> bool:
+        """Whether the container waits for its start."""
+        return container_id in self._waiting
+
+    def forget(self, container_id: str) -> None:
+        """What was prepared is given back."""
+        self._waiting.pop(container_id, None)
+
+    def _make(self, row: sqlite3.Row, spec: ContainerSpec) -> _Made:
+        """Everything that the runtime starts a container from."""
         image = self._images.resolve_image(row["image_id"])
         if image is None:
             raise NotFound(
@@ -106,31 +148,33 @@ class Starter:
         netns, endpoints, networks = self._connect(row, spec)
         mounts = self._prepare_mounts(row, spec, image, rootfs, endpoints, networks)
         config = self._render(row, spec, image, rootfs, netns, mounts)
-        self._publisher.publish(container_id, spec)
-        if endpoints:
-            assert netns is not None
-            self._names.attach(container_id, Path(netns), spec, endpoints)
+        return _Made(config, netns, endpoints, self.runtime(spec.service.runtime))
+
+    def _open_ways(self, row: sqlite3.Row, spec: ContainerSpec, made: _Made) -> None:
+        """Let others reach the container, and answer its queries."""
+        self._publisher.publish(row["id"], spec)
+        if made.endpoints:
+            assert made.netns is not None
+            self._names.attach(row["id"], Path(made.netns), spec, made.endpoints)
+
+    def _launch(self, row: sqlite3.Row, spec: ContainerSpec, made: _Made, *, start: bool) -> Launched:
+        container_id = row["id"]
         policy = parse_log_policy(spec.service.logging)
-        runtime = self.runtime(spec.service.runtime)
-        launched = launch(
+        return launch(
             self._layout,
-            runtime,
+            made.runtime,
             LaunchSpec(
                 container_id=container_id,
-                config=config,
+                config=made.config,
                 cgroups_path=self.cgroups_path(container_id, spec),
                 log_path=str(self._layout.container_log(container_id)) if policy.keep else None,
                 tty=spec.service.tty,
                 stdin_open=spec.service.stdin_open,
                 stdin_once=spec.called,
-                start=not spec.called,
+                start=start,
                 name=row["name"],
             ),
         )
-        if spec.called:
-            await_caller(self._layout, container_id, row["name"])
-            runtime.start(container_id)
-        return launched
 
     def cgroups_path(self, container_id: str, spec: ContainerSpec) -> str:
         """The container's control group."""
@@ -144,7 +188,7 @@ class Starter:
         if not self._spread:
             self._spread = True
             for folder in (os.path.dirname(state), os.path.dirname(run)):
-                host.spread_folders(folder)
+                spread_folders(folder)
         os.chmod(state, 0o711)
         # The container's / takes its mode from here, whatever this process's umask is.
         os.chmod(upper, 0o755)
@@ -166,11 +210,14 @@ class Starter:
         if len(endpoints) < len(spec.attachments):
             renew_endpoints(self._layout, self._store, row, spec)
             endpoints = self._store.rows(query, row["id"])
-        create_namespace(netns, loopback=not endpoints)
         networks = [find_network(self._layout, self._store, one["network"]) for one in endpoints]
-        for network in networks:
-            self._ensure_link(network)
-        connect_endpoints(netns, plan_links(self._layout, row["id"], spec, endpoints, networks))
+        links = plan_links(self._layout, row["id"], spec, endpoints, networks)
+        # One after the other: the kernel has one lock for all links, and threads would burn their time waiting for it.
+        with self._linking:
+            create_namespace(netns, loopback=not endpoints)
+            for network in networks:
+                self._ensure_link(network)
+            connect_endpoints(netns, links)
         return str(netns), endpoints, networks
 
     def _ensure_link(self, network: NetworkRow) -> None:
@@ -226,7 +273,7 @@ class Starter:
                 if one in names and all(one != mount.target for mount in spec.service.volumes)
             ),
             volume_names=names,
-            volume_options=self._volume_options(set(names.values())),
+            volume_options=read_volume_options(self._store, set(names.values())),
             image_layers=self._image_layers(spec),
             secrets=spec.secrets,
             configs=spec.configs,
@@ -236,14 +283,6 @@ class Starter:
             self._warn(warning)
         mounts += self._inherit_mounts(row, spec, {one["destination"] for one in mounts})
         return mounts + self._render_etc(row, spec, endpoints, networks, {one["destination"] for one in mounts})
-
-    def _volume_options(self, names: set[str]) -> Mapping[str, Mapping[str, str]]:
-        import json
-
-        marks = ",".join("?" * len(names))
-        rows = self._store.rows(f"SELECT name, config FROM volumes WHERE name IN ({marks})", *sorted(names))
-        options = {row["name"]: json.loads(row["config"]).get("driver_opts") for row in rows}
-        return {name: found for name, found in options.items() if found}
 
     def _image_layers(self, spec: ContainerSpec) -> Mapping[str, Sequence[str]]:
         found = {}
@@ -351,7 +390,7 @@ class Starter:
                 host_devices=list_host_devices() if service.privileged else (),
                 edits=resolve_edits(service),
                 block_devices=resolve_block_devices(service),
-                init_path=_require_init(spec) if service.init else None,
+                init_path=require_init(spec.service.name) if service.init else None,
                 shm_path=find_shared_memory(self._layout, ipc["id"]) if ipc is not None else None,
             )
         )
@@ -377,29 +416,6 @@ class Starter:
         held = resolve_capabilities(spec.service, self.facts.capabilities)
         compiled = self.runtime(spec.service.runtime).takes_bpf
         return load_filter(str(self._layout.cache), held, custom=custom, compiled=compiled)
-
-
-def find_init() -> str | None:
-    """The program that ``init: true`` puts in front of a container's command, None where none is installed."""
-    for name in _INIT_PROGRAMS:
-        found = find_program(name) or next(
-            (f"{folder}/{name}" for folder in _INIT_FOLDERS if os.access(f"{folder}/{name}", os.X_OK)), None
-        )
-        if found is not None:
-            return found
-    return None
-
-
-def _require_init(spec: ContainerSpec) -> str:
-    found = find_init()
-    if found is None:
-        raise Unavailable(
-            f"services.{spec.service.name}.init: no init program is installed",
-            resource=spec.service.name,
-            operation="start container",
-            hint="apt-get install catatonit (or tini), or remove init",
-        )
-    return found
 
 
 def hostname(row: sqlite3.Row, spec: ContainerSpec) -> str:

@@ -6,9 +6,10 @@ projects, or two processes, can never hold the same one.
 
 from __future__ import annotations
 
+# Not the package around it, which imports datetime for column types that no table here has.
+import _sqlite3 as sqlite3
 import json
 import os
-import sqlite3
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping

@@ -89,7 +89,7 @@ class Bench:
         self.wait_until(lambda: not self.look(container_id).alive)
         return self.look(container_id)
 
-    def exec(self, container_id: str, *command: str, timeout: float = 10, **request: Any) -> ExecResult:
+    def exec(self, container_id: str, *command: str, timeout: float = 60, **request: Any) -> ExecResult:
         """Run a command in a container."""
         return self.engine.exec_captured(
             self.look(container_id), ExecRequest(command=command, **request), timeout=timeout
@@ -103,7 +103,7 @@ class Bench:
         """The texts of log lines."""
         return [one.text for one in self.engine.read_logs([self.look(key) for key in container_ids], **how)]
 
-    def wait_until(self, true: Callable[[], bool], seconds: float = 10) -> None:
+    def wait_until(self, true: Callable[[], bool], seconds: float = 60) -> None:
         """Wait until something is true."""
         end = time.monotonic() + seconds
         while not true():

@@ -55,7 +55,7 @@ def run_registry(tmp_path: Path) -> Iterator[Callable[..., Registry]]:
     for process in processes:
         process.send_signal(signal.SIGTERM)
     for process in processes:
-        process.wait(10)
+        process.wait(60)
 
 
 @pytest.fixture

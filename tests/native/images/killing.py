@@ -64,7 +64,7 @@ class Scene:
     def close(self) -> None:
         """Stop the registry and remove everything."""
         self._process.terminate()
-        self._process.wait(10)
+        self._process.wait(60)
         shutil.rmtree(self.root, ignore_errors=True)
 
     def start(self, *words: str) -> subprocess.Popen[str]:

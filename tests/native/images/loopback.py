@@ -53,7 +53,7 @@ def find_port() -> int:
 
 
 def wait_for_port(port: int) -> None:
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while time.monotonic() < end:
         try:
             socket.create_connection(("127.0.0.1", port), 1).close()

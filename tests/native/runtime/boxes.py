@@ -114,7 +114,7 @@ class Box:
         )
         return self.launched
 
-    def wait(self, timeout: float = 20) -> monitor.ExitInfo:
+    def wait(self, timeout: float = 60) -> monitor.ExitInfo:
         assert self.launched is not None
         assert process.wait_process(self.launched.pid, self.launched.start_time, timeout), "still running"
         assert process.wait_process(self.launched.monitor_pid, self.launched.monitor_start_time, timeout)
@@ -131,7 +131,7 @@ class Box:
     def output(self) -> str:
         return "\n".join(line.text for line in read_logs([LogSource(path=str(self.log), container=self.id)]))
 
-    def exec(self, *command: str, timeout: float = 10, **options: Any) -> ExecResult:
+    def exec(self, *command: str, timeout: float = 60, **options: Any) -> ExecResult:
         target = Target(self.layout, self.runtime, self.id, self.service.name)
         return exec_captured(target, ExecRequest(command=command, **options), timeout=timeout)
 

@@ -36,7 +36,7 @@ def drive(made: Box, *command: str, **fields: Any) -> list[str]:
     return [sys.executable, str(DRIVER), str(layout.state), str(layout.run), made.runtime.name, made.id, request]
 
 
-def read_until(fd: int, wanted: str, seconds: float = 20) -> str:
+def read_until(fd: int, wanted: str, seconds: float = 60) -> str:
     text = ""
     poll = select.poll()
     poll.register(fd, select.POLLIN)
@@ -164,7 +164,7 @@ def test_signals_are_passed_on(running: Box) -> None:
         read_until(driver.stdout.fileno(), "ready")
         driver.send_signal(signal.SIGTERM)
         assert read_until(driver.stdout.fileno(), "got")
-        assert driver.wait(20) == 4
+        assert driver.wait(60) == 4
 
 
 def test_on_a_terminal(running: Box) -> None:
@@ -190,7 +190,7 @@ def test_on_a_terminal(running: Box) -> None:
         terminal.write_size(slave, 20, 50)
         driver.send_signal(signal.SIGWINCH)
         read_until(master, "20 50")
-        assert driver.wait(20) == 5
+        assert driver.wait(60) == 5
         # The terminal is as it was before: line by line, with echo.
         import termios
 
@@ -222,7 +222,7 @@ def test_control_c_reaches_the_command_not_us(running: Box) -> None:
         read_until(master, "ready")
         os.write(master, b"\x03")
         read_until(master, "interrupted")
-        assert driver.wait(20) == 6
+        assert driver.wait(60) == 6
     finally:
         driver.kill()
         driver.wait()

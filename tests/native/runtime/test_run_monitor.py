@@ -36,7 +36,7 @@ def test_an_end_is_told_once(ends: Ends, one_box: BoxMaker) -> None:
     launched = made.launch()
     watch.add(made.id)
     process.send_signal(launched.pid, launched.start_time, signal.SIGKILL)
-    info = told.get(timeout=20)
+    info = told.get(timeout=60)
     assert (info.container_id, info.exit_code, info.lost) == (made.id, 137, False)
 
 
@@ -45,7 +45,7 @@ def test_ends_of_containers_that_were_not_added(ends: Ends, one_box: BoxMaker) -
     made = [one_box("sh", "-c", f"exit {code}") for code in (1, 2, 3)]
     for one in made:
         one.launch()
-    assert sorted(told.get(timeout=20).exit_code for _ in made) == [1, 2, 3]
+    assert sorted(told.get(timeout=60).exit_code for _ in made) == [1, 2, 3]
 
 
 def test_one_that_ended_before_it_was_added(layout: Layout, one_box: BoxMaker) -> None:
@@ -55,7 +55,7 @@ def test_one_that_ended_before_it_was_added(layout: Layout, one_box: BoxMaker) -
     told: queue.SimpleQueue[monitor.ExitInfo] = queue.SimpleQueue()
     watch = watch_exits(layout, told.put)
     watch.add(made.id)
-    assert told.get(timeout=20).exit_code == 9
+    assert told.get(timeout=60).exit_code == 9
     watch.close()
 
 
@@ -71,7 +71,7 @@ def test_a_killed_monitor_leaves_the_container(ends: Ends, one_box: BoxMaker) ->
     assert (state.alive, state.monitored) == (True, False)
     assert made.exec("echo", "alive").output == "alive\n"
     process.send_signal(launched.pid, launched.start_time, signal.SIGKILL)
-    info = told.get(timeout=20)
+    info = told.get(timeout=60)
     assert (info.container_id, info.exit_code, info.lost) == (made.id, 255, True)
     assert monitor.read_exit(made.layout, made.id) is None
 

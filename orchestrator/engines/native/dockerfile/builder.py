@@ -6,6 +6,7 @@ cache and, where that does not have them, performed (:mod:`.solve`). What remain
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.engines.native.dockerfile.cache import FIELD, FOLDER, StepCache
 from orchestrator.engines.native.dockerfile.commit import BuiltStage, render_configuration
 from orchestrator.engines.native.dockerfile.front.steps import CopyStep, Origin, RunStep, StageSteps
+from orchestrator.engines.native.dockerfile.inputs import BuildInputs, Foundation
 from orchestrator.engines.native.dockerfile.narrator import Narrator
 from orchestrator.engines.native.dockerfile.perform import LayerMaker, render_time
 from orchestrator.engines.native.dockerfile.performing.runner import Runner
@@ -23,7 +25,6 @@ from orchestrator.engines.native.dockerfile.sources.failures import BuildError
 from orchestrator.engines.native.dockerfile.sources.git_login import make_login
 from orchestrator.engines.native.dockerfile.sources.site import BuildSite
 from orchestrator.engines.native.dockerfile.stage_work import StageJob, makes_layer
-from orchestrator.engines.native.dockerfile.supplies import Foundation, Supplies
 from orchestrator.engines.native.images.content import compute_digest
 from orchestrator.engines.native.images.platform import Platform, detect_platform, parse_platform, rank_platform
 from orchestrator.engines.native.images.reference import parse_reference
@@ -139,17 +140,20 @@ class _Build:
     def run(self, platform: str, platforms: Sequence[str]) -> BuildResult:
         """Build for one of `platforms`. An image for that one alone gets its names at once."""
         several = len(platforms) > 1
-        supplies = Supplies(
+        inputs = BuildInputs(
             self._store, self._workspace, self._request, platform, self._narrator, self._cancel, self._site
         )
-        plan = self._plan(supplies, platform)
-        supplies.stage_names = tuple(one.name for one in plan.dockerfile.stages)
-        plan, foundations = self._open_bases(plan, supplies)
-        stages = self._evaluate(plan, foundations, supplies)
+        plan = self._plan(inputs, platform)
+        for name, source in self._request.contexts.items():
+            if os.path.isabs(source):  # also one that no step uses: it was meant to be there
+                inputs.context(name)
+        inputs.stage_names = tuple(one.name for one in plan.dockerfile.stages)
+        plan, foundations = self._open_bases(plan, inputs)
+        stages = self._evaluate(plan, foundations, inputs)
         self._check(plan, stages)
         jobs = {index: self._make_job(plan, index, foundations, one) for index, one in stages.items()}
         self._narrator.titles = _name_steps(stages, platform if several else "")
-        maker = LayerMaker(self._store, self.cache, self._workspace, self._site, self._request, supplies, self._runner)
+        maker = LayerMaker(self._store, self.cache, self._workspace, self._site, self._request, inputs, self._runner)
         self._held.callback(maker.close)
         solver = Solver(jobs, plan.target, self.cache, maker, self._narrator, self._cancel)
         if not solver.foresee() and self._import_caches(platform):
@@ -181,20 +185,18 @@ class _Build:
             image_id=image.id,
             cached_steps=solver.cached,
             built_steps=solver.built,
-            references=supplies.identify(
-                list_references(stages, [plan.stage(index).base for index in stages], platform)
-            ),
+            references=inputs.identify(list_references(stages, [plan.stage(index).base for index in stages], platform)),
         )
 
     # -- before anything is built ------------------------------------------------------------------------------------
 
-    def _plan(self, supplies: Supplies, platform: str) -> StagePlan:
+    def _plan(self, inputs: BuildInputs, platform: str) -> StagePlan:
         from orchestrator.engines.native.dockerfile.front.parser import parse_dockerfile
         from orchestrator.engines.native.dockerfile.front.stages import plan_stages
         from orchestrator.engines.native.dockerfile.sources.contexts import read_dockerfile
 
         request = self._request
-        text, name = read_dockerfile(request, supplies.context())
+        text, name = read_dockerfile(request, inputs.context())
         with self._narrator.open(f"[internal] load build definition from {name}"):
             parsed = parse_dockerfile(text, name)
             args = dict(request.args)
@@ -217,7 +219,7 @@ class _Build:
                 self._warned.add(one)
                 self._narrator.warn(one.render())
 
-    def _open_bases(self, plan: StagePlan, supplies: Supplies) -> tuple[StagePlan, dict[int, Foundation]]:
+    def _open_bases(self, plan: StagePlan, inputs: BuildInputs) -> tuple[StagePlan, dict[int, Foundation]]:
         """The images under the needed stages. Their ONBUILD triggers may need further stages."""
         from orchestrator.engines.native.dockerfile.front.stages import add_triggers
 
@@ -226,14 +228,14 @@ class _Build:
             waiting = [one for one in plan.stages if one.base.kind != "stage" and one.index not in found]
             if not waiting:
                 return plan, found
-            found.update(_open_all({one.index: one.base for one in waiting}, supplies))
+            found.update(_open_all({one.index: one.base for one in waiting}, inputs))
             for one in waiting:
                 triggers = (found[one.index].document.get("config") or {}).get("OnBuild")
                 if triggers:
                     plan = add_triggers(plan, one.index, triggers)
 
     def _evaluate(
-        self, plan: StagePlan, foundations: Mapping[int, Foundation], supplies: Supplies
+        self, plan: StagePlan, foundations: Mapping[int, Foundation], inputs: BuildInputs
     ) -> dict[int, StageSteps]:
         from orchestrator.engines.native.dockerfile.front.evaluate import evaluate_stage
 
@@ -246,7 +248,7 @@ class _Build:
                 base = foundations[one.index].document.get("config") or None
             steps = evaluate_stage(plan, one.index, base)
             self._warn(steps.warnings)
-            if one.base.kind == "named" and supplies.is_tree(one.base.kind, one.base.name):
+            if one.base.kind == "named" and inputs.is_tree(one.base.kind, one.base.name):
                 steps = steps.replace(steps=(_copy_all(one.base, steps), *steps.steps))
             stages[one.index] = steps
         return stages
@@ -358,17 +360,17 @@ class _Build:
             export_cache(spec, solver, maker, self.cache, line, platform, self._store, self._workspace, self._cancel)
 
 
-def _open_all(bases: Mapping[int, Base], supplies: Supplies) -> dict[int, Foundation]:
+def _open_all(bases: Mapping[int, Base], inputs: BuildInputs) -> dict[int, Foundation]:
     """Open images, those that have to be fetched at the same time."""
     found: dict[int, Foundation] = {}
     if len({(one.kind, one.name, one.platform) for one in bases.values()}) < 2:
-        return {index: supplies.open_base(one) for index, one in bases.items()}
+        return {index: inputs.open_base(one) for index, one in bases.items()}
     import threading
 
     from orchestrator.engines.native.images.pull import run_parallel
 
     def open_one(index: int, base: Base) -> Callable[[], None]:
-        return lambda: found.__setitem__(index, supplies.open_base(base))
+        return lambda: found.__setitem__(index, inputs.open_base(base))
 
     run_parallel([open_one(index, one) for index, one in bases.items()], threading.Event())
     return found

@@ -14,18 +14,17 @@ from orchestrator.engines.native.dockerfile.front.steps import CopyStep, Origin,
 from orchestrator.engines.native.dockerfile.sources.failures import BuildError
 from orchestrator.engines.native.dockerfile.sources.site import BuildSite, SourceRoot
 from orchestrator.engines.native.dockerfile.step_keys import StepKeys, copy_of_mount, needs_origin
-from orchestrator.engines.native.images.content import Cancel, check_cancel, disk_error
+from orchestrator.engines.native.images.content import check_cancel, disk_error
 from orchestrator.engines.native.images.failures import DiskFull
 from orchestrator.errors import Diagnostic, StackError
 
 if TYPE_CHECKING:
-    from orchestrator.engines.native.dockerfile.narrator import Vertex
+    from orchestrator.engines.native.dockerfile.inputs import BuildInputs
     from orchestrator.engines.native.dockerfile.performing.layering import Bench
     from orchestrator.engines.native.dockerfile.performing.runner import Runner
     from orchestrator.engines.native.dockerfile.performing.trees import ShownTrees, Sweeper
     from orchestrator.engines.native.dockerfile.request import BuildRequest
-    from orchestrator.engines.native.dockerfile.stage_work import StageResult
-    from orchestrator.engines.native.dockerfile.supplies import Supplies
+    from orchestrator.engines.native.dockerfile.stage_work import StepTask
     from orchestrator.engines.native.images.store import ImageStore
     from orchestrator.engines.native.images.workspace import Workspace
 
@@ -40,10 +39,10 @@ class LayerMaker(StepKeys):
         workspace: Workspace,
         site: BuildSite,
         request: BuildRequest,
-        supplies: Supplies,
+        inputs: BuildInputs,
         runner: Runner,
     ) -> None:
-        super().__init__(workspace, site, request, supplies, runner)
+        super().__init__(workspace, site, request, inputs, runner)
         self.layers = store.layers
         self._store_root = store.root
         self._cache = cache
@@ -77,21 +76,12 @@ class LayerMaker(StepKeys):
         """See `stage_work.Performer`."""
         self._workspace.keep(layers)
 
-    def perform(
-        self,
-        step: Step,
-        key: str,
-        chain: Chain,
-        results: Mapping[int, StageResult],
-        vertex: Vertex,
-        *,
-        anew: bool,
-        cancel: Cancel,
-    ) -> StepRecord:
+    def perform(self, task: StepTask) -> StepRecord:
         """See `stage_work.Performer`."""
         from orchestrator.engines.native.dockerfile.performing.layering import finish_layer, make_bench
 
-        layer_id = choose_layer_id(key, lambda one: self.layers.find_layer(one) is not None, anew=anew)
+        step, chain = task.step, task.chain
+        layer_id = choose_layer_id(task.key, lambda one: self.layers.find_layer(one) is not None, anew=task.anew)
         alone = self.stands_alone(step)
         self._workspace.keep((*chain.layers, layer_id))
         made = self.layers.find_layer(layer_id)
@@ -99,9 +89,8 @@ class LayerMaker(StepKeys):
             folder = self._workspace.make_directory("step")
             try:
                 bench = make_bench(folder)
-                chains = {index: one.chain for index, one in results.items()}
-                self._write(step, bench, chain, chains, vertex, cancel)
-                check_cancel(cancel)
+                self._write(task, bench)
+                check_cancel(task.cancel)
                 clamp = self._request.source_date_epoch
                 measured = finish_layer(bench.upper, () if alone else chain.lower, clamp=clamp)
                 moment = render_time(clamp)
@@ -111,10 +100,10 @@ class LayerMaker(StepKeys):
             finally:
                 self._sweeper.remove(folder)
         else:
-            vertex.mark_cached()
+            task.vertex.mark_cached()
         whole = (SCRATCH if alone else chain).add(layer_id, self.layers)
         record = StepRecord(
-            key=key,
+            key=task.key,
             layer=layer_id,
             chain=whole.layers,
             names=whole.names,
@@ -124,17 +113,11 @@ class LayerMaker(StepKeys):
         self._cache.save(record)
         return record
 
-    def _write(
-        self,
-        step: Step,
-        bench: Bench,
-        chain: Chain,
-        chains: Mapping[int, Chain | None],
-        vertex: Vertex,
-        cancel: Cancel,
-    ) -> None:
+    def _write(self, task: StepTask, bench: Bench) -> None:
         from orchestrator.engines.native.dockerfile.performing.layering import call_with_mounts
 
+        step, chain = task.step, task.chain
+        chains = {index: one.chain for index, one in task.results.items()}
         if isinstance(step, CopyStep):
             call_with_mounts(lambda: self._copy(step, bench, chain, chains))
         elif isinstance(step, WorkdirStep):
@@ -144,7 +127,7 @@ class LayerMaker(StepKeys):
             def open_origin(origin: Origin, path: str, folder: Path) -> Path:
                 return self._open_origin(origin, path, folder, chains, step)
 
-            self._runner.run(step, bench, chain.lower, vertex, open_origin, cancel)
+            self._runner.run(step, bench, chain.lower, task.vertex, open_origin, task.cancel)
         else:
             raise BuildError(f"{step.text}: not a step that makes a layer", location=step.location)
 
@@ -178,8 +161,8 @@ class LayerMaker(StepKeys):
     def _open_source(self, step: CopyStep, chains: Mapping[int, Chain | None]) -> SourceRoot | None:
         if not needs_origin(step):
             return None
-        if self._supplies.is_tree(step.origin.kind, step.origin.name):
-            return self._supplies.open_tree(step.origin)
+        if self._inputs.is_tree(step.origin.kind, step.origin.name):
+            return self._inputs.open_tree(step.origin)
         return self._view(step.origin, self._find_chain(step.origin, chains, step.location))
 
     def _open_origin(
@@ -188,12 +171,12 @@ class LayerMaker(StepKeys):
         """What a mount takes from, as a directory; called within the step's mount namespace."""
         from orchestrator.engines.native.dockerfile.performing.layering import mount_view
 
-        if not self._supplies.is_tree(origin.kind, origin.name):
+        if not self._inputs.is_tree(origin.kind, origin.name):
             mount_view(self._find_chain(origin, chains, step.location).lower, folder)
             return folder
         from orchestrator.engines.native.dockerfile.performing.copying import perform_copy
 
-        source = self._supplies.open_tree(origin)
+        source = self._inputs.open_tree(origin)
         copy = copy_of_mount(origin, path, step.location)
         if source is None:
             self._plan(copy, None)  # says that there is no context

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from orchestrator.engines.native.dockerfile.cache import StepRecord, compute_key
 from orchestrator.engines.native.dockerfile.chain import Chain
@@ -38,6 +38,21 @@ class StageJob(Record):
     anew: bool = False
 
 
+class StepTask(NamedTuple):
+    """A step to perform on `chain`; its layer will be known as `key`. `results` are the stages that it can refer to.
+
+    `anew` leaves the cache alone; `cancel` is asked now and then; `vertex` is told what happens.
+    """
+
+    step: Step
+    key: str
+    chain: Chain
+    results: Mapping[int, StageResult]
+    vertex: Vertex
+    anew: bool
+    cancel: Cancel
+
+
 class Performer(Protocol):
     """What the graph needs of those who know layers and files: :class:`.perform.LayerMaker`."""
 
@@ -59,18 +74,8 @@ class Performer(Protocol):
     def stands_alone(self, step: Step) -> bool:
         """Whether the layer does not depend on the layers below it."""
 
-    def perform(
-        self,
-        step: Step,
-        key: str,
-        chain: Chain,
-        results: Mapping[int, StageResult],
-        vertex: Vertex,
-        *,
-        anew: bool,
-        cancel: Cancel,
-    ) -> StepRecord:
-        """Make the layer of a step on `chain`."""
+    def perform(self, task: StepTask) -> StepRecord:
+        """Make the layer of a step."""
 
 
 def list_origins(step: Step) -> tuple[Origin, ...]:
@@ -272,8 +277,7 @@ class Stage:
                     solver.count(cached=True)
                     vertex.mark_cached()
                     return record
-                record = solver.performer.perform(
-                    step, key, chain, solver.results, vertex, anew=self.job.anew, cancel=solver.cancelled
-                )
+                task = StepTask(step, key, chain, solver.results, vertex, self.job.anew, solver.cancelled)
+                record = solver.performer.perform(task)
         solver.count(cached=False)
         return record

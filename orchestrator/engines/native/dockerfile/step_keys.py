@@ -13,11 +13,11 @@ from orchestrator.engines.native.dockerfile.sources.site import BuildSite, Sourc
 
 if TYPE_CHECKING:
     from orchestrator.engines.native.dockerfile.chain import Chain
+    from orchestrator.engines.native.dockerfile.inputs import BuildInputs
     from orchestrator.engines.native.dockerfile.performing.copying import CopyPlan
     from orchestrator.engines.native.dockerfile.performing.runner import Runner
     from orchestrator.engines.native.dockerfile.request import BuildRequest
     from orchestrator.engines.native.dockerfile.stage_work import StageResult
-    from orchestrator.engines.native.dockerfile.supplies import Supplies
     from orchestrator.engines.native.images.workspace import Workspace
     from orchestrator.source import Location
 
@@ -37,12 +37,12 @@ class StepKeys:
     """Looks into the sources of steps. Thread-safe; content is looked at once in a build."""
 
     def __init__(
-        self, workspace: Workspace, site: BuildSite, request: BuildRequest, supplies: Supplies, runner: Runner
+        self, workspace: Workspace, site: BuildSite, request: BuildRequest, inputs: BuildInputs, runner: Runner
     ) -> None:
         self._workspace = workspace
         self._site = site
         self._request = request
-        self._supplies = supplies
+        self._inputs = inputs
         self._runner = runner
         self._digests: dict[tuple[int, str], str] = {}
         self._copies: dict[int, CopyStep] = {}
@@ -83,7 +83,7 @@ class StepKeys:
     def _digest_copy(self, step: CopyStep, chains: Mapping[int, Chain | None], look: bool) -> str:
         chain: Chain | None = None
         local = needs_origin(step)
-        if local and not self._supplies.is_tree(step.origin.kind, step.origin.name):
+        if local and not self._inputs.is_tree(step.origin.kind, step.origin.name):
             chain = self._find_chain(step.origin, chains, step.location)
         key = (id(step), chain.identity if chain is not None else "")
         with self._lock:
@@ -91,7 +91,7 @@ class StepKeys:
         if known is not None:
             return known
         if chain is None:
-            source = self._supplies.open_tree(step.origin) if local else None
+            source = self._inputs.open_tree(step.origin) if local else None
             plan = self._plan(step, source)
             digest = plan.digest
             with self._lock:
@@ -104,7 +104,7 @@ class StepKeys:
 
     def _digest_layers(self, step: CopyStep, chain: Chain, look: bool) -> str:
         if not look:
-            name = self._supplies.describe(step.origin)
+            name = self._inputs.describe(step.origin)
             return self._plan(step, SourceRoot(_refuse, name=name, identity=chain.identity)).digest
         from orchestrator.engines.native.dockerfile.performing.layering import call_with_mounts
 
@@ -124,7 +124,7 @@ class StepKeys:
                 mounted.append(folder)
             return mounted[0]
 
-        return SourceRoot(mount, name=self._supplies.describe(origin), identity=chain.identity)
+        return SourceRoot(mount, name=self._inputs.describe(origin), identity=chain.identity)
 
     def list_contents(self, step: Step, chains: Mapping[int, Chain | None]) -> dict[str, str]:
         """What is remembered of the contents that a step takes from layers, in hexadecimal digits by identity."""
@@ -132,7 +132,7 @@ class StepKeys:
 
         found = {}
         for copy in self._list_copies(step):
-            if not needs_origin(copy) or self._supplies.is_tree(copy.origin.kind, copy.origin.name):
+            if not needs_origin(copy) or self._inputs.is_tree(copy.origin.kind, copy.origin.name):
                 continue
             try:
                 identity = identify_content(self._find_chain(copy.origin, chains, copy.location).identity, copy)
@@ -159,7 +159,7 @@ class StepKeys:
             if chain is None:
                 raise _Unseen
             return chain
-        return self._supplies.open_chain(origin, location)
+        return self._inputs.open_chain(origin, location)
 
     def _plan(self, step: CopyStep, source: SourceRoot | None) -> CopyPlan:
         from orchestrator.engines.native.dockerfile.performing.copying import plan_copy

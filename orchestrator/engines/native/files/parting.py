@@ -1,25 +1,32 @@
-"""Letting go of root file systems in the background: the kernel writes the whole disk back when the last one is gone.
+"""Letting go of root file systems later: the kernel writes the whole disk back when the last hold on one is gone.
 
-An overlay that is unmounted syncs the file system of its writable layer. The mount leaves the tree at once, so that
-everything after it can go on; a thread waits for the rest.
+An overlay that goes syncs the file system of its writable layer. Among stops and removals that is the longest wait, and
+what is deleted after it has to be freed on the disk, too. So the mount leaves the tree at once, and its last hold is
+closed when things have calmed down.
 """
 
 from __future__ import annotations
 
 import os
 import threading
-from collections import deque
+import time
+from collections.abc import Sequence
+from typing import Final
 
 from orchestrator.engines.native import host
 
+_CALM: Final = 1.0
+"""Seconds without another unmount after which the holds are closed."""
+
 
 class Parting:
-    """Detached mounts whose last hold is being closed. Thread-safe."""
+    """Detached mounts whose last hold is still to be closed. Thread-safe. What a process that ends holds, goes."""
 
     def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._waiting: deque[tuple[str, int]] = deque()
-        self._held: set[str] = set()
+        self._lock = threading.Lock()
+        self._closing = threading.Lock()
+        self._held: dict[str, list[int]] = {}
+        self._handed = 0
         self._working = False
 
     def unmount(self, target: str) -> None:
@@ -27,27 +34,35 @@ class Parting:
         fd = host.detach(target)
         if fd is None:
             return
-        with self._changed:
-            self._held.add(target)
-            self._waiting.append((target, fd))
+        with self._lock:
+            self._held.setdefault(target, []).append(fd)
+            self._handed += 1
             if not self._working:
                 self._working = True
                 threading.Thread(target=self._work, name="parting", daemon=True).start()
 
-    def wait(self, target: str) -> None:
-        """Return when nothing is left of what was mounted at `target`: two overlays must not share a layer."""
-        with self._changed:
-            self._changed.wait_for(lambda: target not in self._held)
+    def finish(self, target: str) -> None:
+        """Leave nothing of what was mounted at `target`: two overlays must not share a writable layer."""
+        with self._lock:
+            held = self._held.pop(target, [])
+        with self._closing:  # it may be the one that is being closed
+            _close(held)
 
     def _work(self) -> None:
+        handed = 0
         while True:
-            with self._changed:
-                if not self._waiting:
-                    self._working = False
-                    return
-                target, fd = self._waiting.popleft()
-            os.close(fd)
-            with self._changed:
-                if all(other != target for other, _fd in self._waiting):
-                    self._held.discard(target)
-                self._changed.notify_all()
+            while handed != self._handed:
+                handed = self._handed
+                time.sleep(_CALM)
+            with self._closing:
+                with self._lock:
+                    if not self._held:
+                        self._working = False
+                        return
+                    held = self._held.pop(next(iter(self._held)))
+                _close(held)
+
+
+def _close(held: Sequence[int]) -> None:
+    for fd in held:
+        os.close(fd)

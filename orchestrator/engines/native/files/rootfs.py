@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 from collections.abc import Mapping, Sequence
+from fcntl import ioctl
 from typing import TYPE_CHECKING, Any, Final
 
 from orchestrator.engines.native import host
@@ -14,6 +16,9 @@ if TYPE_CHECKING:
 
 _MOST_LINKS: Final = 40
 _MOST_LAYERS: Final = 500
+_FS_IOC_GETFLAGS: Final = 0x80086601
+_FS_IOC_SETFLAGS: Final = 0x40086602
+_FS_TOPDIR_FL: Final = 0x00020000
 _POINTS: Final = ("dev/", "proc/", "sys/", "etc/", "etc/hosts", "etc/hostname", "etc/resolv.conf")
 """Where something is mounted in nearly every container; folders end in a slash."""
 _KERNEL_FOLDERS: Final = ("/proc", "/dev", "/sys")
@@ -51,6 +56,28 @@ def _ensure_points(folder: str) -> str:
 
             rmtree(beside)  # another thread was quicker
     return folder
+
+
+def spread_folders(path: str) -> None:
+    """Tell the file system that the folders to be made in `path` have nothing to do with each other.
+
+    ext4 then spreads them over the disk; without a journal it also spares it to look through the inodes of whatever
+    was deleted next to them in the last minutes. Others have no such flag, which is fine.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    try:
+        flags = bytearray(8)
+        ioctl(fd, _FS_IOC_GETFLAGS, flags)
+        held = int.from_bytes(flags[:4], sys.byteorder)
+        if not held & _FS_TOPDIR_FL:
+            ioctl(fd, _FS_IOC_SETFLAGS, (held | _FS_TOPDIR_FL).to_bytes(4, sys.byteorder) + bytes(4))
+    except OSError:
+        return
+    finally:
+        os.close(fd)
 
 
 def prepare_root(config: Mapping[str, Any]) -> None:

@@ -10,6 +10,7 @@ from typing import Final
 
 from orchestrator.engines.base import FileSync
 from orchestrator.engines.native import host
+from orchestrator.engines.native.files.file_syscalls import exchange_names
 from orchestrator.engines.native.files.rootfs import make_path
 from orchestrator.errors import Conflict
 
@@ -200,7 +201,7 @@ def _put_in_place(parent: int, fresh: str, name: str, there: os.stat_result | No
             there is not None
             and stat.S_ISREG(there.st_mode)
             and there.st_size <= _SMALL
-            and host.exchange_names(parent, fresh, name)
+            and exchange_names(parent, fresh, name)
         ):
             _unlink(fresh, parent)
             return

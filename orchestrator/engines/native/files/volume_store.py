@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import _sqlite3 as sqlite3
+import json
 import os
-import sqlite3
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -98,3 +99,11 @@ class VolumeStore:
                 from shutil import rmtree
 
                 rmtree(folder, ignore_errors=True)
+
+
+def read_volume_options(store: Store, names: Collection[str]) -> Mapping[str, Mapping[str, str]]:
+    """The ``driver_opts`` of those volumes that have any, by name."""
+    marks = ",".join("?" * len(names))
+    rows = store.rows(f"SELECT name, config FROM volumes WHERE name IN ({marks})", *sorted(names)) if names else []
+    options = {row["name"]: json.loads(row["config"]).get("driver_opts") for row in rows}
+    return {name: found for name, found in options.items() if found}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -89,14 +90,21 @@ def prepare_mounts(
 
 def release_mounts(layout: Layout, container_id: str) -> None:
     """Unmount what :func:`prepare_mounts` mounted for this container and remove its files in the run directory."""
-    from shutil import rmtree
-
     folder = f"{layout.container_run(container_id)}/mounts"
-    if not os.path.isdir(folder):
+    try:
+        entries = list(os.scandir(folder))
+    except FileNotFoundError:
         return
-    for entry in list(os.scandir(folder)):
-        host.unmount(entry.path)
-    rmtree(folder, ignore_errors=True)
+    with suppress(FileNotFoundError):  # another process may be at it, too
+        for entry in entries:
+            if not entry.is_dir(follow_symlinks=False):
+                os.unlink(entry.path)
+                continue
+            from shutil import rmtree
+
+            host.unmount(entry.path)
+            rmtree(entry.path, ignore_errors=True)
+        os.rmdir(folder)
 
 
 def render_file_mount(

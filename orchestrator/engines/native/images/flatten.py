@@ -22,7 +22,7 @@ def export_rootfs(store: ImageStore, name: str, target: BinaryIO, *, cancel: Can
         workspace.keep((*found.diff_ids, found.id))
         image = store.resolve_image(found.id)
         if image is None:
-            raise ImageMissing(f"no such image: {name}", resource=name, operation="export")
+            raise ImageMissing(f"No such image: {name}", resource=name, operation="export")
         # An empty layer below all others: a lowest layer may hold whiteouts too, and they are no files.
         layers = [*map(str, image.layers), str(workspace.make_directory("bottom"))]
         view = workspace.make_directory("view")

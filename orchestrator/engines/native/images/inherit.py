@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.engines.native.images.failures import InvalidImage
-from orchestrator.engines.native.images.unpack import overlay_xattr
+from orchestrator.engines.native.images.stacking import find_in_layers
 
 _OVERLAY_XATTRS = ("trusted.overlay.", "user.overlay.")
 
@@ -46,39 +46,6 @@ def plan_inheritance(layer: Path, record: Mapping[str, Any], lower: Sequence[Pat
             )
         links.append((name, found))
     return Inheritance(tuple(directories), tuple(links))
-
-
-def find_in_layers(lower: Sequence[Path], name: str) -> Path | None:
-    """Where overlayfs would find `name` in the layers (topmost first), without following symbolic links."""
-    parts = name.split("/")
-    for layer in lower:
-        current = layer
-        for position, part in enumerate(parts):
-            current = current / part
-            try:
-                status = current.lstat()
-            except FileNotFoundError:
-                break
-            if stat.S_ISCHR(status.st_mode) and status.st_rdev == 0:
-                return None  # deleted here
-            last = position == len(parts) - 1
-            if last:
-                return current
-            if not stat.S_ISDIR(status.st_mode):
-                return None
-        else:
-            continue
-        if _hides_lower(layer, parts[: position + 1]):
-            return None
-    return None
-
-
-def _hides_lower(layer: Path, parts: Sequence[str]) -> bool:
-    for count in range(1, len(parts)):
-        with suppress(OSError):
-            if os.getxattr(layer.joinpath(*parts[:count]), overlay_xattr("opaque"), follow_symlinks=False) == b"y":
-                return True
-    return False
 
 
 def _is_special(path: Path) -> bool:

@@ -447,4 +447,4 @@ class ImageStore:
         known = [render_familiar(one) for one in self._index.load().tags]
         near = get_close_matches(name, known, n=3, cutoff=0.6)
         hint = f"did you mean {' or '.join(near)}?" if near else "'stack image ls' lists what there is"
-        return ImageMissing(f"no such image: {name}", resource=name, operation="find image", hint=hint)
+        return ImageMissing(f"No such image: {name}", resource=name, operation="find image", hint=hint)

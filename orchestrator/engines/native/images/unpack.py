@@ -18,6 +18,7 @@ from orchestrator.engines.native.images.compression import iterate_decompressed
 from orchestrator.engines.native.images.content import Cancel, check_cancel, disk_error
 from orchestrator.engines.native.images.failures import DiskFull, InvalidImage, UnsafeLayer
 from orchestrator.engines.native.images.recipe import RecipeWriter
+from orchestrator.engines.native.images.stacking import in_user_namespace, overlay_xattr
 from orchestrator.engines.native.images.tarstream import RESTART, TarReport, TarScanner
 from orchestrator.errors import Unavailable
 
@@ -257,17 +258,3 @@ def _make_directory(path: Path) -> os.stat_result:
     with suppress(FileExistsError):
         path.mkdir(mode=0o755, parents=True)
     return path.lstat()
-
-
-def in_user_namespace() -> bool:
-    """Whether uid 0 here is not the machine's own root."""
-    try:
-        fields = Path("/proc/self/uid_map").read_text().split()
-    except OSError:
-        return False
-    return fields != ["0", "0", "4294967295"]
-
-
-def overlay_xattr(name: str) -> str:
-    """The xattr that overlayfs reads: trusted.* needs the real root, a user namespace mounts with ``userxattr``."""
-    return f"{'user' if in_user_namespace() else 'trusted'}.overlay.{name}"

@@ -35,6 +35,22 @@ def ensure_accepted(link_prefix: str, bridges: Iterable[str] = ()) -> bool:
     return added
 
 
+def find_drops(link_prefix: str) -> list[tuple[str, bool]]:
+    """Firewalls that drop what is forwarded by default, each with whether our links are let through. Blocking."""
+    found = []
+    for family in ("ip", "ip6"):
+        text = read_chain(family, "filter", "FORWARD")
+        if text is not None and _POLICY_DROP.search(text):
+            chains = [read_chain(family, "filter", chain) or "" for chain in _CHAINS]
+            found.append((f"the {family} chain FORWARD", any(f'"{link_prefix}*"' in one for one in chains)))
+        if _uses_legacy(family):
+            rules = _run_legacy(family, "-S").splitlines()
+            if "-P FORWARD DROP" in rules:
+                accepted = any(rule in rules for chain in _CHAINS for rule in _legacy_rules(chain, [f"{link_prefix}*"]))
+                found.append((f"the {family} chain FORWARD (iptables-legacy)", accepted))
+    return found
+
+
 def remove_accepted(link_prefix: str, bridges: Iterable[str] = ()) -> None:
     """Take away the rules that :func:`ensure_accepted` added. Idempotent; for when the last network is gone."""
     patterns = [f"{link_prefix}*", *sorted(bridges)]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import _sqlite3 as sqlite3
 import json
-import sqlite3
 import threading
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import _sqlite3 as sqlite3
 import json
-import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import Any
 

@@ -14,10 +14,14 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import BinaryIO, Final
 
 from orchestrator.engines.base import LogLine
+from orchestrator.engines.bell import find_bell
 from orchestrator.engines.native import host
 from orchestrator.record import Record
 
 _BLOCK: Final = 65536
+_PIECE: Final = 1 << 20
+"""Bytes that are followed at a time: a writer that is faster than the reader shall not fill the memory."""
+
 _LONGEST: Final = 1 << 20
 """A line without an end is given out in pieces of this many bytes."""
 
@@ -43,12 +47,13 @@ def read_logs(
     """Yield lines in the order of their times; `tail` counts for each container, `since` and `until` are epoch seconds.
 
     With `follow` it goes on with what is written later, through rotations, until every process of `writers` (pidfds,
-    which stay the caller's) has ended, or `stopped()` says so (asked after each change and once a second), and
-    everything written until then was given. A source without a file yet has no lines.
+    which stay the caller's) has ended, or `stopped()` says so (asked after each change, and once a second unless it
+    is a bell), and everything written until then was given. A source without a file yet has no lines.
     """
     first, last = (None if one is None else render_moment(one) for one in (since, until))
     readers = [_Reader(source) for source in sources]
-    watch = _Watch(readers, writers) if follow else None
+    bell = find_bell(stopped)
+    watch = _Watch(readers, writers, bell) if follow else None
     try:
         lists = [reader.read_present(tail, first, last, final=not follow) for reader in readers]
         yield from heapq.merge(*lists, key=lambda line: moment_of(line.time))
@@ -69,7 +74,7 @@ def read_logs(
                 yield from sorted(rest, key=lambda line: moment_of(line.time))
                 return
             if not batch:
-                watch.wait(1.0 if stopped is not None else None)
+                watch.wait(1.0 if stopped is not None and bell is None else None)
     finally:
         for reader in readers:
             reader.close()
@@ -195,12 +200,16 @@ class _Reader:
                 return lines
 
     def read_new(self) -> list[LogLine]:
-        """What was written since; moves on to the new file after a rotation."""
+        """What was written since, or a piece of it if it is much; moves on to the new file after a rotation."""
         if self._file is None:
             if not os.path.exists(self.source.path):
                 return []
             self._open(self.source.path)
-        lines = self._read_open()
+        lines = self._read_open(_PIECE)
+        while not self._is_at_end():
+            if lines:
+                return lines
+            lines = self._read_open(_PIECE)
         while self._was_rotated():
             # The writer opens the new file only after it has closed the old one: what is there now is all.
             lines += self._read_open()
@@ -242,13 +251,16 @@ class _Reader:
         self.close()
         self._file = file
 
-    def _read_open(self) -> list[LogLine]:
+    def _is_at_end(self) -> bool:
+        return self._file is None or self._file.tell() >= os.fstat(self._file.fileno()).st_size
+
+    def _read_open(self, limit: int = -1) -> list[LogLine]:
         if self._file is None:
             return []
         if os.fstat(self._file.fileno()).st_size < self._file.tell():  # cut off by somebody: begin again
             self._file.seek(0)
             self._rest = b""
-        self._rest += self._file.read()
+        self._rest += self._file.read(limit)
         return self._take_lines()
 
     def _take_lines(self) -> list[LogLine]:
@@ -299,14 +311,14 @@ def _join_parts(parts: dict[str, tuple[str, list[str]]], lines: list[LogLine]) -
 class _Watch:
     """Sleeps until one of the logs changes or one of their writers ends: one inotify watch for each folder."""
 
-    def __init__(self, readers: Sequence[_Reader], writers: Sequence[int]) -> None:
+    def __init__(self, readers: Sequence[_Reader], writers: Sequence[int], bell: int | None) -> None:
         self.writers = set(writers)
         self._inotify = host.Inotify()
         self._poll = select.poll()
         for folder in {os.path.dirname(reader.source.path) or "." for reader in readers}:
             os.makedirs(folder, exist_ok=True)
             self._inotify.add(folder, host.IN_MODIFY | host.IN_CREATE | host.IN_MOVED_TO)
-        for fd in (self._inotify.fileno(), *self.writers):
+        for fd in (self._inotify.fileno(), *self.writers, *(() if bell is None else (bell,))):
             self._poll.register(fd, select.POLLIN)
 
     def wait(self, timeout: float | None) -> None:
@@ -315,7 +327,7 @@ class _Watch:
                 # Readable for ever from now on.
                 self._poll.unregister(fd)
                 self.writers.discard(fd)
-            else:
+            elif fd == self._inotify.fileno():
                 for _change in self._inotify.read():
                     continue
 

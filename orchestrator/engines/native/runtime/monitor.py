@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from orchestrator.engines.native import host
 from orchestrator.engines.native.files.rootfs import prepare_root
+from orchestrator.engines.native.runtime.cgroups import hasten_attaching
 from orchestrator.engines.native.runtime.sealed import lend_program
 from orchestrator.engines.native.spawn import find_program, spawn
 from orchestrator.errors import Conflict, EngineError, Unavailable
@@ -89,6 +91,7 @@ def launch(layout: Layout, runtime: Runtime, spec: LaunchSpec) -> Launched:
     known = observe_process(layout, spec.container_id)
     if known is not None and known.alive:
         raise Conflict(f"{name} is running already", resource=name, operation="start container")
+    hasten_attaching()
     _clear(layout, folder, spec.container_id)
     if runtime.knows(spec.container_id):
         runtime.forget(spec.container_id, spec.cgroups_path)
@@ -233,9 +236,14 @@ def remove_traces(layout: Layout, container_id: str) -> None:
     """Remove what :func:`launch` and conmon left in the run directory; the folder too, when nothing else is in it."""
     folder = str(layout.container_run(container_id))
     _clear(layout, folder, container_id)
-    for name in os.listdir(folder):
+    try:
+        names = os.listdir(folder)
+    except FileNotFoundError:  # another process gives the same back
+        return
+    for name in names:
         if name == "config.json":
-            os.unlink(f"{folder}/{name}")
+            with suppress(FileNotFoundError):
+                os.unlink(f"{folder}/{name}")
         elif name.startswith("exec-"):
             from shutil import rmtree
 
@@ -334,10 +342,15 @@ def _write_control(layout: Layout, container_id: str, message: str) -> bool:
 
 def _read(path: str) -> str | None:
     try:
-        with open(path, errors="replace") as file:
-            return file.read().strip()
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return None
+    try:
+        return os.read(fd, 65536).decode("utf-8", "replace").strip()
+    except OSError:
+        return None
+    finally:
+        os.close(fd)
 
 
 def _write(path: str, text: str) -> None:

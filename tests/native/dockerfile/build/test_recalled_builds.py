@@ -257,7 +257,7 @@ def test_what_has_to_be_done_is_done(desk: Desk, words: tuple[str, ...]) -> None
     asked = (*WORDS[:2], *words, *WORDS[2:])
     if words == ("--pull",):
         desk.monkeypatch.setattr(
-            "orchestrator.engines.native.dockerfile.supplies.Supplies._pull",
+            "orchestrator.engines.native.dockerfile.inputs.BuildInputs._pull",
             lambda _self, _name, _platform, image: image,
         )
     for _ in range(3):

@@ -76,7 +76,9 @@ class Bench:
     def output(self) -> str:
         """What the steps of the last build wrote."""
         return "".join(
-            one.text for one in self.events if one.kind == "log" and not one.text.startswith("image sha256:")
+            one.text
+            for one in self.events
+            if one.kind == "log" and not one.text.startswith(("image sha256:", "naming to "))
         )
 
     def files(self, name: str = "built", *, layers: int | None = None) -> dict[str, Path]:

@@ -6,7 +6,7 @@ import bz2
 import gzip
 import lzma
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,7 @@ from orchestrator.errors import StackError
 
 from .places import OLD, Stage, digest_of, make_tar, make_tree
 from .repositories import git, make_repository
-from .web import Web, serve_web
+from .web import Web
 
 HOST = "git://repositories.invalid"
 
@@ -45,12 +45,6 @@ PACKERS: dict[str, Callable[[bytes], bytes]] = {
     "xz": lzma.compress,
     "zstd": zstandard.ZstdCompressor().compress,
 }
-
-
-@pytest.fixture
-def web() -> Iterator[Web]:
-    with serve_web() as found:
-        yield found
 
 
 @pytest.mark.parametrize("packer", PACKERS)

@@ -6,7 +6,6 @@ import gzip
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,19 +27,13 @@ from orchestrator.errors import StackError
 
 from .places import make_tar, make_tree
 from .repositories import make_repository
-from .web import Web, serve_web
+from .web import Web
 
 
 @pytest.fixture
 def site(tmp_path: Path) -> BuildSite:
     (tmp_path / "work").mkdir()
     return BuildSite(tmp_path / "work", tmp_path / "cache")
-
-
-@pytest.fixture
-def web() -> Iterator[Web]:
-    with serve_web() as found:
-        yield found
 
 
 def visible(context: Context) -> set[str]:

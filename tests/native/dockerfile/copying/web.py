@@ -15,7 +15,10 @@ MODIFIED = "Sun, 09 Sep 2001 01:46:40 GMT"
 
 
 class Web:
-    """`files` by path (with headers `plain` for those without validators); `seen` are (method, path, condition)."""
+    """`files` by path (with headers `plain` for those without validators); `seen` are (method, path, condition).
+
+    With `authorization` set, whoever does not send it is turned away; `sent` is what was.
+    """
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
@@ -25,6 +28,8 @@ class Web:
         self.folder: Path | None = None
         self.seen: list[tuple[str, str]] = []
         self.address = ""
+        self.authorization = ""
+        self.sent: set[str] = set()
 
     def find(self, path: str) -> bytes | None:
         if self.folder is not None and (self.folder / path.lstrip("/")).is_file():
@@ -41,6 +46,14 @@ def serve_web() -> Iterator[Web]:
             path = unquote(urlsplit(self.path).path)
             condition = self.headers.get("If-None-Match") or self.headers.get("If-Modified-Since") or ""
             web.seen.append((path, condition))
+            sent = self.headers.get("Authorization") or ""
+            web.sent.add(sent)
+            if sent != web.authorization:
+                self.send_response(401)
+                self.send_header("WWW-Authenticate", "Basic")
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
             data = web.find(path)
             status = web.statuses.get(path, 200 if data is not None else 404)
             data = data if status == 200 and data is not None else b"no"

@@ -65,7 +65,7 @@ def find_stage_origin(name: str, index: int, stages: tuple[Stage, ...], contexts
     return Origin(kind="image", name=name)
 
 
-def list_origins(one: Instruction) -> Iterator[tuple[str, int]]:
+def list_origin_names(one: Instruction) -> Iterator[tuple[str, int]]:
     """What an instruction takes files from: names of stages, contexts or images, or nothing for the build context."""
     if isinstance(one, CopyInstruction):
         flag = next((flag for flag in one.flags if flag.name == "from"), None)

@@ -19,7 +19,7 @@ from orchestrator.engines.native.dockerfile.front.lint import Checker
 from orchestrator.engines.native.dockerfile.front.origins import (
     find_context,
     find_stage_origin,
-    list_origins,
+    list_origin_names,
     shorten_name,
 )
 from orchestrator.engines.native.dockerfile.front.parser import parse_instruction
@@ -354,7 +354,7 @@ def _link(stage: PlannedStage, plan: StagePlan, problems: list[_Linked]) -> Plan
     contexts: dict[str, None] = {}
     main = False
     for one in (*stage.triggers, *stage.instructions):
-        for name, offset in list_origins(one):
+        for name, offset in list_origin_names(one):
             try:
                 origin = plan.resolve_origin(name, stage.index) if name else Origin()
             except Problem as problem:

@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
 
 from orchestrator.engines.native import host
-from orchestrator.engines.native.images.inherit import find_in_layers
-from orchestrator.engines.native.images.unpack import overlay_xattr
+from orchestrator.engines.native.images.stacking import find_in_layers, overlay_xattr
 
 _T = TypeVar("_T")
 

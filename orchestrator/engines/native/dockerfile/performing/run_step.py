@@ -12,13 +12,14 @@ from orchestrator.engines.native import host
 from orchestrator.engines.native.dockerfile.performing.build_network import BuildNetwork, render_build_resolv_conf
 from orchestrator.engines.native.dockerfile.performing.layering import Bench, call_with_mounts, mount_bench, open_bench
 from orchestrator.engines.native.dockerfile.performing.leftovers import end_run, forget_run, render_build_group
+from orchestrator.engines.native.dockerfile.performing.mount_points import MountPoints
 from orchestrator.engines.native.dockerfile.performing.run_mounts import (
     MountRequest,
     OpenOrigin,
     PreparedMounts,
     prepare_run_mounts,
 )
-from orchestrator.engines.native.dockerfile.performing.run_parts import MountPoints, OutputPipe
+from orchestrator.engines.native.dockerfile.performing.run_output import OutputPipe
 from orchestrator.engines.native.dockerfile.sources.failures import BuildError
 from orchestrator.engines.native.files.rootfs import prepare_root
 from orchestrator.engines.native.images.content import Cancel, check_cancel
@@ -50,6 +51,9 @@ _HOSTNAME: Final = "build"
 _SHOWN: Final = 40
 """Lines of output that a failure repeats."""
 _KEPT: Final = 16384
+_FILES: Final = 64
+"""Open files from which on the runtime has enough for itself, and the least that is worth naming."""
+_OUT_OF_FILES: Final = ("Too many open files", "cgroup.procs`: No space left on device")
 _CANCEL_POLL: Final = 100
 """Milliseconds between two looks at whether the build was cancelled, while a command says nothing."""
 
@@ -195,10 +199,23 @@ class _Run:
         if said:
             from orchestrator.engines.native.runtime.runtime_errors import explain_failure
 
+            self._check_files(said)
             failure = explain_failure(said, self._step.text, "build")
             raise BuildError(failure.message, location=self._step.location, hint=failure.hint, code="build-step-failed")
         if code != 0:
             raise RunFailed(self._step, code, tail)
+
+    def _check_files(self, said: str) -> None:
+        """The runtime sets the command's limits before it has done its own work. Raises BuildError."""
+        limit = self._around.request.ulimits.get("nofile")
+        if limit is None or limit.soft < 0 or limit.soft >= _FILES or not any(one in said for one in _OUT_OF_FILES):
+            return
+        raise BuildError(
+            f"{self._step.text}: the limit of {limit.soft} open files (nofile) is too low for the container runtime",
+            location=self._step.location,
+            hint=f"it needs some 30 of them itself before the command begins: give nofile {_FILES} or more",
+            code="build-step-failed",
+        )
 
     def _render_etc(self) -> list[Mapping[str, Any]]:
         """Files of the command's own: whatever it writes there, the layer does not have it."""

@@ -39,7 +39,7 @@ class Foundation(NamedTuple):
     document: Mapping[str, Any]
 
 
-class Supplies:
+class BuildInputs:
     """The contexts and images of one build. Thread-safe."""
 
     def __init__(

@@ -1,33 +1,12 @@
-"""Parts of a running RUN step: the pipes of its output, and mount points that go again."""
+"""Mount points of a RUN step that go again when it has ended."""
 
 from __future__ import annotations
 
-import codecs
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
-
-
-class OutputPipe:
-    """One pipe of the command, decoded as it comes."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.read, self.write = os.pipe2(os.O_CLOEXEC)
-        self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
-
-    def take(self) -> tuple[str, bool]:
-        """What has come, and whether it was the last."""
-        data = os.read(self.read, 65536)
-        return self._decode(data, not data), not data
-
-    def close_write(self) -> None:
-        os.close(self.write)
-
-    def close_read(self) -> None:
-        os.close(self.read)
 
 
 class MountPoints:
