@@ -165,9 +165,10 @@ class Session:
             self._prepared.close()
 
     def ask(self, do: str, answer: str, *, timeout: float = 5.0) -> dict[str, Any] | None:
-        """Send one command to a supervisor that runs; None where none does."""
+        """Send one command to a supervisor that runs; None where none does, or only one of another version."""
         try:
-            if self._socket is None and not self._connect():
+            # Who only asks must not end what supervises: nothing would until the next goal.
+            if self._socket is None and not self._connect(replace=False):
                 return None
             self._send(encode({"do": do}))
             for message in self._messages(time.monotonic() + timeout):
@@ -213,8 +214,8 @@ class Session:
             hint=f"its last words are in {self.place.log}; should it hang, end it: its containers go on",
         )
 
-    def _connect(self) -> bool:
-        """Connect to the supervisor that runs; one of another version is asked to step down first."""
+    def _connect(self, *, replace: bool = True) -> bool:
+        """Connect to the supervisor that runs; one of another version is left, with `replace` asked to step down."""
         connection = connect_control(self.place)
         if connection is None:
             return False
@@ -225,7 +226,7 @@ class Session:
             self._drop()
             return False
         if hello["version"] != CODE_VERSION:
-            self._step_down()
+            self._step_down() if replace else self._drop()
             return False
         return True
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.catalog import Catalog
 from orchestrator.conditions import Board, ConditionFailed
 from orchestrator.errors import EngineError, StackError
-from orchestrator.events import Event, Sink
+from orchestrator.events import Sink
 from orchestrator.executor import Execution, PlanOutcome, Progress
 from orchestrator.failures import Failure, describe_failure
 from orchestrator.goal import Goal, Want
@@ -41,6 +41,10 @@ if TYPE_CHECKING:
 
 PASSES = 4
 """How often one goal is planned before the loop admits that the plans do not lead there."""
+
+
+LOOKS = 5
+"""How often the loop looks again because a restart policy started something meanwhile."""
 
 
 class Settled(Record):
@@ -232,16 +236,7 @@ class Loop:
         back = plan_rollback(self.goal, self._good, settled.failures, moved, self._clock())
         if back is None:
             return False
-        names = ", ".join(sorted(back.wants))
-        self._emit(
-            Event(
-                time=self._clock(),
-                kind="warning",
-                subject=self.project,
-                action="rollback",
-                message=f"the update failed: going back to what {names} ran before",
-            )
-        )
+        self.teller.tell_turning_back(self.project, back)
         self._gave_up = settled
         self._take(back)
         self._on_edit(back)
@@ -282,9 +277,7 @@ class Loop:
         asked = goal
         for _attempt in range(PASSES + sum(1 for one in goal.stack.services.values() if is_provided(one))):
             goal = asked.replace(stack=inject_environment(asked.stack, self.answers.by_service))
-            since = self.board.now()
-            observed = (await self._observe(goal)).replace(provided=self.answers.moments)
-            self.tender.absorb(observed, since)
+            observed = (await self._look(goal)).replace(provided=self.answers.moments)
             if self._fresh or self._leaving:
                 return None
             if not before and not goal.rolling_back:
@@ -308,6 +301,17 @@ class Loop:
         raise EngineError(
             f"{', '.join(sorted(before))} succeeded and changed nothing", resource=self.project, operation="converge"
         )
+
+    async def _look(self, goal: Goal) -> ObservedState:
+        """Observe at a moment when no restart policy starts anything: the plan would not know that it runs."""
+        for _attempt in range(LOOKS):
+            begun = await self.restarter.quiet()
+            since = self.board.now()
+            observed = await self._observe(goal)
+            if begun == self.restarter.begun:
+                break
+        self.tender.absorb(observed, since)
+        return observed
 
     async def _calm(self, goal: Goal) -> None:
         """Drop restart timers of what is not to run, and have it remembered that the user wants it so."""
@@ -399,16 +403,7 @@ class Loop:
         await self.workers.run("work", lambda: self.engine.remove_container(container_id, volumes=True))
 
     def _abort(self, goal: Goal, exit_code: int) -> None:
-        self._emit(
-            Event(
-                time=self._clock(),
-                kind="message",
-                subject=self.project,
-                action="abort",
-                message="a container exited, stopping the others",
-                details={"exit_code": exit_code},
-            )
-        )
+        self.teller.tell_abort(self.project, exit_code)
         wants: dict[str, Want] = dict.fromkeys(goal.stack.services, "stopped")
         self.submit(Goal(stack=goal.stack, wants=wants, issued_at=self._clock(), scale=goal.scale))
         self._on_edit(self.goal or goal)

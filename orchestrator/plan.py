@@ -8,11 +8,14 @@ person's words why it is there.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from orchestrator.errors import Diagnostic
 from orchestrator.model import Condition, Hook, Network, Service, Volume
 from orchestrator.record import Record
+
+if TYPE_CHECKING:
+    from orchestrator.digest import FieldChange
 
 
 class Operation(Record):
@@ -81,7 +84,8 @@ class CreateContainer(Operation):
     `replaces` is the id of the container whose name, and whose anonymous volumes if `inherit_volumes`, it takes over.
     In the same step the replaced one, if it has that name, becomes ``{first 12 of its id}_{name}``; it may still run.
     `config_hash` is what the reconciler compares next time. `called`: whoever makes it will be attached before its
-    first instruction. `auto_remove`: it goes, with its anonymous volumes, when it has ended.
+    first instruction. `auto_remove`: it goes, with its anonymous volumes, when it has ended. `changes` are all fields
+    in which it differs from the one that it replaces.
     """
 
     service: Service
@@ -93,6 +97,7 @@ class CreateContainer(Operation):
     oneoff: bool = False
     called: bool = False
     auto_remove: bool = False
+    changes: tuple[FieldChange, ...] = ()
 
 
 class StartContainer(Operation):

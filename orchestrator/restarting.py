@@ -56,6 +56,8 @@ class Restarter:
         self._unhealthy: set[str] = set()
         self._left: dict[str, str] = {}
         self._starting: set[str] = set()
+        self.begun = 0
+        """How many starts by policy have begun so far: an observation during which one began may be out of date."""
         board.listeners.append(self._follow)
 
     def __len__(self) -> int:
@@ -75,6 +77,12 @@ class Restarter:
         return [
             {"container": one.name, "reason": why} for key, why in self._left.items() if (one := self._board.get(key))
         ]
+
+    async def quiet(self) -> int:
+        """Return when no start by policy is under way; how many have begun so far."""
+        for container_id in tuple(self._starting):
+            await self._board.released(container_id)
+        return self.begun
 
     def stop(self) -> None:
         """Forget every timer; what has ended stays ended."""
@@ -158,6 +166,7 @@ class Restarter:
             self._engine.start_container(container_id, cause=decision.reason)
 
         self._starting.add(container_id)
+        self.begun += 1
         with self._board.hold(container_id):
             try:
                 await self._workers.run("work", call)

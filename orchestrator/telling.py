@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from orchestrator.events import Event, Phase, Sink
 
 if TYPE_CHECKING:
+    from orchestrator.goal import Goal
     from orchestrator.plan import Plan
 
 
@@ -47,3 +48,14 @@ class Teller:
     def tell_converged(self, project: str) -> None:
         """Tell that the goal is reached."""
         self._emit(Event(time=self._clock(), kind="converged", subject=project))
+
+    def tell_turning_back(self, project: str, back: Goal) -> None:
+        """Tell that an update has failed and `back` is the way to what was there before."""
+        message = f"the update failed: going back to what {', '.join(sorted(back.wants))} ran before"
+        self._emit(Event(time=self._clock(), kind="warning", subject=project, action="rollback", message=message))
+
+    def tell_abort(self, project: str, exit_code: int) -> None:
+        """Tell that a container has ended and the others are stopped because of that."""
+        message, details = "a container exited, stopping the others", {"exit_code": exit_code}
+        event = Event(time=self._clock(), kind="message", subject=project, action="abort", message=message)
+        self._emit(event.replace(details=details))

@@ -46,6 +46,7 @@ class Attachment:
         self._threads: dict[str, threading.Thread] = {}
         self._endings: dict[str, str] = {}
         self._last: dict[str, str] = {}
+        self._written = 0
         self._closing = threading.Event()
         self._bell = Bell(self._closing.is_set)
 
@@ -86,12 +87,19 @@ class Attachment:
         return tuple(sorted(self._short(name) for name in self._threads))
 
     def close(self, grace: float = 1.0) -> None:
-        """Let the output of what has ended come to its end, for `grace` seconds in all, and stop following."""
+        """Let the output of what has ended come to its end, and stop following the rest after `grace` seconds.
+
+        Who has ended may have written much: as long as any of it comes, it is waited for.
+        """
         import time
 
-        deadline = time.monotonic() + grace
-        for thread in tuple(self._threads.values()):
-            thread.join(max(0.0, deadline - time.monotonic()))
+        with self._lock:
+            threads = tuple(self._threads.values())
+        written, deadline = self._written, time.monotonic() + grace
+        while (left := [one for one in threads if one.is_alive()]) and time.monotonic() < deadline:
+            left[0].join(0.05)
+            if self._endings and written != self._written:
+                written, deadline = self._written, time.monotonic() + grace
         self._close()
 
     def _close(self) -> None:
@@ -106,13 +114,12 @@ class Attachment:
             # have one time, so those of this life must not be measured by one another.
             shown_before = self._last.get(name, "")
             try:
-                lines = self._engine.read_logs(
-                    [container], since=self._since, follow=True, stopped=self._bell
-                )
+                lines = self._engine.read_logs([container], since=self._since, follow=True, stopped=self._bell)
                 for line in lines:
                     if line.time > shown_before:
                         self._last[name] = line.time
                         self._write(shown, line)
+                        self._written += 1
             except EngineError as error:
                 self._remark(f"{shown}: {error.message}")
             except (BrokenPipeError, ValueError):

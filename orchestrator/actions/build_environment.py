@@ -12,6 +12,7 @@ from orchestrator.goal import BuildOptions
 if TYPE_CHECKING:
     from orchestrator.model import Stack
 
+_NOTHING: Mapping[str, str] = {}
 _PASSED_ON = ("SSH_AUTH_SOCK", "SOURCE_DATE_EPOCH", "DOCKER_DEFAULT_PLATFORM")
 _PROXIES = {
     "httpProxy": "HTTP_PROXY",
@@ -24,11 +25,19 @@ _PROXIES = {
 
 
 def read_build_options(
-    *, args: Sequence[str] = (), no_cache: bool = False, pull: bool = False, ssh: Sequence[str] = ()
+    *,
+    args: Sequence[str] = (),
+    variables: Mapping[str, str] = _NOTHING,
+    no_cache: bool = False,
+    pull: bool = False,
+    ssh: Sequence[str] = (),
 ) -> BuildOptions:
-    """Put together what the command line and the environment say about builds. Raises UsageError."""
+    """Put together what the command line and the environment say about builds. Raises UsageError.
+
+    `variables` are the project's own, for `args` that are names alone.
+    """
     return BuildOptions(
-        args=parse_build_args(args, os.environ),
+        args=parse_build_args(args, {**variables, **os.environ}),
         proxies=read_proxies(os.environ),
         no_cache=no_cache,
         pull=pull,

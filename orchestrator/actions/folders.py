@@ -6,7 +6,6 @@ name is told so, and can be isolated: it then has a name of its own, and the eng
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -29,6 +28,8 @@ def registry_path() -> str:
 
 def read_isolated() -> dict[str, str]:
     """The names of isolated folders, by absolute path."""
+    import json
+
     try:
         with open(registry_path(), encoding="utf-8") as file:
             found = json.load(file)
@@ -54,6 +55,8 @@ def forget_isolated(directory: str) -> None:
 
 
 def _write(names: Mapping[str, str]) -> None:
+    import json
+
     path = registry_path()
     os.makedirs(os.path.dirname(path), exist_ok=True)
     beside = f"{path}.{os.getpid()}"
@@ -97,6 +100,8 @@ def check_owner(stack: Stack, options: ProjectOptions) -> None:
 
 def _find_owner(project: str) -> str:
     """The folder that the project was last brought up from; empty if nothing is up."""
+    import json
+
     from orchestrator.control import Place
 
     try:
@@ -108,7 +113,7 @@ def _find_owner(project: str) -> str:
 
 def is_derived(stack: Stack, options: ProjectOptions) -> bool:
     """True if the project's name comes from its folder: neither an option nor a variable gives it."""
-    from orchestrator.spec.loader import normalize_project_name
+    from orchestrator.spec.project_names import normalize_project_name
 
     if options.name or any(os.environ.get(name) for name in _NAMING_VARIABLES):
         return False

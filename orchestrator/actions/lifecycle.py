@@ -16,6 +16,7 @@ from orchestrator.state import Container, ObservedState
 
 if TYPE_CHECKING:
     from orchestrator.engines.base import Engine
+    from orchestrator.model import Stack
 
 
 def prepare_start(engine: Engine, project: Project, services: Sequence[str], *, wait: bool) -> Goal:
@@ -24,6 +25,7 @@ def prepare_start(engine: Engine, project: Project, services: Sequence[str], *, 
     previous = recall_goal(project.name)
     stack = stack_for_goal(project, previous)
     named = _select(project, observed, services)
+    _refuse_orphans(stack, services, "start")
     wanted = resolve_dependencies(stack, named) if services else named
     existing = count_replicas(observed, wanted)
     for name in named:
@@ -77,6 +79,7 @@ def prepare_restart(
             operation="restart",
             hint="`stack up -d` creates and starts the services",
         )
+    _refuse_orphans(stack, services, "restart")
     return edit_restart(stack, previous, named, existing, time.time(), timeout=timeout, dependents=dependents)
 
 
@@ -151,6 +154,18 @@ def prepare_rm(project: Project, observed: ObservedState, chosen: Sequence[Conta
     stack = stack_for_goal(project, previous)
     goal = edit_want(stack, previous, whole, "absent", time.time())
     return goal if goal.wants else None
+
+
+def _refuse_orphans(stack: Stack, named: Sequence[str], operation: str) -> None:
+    """A goal speaks of the services of its stack: what has left the file can end, but not begin."""
+    for name in named:
+        if name not in stack.services:
+            raise NotFound(
+                f"service {name} is not in the stack file any more: its containers cannot be started",
+                resource=name,
+                operation=operation,
+                hint="`stack up -d --remove-orphans` removes them",
+            )
 
 
 def _select(project: Project, observed: ObservedState, services: Sequence[str]) -> tuple[str, ...]:

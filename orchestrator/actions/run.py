@@ -30,6 +30,7 @@ Converge = Callable[["Goal"], None]
 """Brings the project to a goal; raises StackError when that fails."""
 
 _SLUG_BYTES = 6
+_NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 class RunOptions(Record):
@@ -82,7 +83,7 @@ def prepare_run(project: Project, options: RunOptions) -> OneOff:
     check_faults(stack, [options.service])
     base = stack.services[options.service]
     name = options.name or stack.separator.join((stack.name, base.name, "run", os.urandom(_SLUG_BYTES).hex()))
-    service = shape_service(base, options, stack, name)
+    service = shape_service(base, options, stack, name, project.environment)
     outside = _find_outside(service, stack)
     changed = stack.replace(
         services={**stack.services, base.name: service},
@@ -105,8 +106,13 @@ def _make_goal(project: Project, options: RunOptions) -> Goal:
     return goal.replace(wants=wants, prepare=(options.service,))
 
 
-def shape_service(base: Service, options: RunOptions, stack: Stack, name: str) -> Service:
-    """The service as the one-off container shall have it. Pure but for files of variables. Raises UsageError."""
+def shape_service(
+    base: Service, options: RunOptions, stack: Stack, name: str, environment: Mapping[str, str] = _NOTHING
+) -> Service:
+    """The service as the one-off container shall have it. Pure but for files of variables. Raises UsageError.
+
+    `environment` are the project's variables, for a name without a value.
+    """
     from orchestrator.spec.bind import bind_service
 
     config = dict(base.config)
@@ -125,7 +131,7 @@ def shape_service(base: Service, options: RunOptions, stack: Stack, name: str) -
         if value is not None:
             config[key] = value
     config["tty"], config["stdin_open"] = options.tty, options.stdin
-    config["environment"] = {**(config.get("environment") or {}), **_read_environment(options)}
+    config["environment"] = {**(config.get("environment") or {}), **_read_environment(options, environment)}
     config["labels"] = {**(config.get("labels") or {}), **_parse_labels(options.labels)}
     _change_capabilities(config, options)
     config["ports"] = [*((base.config.get("ports") or ()) if options.service_ports else ()), *_parse_ports(options)]
@@ -143,11 +149,11 @@ def _split_words(text: str) -> list[str]:
         raise UsageError(f"--entrypoint: {error}: {text!r}") from None
 
 
-def _read_environment(options: RunOptions) -> dict[str, str]:
+def _read_environment(options: RunOptions, environment: Mapping[str, str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for path in options.env_files:
         found.update(read_env_file(path))
-    return {**found, **parse_environment(options.environment)}
+    return {**found, **parse_environment(options.environment, {**environment, **os.environ})}
 
 
 def read_env_file(path: str) -> dict[str, str]:

@@ -31,7 +31,12 @@ class StackGroup(click.Group):
         from importlib import import_module
 
         command: click.Command | Declared = import_module(f"orchestrator.cli.commands.{row[0]}").command
-        return command.to_click() if isinstance(command, Declared) else command
+        made = command.to_click() if isinstance(command, Declared) else command
+        if "_STACK_COMPLETE" in os.environ:
+            from orchestrator.cli.completing import teach
+
+            teach(made)
+        return made
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -124,9 +129,9 @@ def run(arguments: Sequence[str], prepared: Any = None) -> int:
     from orchestrator.cli import diagnostics
 
     if "_STACK_COMPLETE" in os.environ:
-        from click.shell_completion import shell_complete
+        from orchestrator.cli.completing import complete
 
-        return shell_complete(root, {}, "stack", "_STACK_COMPLETE", os.environ["_STACK_COMPLETE"])
+        return complete(root, os.environ["_STACK_COMPLETE"])
     try:
         context = root.make_context("stack", list(arguments))
         with context:

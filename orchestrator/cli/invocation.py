@@ -43,11 +43,15 @@ class Invocation:
         self.prepared = prepared
         self.parallel = parallel
 
-    def load(self, services: Sequence[str] = ()) -> Project:
-        """Load the stack files; warnings go to stderr. Naming a service switches its profile on."""
-        from orchestrator.actions.project import load_again
+    def load(self, services: Sequence[str] = (), *, naming: Sequence[str] = ()) -> Project:
+        """Load the stack files; warnings go to stderr. Naming a service switches its profile on.
 
-        project = load_again(self.project, services)
+        `naming` are words ``NAME=VALUE`` or ``NAME``: if there is one of the latter, the project's variables come, too.
+        """
+        from orchestrator.actions.project import load_again, load_project
+
+        load = load_project if any("=" not in word for word in naming) else load_again
+        project = load(self.project, services)
         report_diagnostics(project.warnings)
         return project
 

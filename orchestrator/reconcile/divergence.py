@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from orchestrator.reconcile.draft import Draft, Replica
     from orchestrator.state import Container
 
-_SHOWN_CHANGES = 3
+SHOWN_CHANGES = 3
+"""How many fields that differ a cause names; a plan has them all."""
 
 
 def has_completed(draft: Draft, service: Service, container: Container) -> bool:
@@ -74,10 +75,10 @@ def _explain_config(draft: Draft, service: Service, container: Container) -> str
     changes = diff_service(container.config, service.config)
     shown = [
         f"image changed: {one.old or 'not set'} -> {one.new or 'not set'}" if one.path == "image" else one.render()
-        for one in changes[:_SHOWN_CHANGES]
+        for one in changes[:SHOWN_CHANGES]
     ]
-    if len(changes) > _SHOWN_CHANGES:
-        shown.append(f"and {len(changes) - _SHOWN_CHANGES} more")
+    if len(changes) > SHOWN_CHANGES:
+        shown.append(f"and {len(changes) - SHOWN_CHANGES} more")
     if shown:
         return "; ".join(shown)
     # The service reads the same, so what it refers to is different.

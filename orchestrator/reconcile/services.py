@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from orchestrator.digest import diff_service
 from orchestrator.graph import describe_sharing, shared_services
 from orchestrator.plan import (
     CreateContainer,
@@ -116,6 +117,7 @@ def _plan_creation(
             container_name=one.name,
             config_hash=wanted_hash(draft, service),
             replaces=old.id if old is not None else None,
+            changes=diff_service(old.config, service.config) if old is not None else (),
             inherit_volumes=not one.renew_volumes,
         )
     )
@@ -184,18 +186,22 @@ def _plan_start(draft: Draft, service: Service, one: Replica, needs: tuple[str, 
         # A second container of this number is what an interrupted recreation left; one replica never runs twice.
         if other.ends and other.alive and other.number == one.number:
             freed.add(f"stop {other.label}")
+    name = one.name
+    if one.action == "start" and one.container is not None and f"rename {one.label}" not in draft:
+        # Its name may be another one's still; found by that, the other one would be started.
+        name = one.container.name
     started = draft.add(
         StartContainer(
             id=f"start {one.label}",
-            subject=one.name,
+            subject=name,
             cause=one.cause,
-            needs=tuple(sorted({*needs, *freed})),
-            container_name=one.name,
+            needs=tuple(sorted({*needs, *freed, *draft.present((f"rename {one.label}",))})),
+            container_name=name,
             service=one.service,
             number=one.number,
         )
     )
-    plan_post_start(draft, service, one.label, one.name, started)
+    plan_post_start(draft, service, one.label, name, started)
 
 
 def _plan_restart(draft: Draft, service: Service, one: Replica, gates: tuple[str, ...]) -> None:

@@ -39,9 +39,7 @@ def _import_whole() -> tuple[Any, Any, type[Exception]]:
 
 def _import_alone() -> tuple[Any, Any, type[Exception]] | None:
     """None for a PyYAML that is made otherwise than those that are known; nothing of it is left then."""
-    from importlib.machinery import PathFinder
-
-    found = PathFinder.find_spec("yaml")
+    found = next((one for finder in sys.meta_path if (one := finder.find_spec("yaml", None))), None)
     if found is None or found.submodule_search_locations is None:
         return None
     package = ModuleType("yaml")
@@ -49,12 +47,12 @@ def _import_alone() -> tuple[Any, Any, type[Exception]] | None:
     sys.modules["yaml"] = package
     lent = ["yaml"]
     try:
-        from yaml import error
+        from yaml import error, events, nodes, tokens  # noqa: F401
 
         for word in _MARKED:
-            lent.append(_lend(word, type(f"{word}Error", (error.MarkedYAMLError,), {})))
-        lent.append(_lend("Reader", _make_reader_error(error.YAMLError)))
-        from yaml import _yaml, events
+            lent.append(_lend(package, word, type(f"{word}Error", (error.MarkedYAMLError,), {})))
+        lent.append(_lend(package, "Reader", _make_reader_error(error.YAMLError)))
+        from yaml import _yaml
 
         loaded = _yaml.CParser, events, error.YAMLError
     except (ImportError, AttributeError, TypeError):
@@ -65,10 +63,11 @@ def _import_alone() -> tuple[Any, Any, type[Exception]] | None:
     return loaded
 
 
-def _lend(word: str, error: type[Exception]) -> str:
+def _lend(package: ModuleType, word: str, error: type[Exception]) -> str:
     name = f"yaml.{word.lower()}"
     module = ModuleType(name)
     setattr(module, f"{word}Error", error)
+    setattr(package, word.lower(), module)
     sys.modules[name] = module
     return name
 

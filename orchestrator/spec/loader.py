@@ -20,6 +20,7 @@ from orchestrator.spec.layers import LayerLoader
 from orchestrator.spec.normalize import normalize_stack, prune_resources, resolve_env_files, split_profiles
 from orchestrator.spec.paths import absolute_path, is_remote
 from orchestrator.spec.positions import Map, Mark, Problems
+from orchestrator.spec.project_names import normalize_project_name
 from orchestrator.spec.reader import OVERRIDE_FILES, STACK_FILES, STDIN, DiskReader, Reader, fetch_remote
 from orchestrator.spec.sources import TreeSources
 from orchestrator.spec.validate import check_resources, check_stack
@@ -180,11 +181,6 @@ def _bind_templates(tree: Map, setup: _Setup, loader: LayerLoader) -> Stack:
         tree=tree,
         sources=TreeSources(tree, loader.problems.files),
     )
-
-
-def normalize_project_name(text: str) -> str:
-    """Turn a directory's name into a project name: lower case, nothing but ``a-z0-9_-``, not beginning with ``_-``."""
-    return re.sub(r"[^-_a-z0-9]", "", text.lower()).lstrip("_-")
 
 
 def _name_project(loader: LayerLoader, setup: _Setup, environment: Mapping[str, str]) -> tuple[str, Mapping[str, str]]:

@@ -149,6 +149,49 @@ def test_version(stack: Callable[..., Ran]) -> None:
     assert json.loads(stack("version", "-f", "json").out) == {"version": orchestrator.__version__}
 
 
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("logs ", ["db", "late", "web"]),
+        ("logs db w", ["web"]),
+        ("up --exit-code-from d", ["db"]),
+        ("scale w", ["web="]),
+        ("cp d", ["db:"]),
+        ("--profile ", ["extra"]),
+        ("up --abort-on-container-f", ["--abort-on-container-failure"]),
+        ("-p s", ["shop"]),
+        ("image pru", ["prune"]),
+        ("-f broken.yaml logs ", []),
+    ],
+)
+def test_the_shell_is_told_what_a_word_can_be(
+    stack: Callable[..., Ran],
+    engine: ShelfEngine,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    line: str,
+    offered: list[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    engine.containers = [make_container()]
+    (tmp_path / "broken.yaml").write_text("services: [")
+    (tmp_path / "compose.yaml").write_text(
+        "services: {web: {image: x}, db: {image: y}, late: {image: z, profiles: [extra]}}"
+    )
+    words = f"stack {line}".split(" ")
+    for shell in ("bash", "zsh", "fish"):
+        monkeypatch.setenv("_STACK_COMPLETE", f"{shell}_complete")
+        monkeypatch.setenv("COMP_WORDS", " ".join(words).strip())
+        monkeypatch.setenv("COMP_CWORD", words[-1] if shell == "fish" else str(len(words) - 1))
+        told = [one for one in stack().out.replace("\\:", ":").splitlines() if one]
+        found = {
+            "bash": [one.partition(",")[2] for one in told],
+            "zsh": told[1::3],
+            "fish": [one.partition(",")[2].partition("\t")[0] for one in told],
+        }
+        assert found[shell] == offered, shell
+
+
 @pytest.mark.parametrize("words", [(), ("--help",), ("-h",), ("image",), ("up", "-h"), ("image", "ls", "--help")])
 def test_help_is_no_error(stack: Callable[..., Ran], words: tuple[str, ...]) -> None:
     ran = stack(*words)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
+
+import pytest
 
 from orchestrator.state import Binding
 
@@ -36,6 +39,22 @@ def test_stopped_containers_only_with_all_or_status(stack: Callable[..., Ran], e
     for words in (("--status", "exited"), ("--filter", "status=exited")):
         assert stack("-p", "shop", "ps", *words, "--services").out == "job\n"
     assert stack("-p", "shop", "ps", "-q").out == f"{engine.containers[0].id}\n"
+
+
+def test_the_format_of_dockers_settings(
+    stack: Callable[..., Ran], engine: ShelfEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine.containers = [make_container()]
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    for text, expected in (
+        ('{"psFormat": "{{.Service}} is {{.State}}"}', "web is running\n"),
+        ('{"psFormat": ""}', "NAME "),
+        ('["psFormat"]', "NAME "),
+    ):
+        (tmp_path / "config.json").write_text(text)
+        assert stack("-p", "shop", "ps").out.startswith(expected)
+    (tmp_path / "config.json").write_text('{"psFormat": "x"}')
+    assert stack("-p", "shop", "ps", "--format", "{{.Name}}").out == "shop-web-1\n"
 
 
 def test_unknown_status_service_and_filter(stack: Callable[..., Ran], engine: ShelfEngine) -> None:

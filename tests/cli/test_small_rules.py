@@ -103,3 +103,35 @@ def test_sizes_and_starts_as_docker_and_ps_have_them() -> None:
     )
     assert describe_process(process, day, {})[:4] == ("123456", "7", "1", "50")
     assert describe_process(process, day, {})[5:] == ("?", "01:02:05", "x y")
+
+
+def test_a_plan_names_every_field_that_differs_once() -> None:
+    from orchestrator.cli.plans import dump_plan, render_plan
+    from orchestrator.digest import diff_service
+    from orchestrator.model import Service
+    from orchestrator.plan import CreateContainer, Plan, StartContainer
+
+    old = {"environment": {"A": "1", "B": "1", "C": "1", "PASSWORD": "1"}, "image": "x"}
+    new = {"environment": {"A": "2; 3", "B": "2", "C": "2", "PASSWORD": "2"}, "image": "x"}
+    changes = diff_service(old, new)
+    cause = "; ".join([*(one.render() for one in changes[:3]), "and 1 more", "network front changed"])
+    made = CreateContainer(
+        id="create web-1", subject="p-web-1", cause=cause, service=Service(name="web"), number=1,
+        container_name="p-web-1", config_hash="", replaces="old", changes=changes,
+    )  # fmt: skip
+    started = StartContainer(
+        id="start web-1", subject="p-web-1", cause=cause, container_name="p-web-1", service="web", number=1
+    )
+    plan = Plan(operations=(made, started))
+    assert render_plan(plan, "p").splitlines()[2:] == [
+        "  ~ create container p-web-1",
+        "      environment.A: 1 -> 2; 3",
+        "      environment.B: 1 -> 2",
+        "      environment.C: 1 -> 2",
+        "      environment.PASSWORD: changed",
+        "      network front changed",
+        "  + start container p-web-1",
+    ]
+    told = dump_plan(plan, "p")["operations"][0]["changes"]
+    assert [one["path"] for one in told] == ["environment.A", "environment.B", "environment.C", "environment.PASSWORD"]
+    assert "2" not in told[3].values()

@@ -10,7 +10,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from orchestrator.actions.console.console import Console
 from orchestrator.actions.console.looking import HIDDEN, list_needs, render_configuration
 from orchestrator.actions.console.news import tell_container_event, tell_supervisor_event
 from orchestrator.actions.console.operations import Operations
-from orchestrator.actions.console.output import OutputTail
+from orchestrator.actions.console.output import GAP, OutputTail
 from orchestrator.actions.console.rows import Row, arrange_rows, count_totals, describe_short_ports, describe_state
 from orchestrator.actions.project import Project, ProjectOptions, load_project
 from orchestrator.cli.ui.acting import StackApp
@@ -35,7 +36,7 @@ from orchestrator.cli.ui.keys import KEYS
 from orchestrator.cli.ui.output_view import SCROLLBACK, break_line
 from orchestrator.cli.ui.plain import replace_characters
 from orchestrator.client import Outcome
-from orchestrator.engines.base import ContainerEvent
+from orchestrator.engines.base import ContainerEvent, LogLine
 from orchestrator.engines.fake import FakeEngine
 from orchestrator.errors import Conflict, EngineError, UsageError
 from orchestrator.events import Event
@@ -420,6 +421,9 @@ def test_another_terminal_changes_the_project() -> None:
         shop.write({"web": {**SHOP["web"], "depends_on": {}}})
         screen.app.console_of.look()
         await screen.until(lambda: "db (orphan)" in screen.table(), "who leaves the file is an orphan")
+        await screen.choose("db")
+        await screen.press("s")
+        await screen.until(lambda: "db cannot be started" in screen.notes(), "which cannot be started")
         await screen.press("o")
         await screen.until(lambda: isinstance(screen.app.screen, Question), "it asks")
         await screen.press("y")
@@ -596,6 +600,31 @@ def test_output_that_comes_too_fast_is_counted() -> None:
         tail.close()
     assert len(found) + skipped == 50
     assert {line[0] for line in found} == {"web-1"}
+
+
+def test_a_writer_that_is_too_fast_is_followed_from_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orchestrator.actions.console.output.LATE", -60.0)
+    begun: list[int] = []
+
+    class Chatty:
+        """Never stops the first time; says one thing the second."""
+
+        def read_logs(self, _containers: object, **_options: object) -> Iterator[LogLine]:
+            begun.append(len(begun))
+            for number in range(1, 1 << 40) if len(begun) == 1 else [60_000_000]:
+                moment = datetime.now(UTC) + timedelta(microseconds=number)
+                yield LogLine(
+                    container="shop-web-1", service="web", stream="stdout", time=moment.isoformat(), text=str(number)
+                )
+
+    ended = threading.Event()
+    tail = OutputTail(Chatty(), lambda: None, ended.set, limit=10_000)  # type: ignore[arg-type]
+    tail.choose([make_container("web")])
+    assert ended.wait(20)
+    found = [text for _name, _stream, _time, text in tail.take().lines]
+    tail.close()
+    assert found[-2:] == [GAP, "60000000"]
+    assert found[:2] == ["1", "2"] and begun == [0, 1]
 
 
 def test_a_scale_below_nothing_is_refused_and_a_failure_forgets_the_keys() -> None:

@@ -45,6 +45,11 @@ def test_options_of_run(project: Project) -> None:
     project.write("services: {db: {image: busybox, init: true, command: [sleep, '1000']}}")
     project.succeed("run", "--rm", "-T", "--remove-orphans", "db", "true")
     assert sorted(project.containers()) == ["db-1", "open"]
+    project.write("HERE=from the file\n", ".env")
+    for _ in range(2):
+        assert project.succeed(*words, "-e", "HERE", "db", "sh", "-c", "echo $HERE") == "from the file\n"
+    ran = project.run(*words[:2], "--tty", "db", "true", stdin="")
+    assert (ran.code, "stdin is not a terminal" in ran.err) == (1, True)
     ran = project.run("run", "-v", "one:two:three:four", "db")
     assert ran.code == 16
     assert "--volume: 'one:two:three:four' has too many colons" in ran.err
@@ -128,6 +133,8 @@ def test_orphans_are_named(project: Project) -> None:
     assert project.containers()["web-1"]["State"] == "running"
     project.succeed("kill", "--remove-orphans")
     project.wait_until("the orphan has ended", lambda: project.containers()["web-1"]["State"] == "exited")
+    for command in ("start", "restart"):
+        assert "web is not in the stack file any more" in project.run(command, "web").err
     project.succeed("down", "-t", "0", "--remove-orphans")
     assert project.containers() == {}
 
@@ -201,6 +208,25 @@ services:
     for reason in (["--abort-on-container-exit"], ["--exit-code-from", "db"]):
         ran = project.run("up", "-t", "0", *reason)
         assert (ran.code, "only db" in ran.out) == (0, True), reason
+
+
+def test_a_volume_is_made_anew_with_consent(project: Project) -> None:
+    text = """
+        services: {db: {image: busybox, init: true, command: [sleep, '1000'], volumes: ['data:/data']}}
+        volumes: {data: {labels: {of: LABEL}}}
+    """
+    project.write(text.replace("LABEL", "first"))
+    project.succeed("up", "-d")
+    project.succeed("exec", "-T", "db", "touch", "/data/kept")
+    project.write(text.replace("LABEL", "second"))
+    told = project.run("up", "-d", "-t", "0")
+    assert (told.code, "volume-differs" in told.err) == (0, True)
+    assert project.succeed("exec", "-T", "db", "ls", "/data") == "kept\n"
+    told = project.run("--dry-run", "up", "-d", "-y", "-t", "0")
+    assert f" DRY-RUN MODE -  Volume {project.name}_data Removed\n" in told.err
+    assert project.succeed("exec", "-T", "db", "ls", "/data") == "kept\n"
+    project.succeed("up", "-d", "-y", "-t", "0")
+    assert project.succeed("exec", "-T", "db", "ls", "/data") == ""
 
 
 def test_images_of_the_project(project: Project) -> None:

@@ -9,7 +9,8 @@ import pytest
 from orchestrator.errors import EngineError, NotFound
 from orchestrator.events import Event
 from orchestrator.executor import Execution, PlanOutcome, Progress
-from orchestrator.plan import Operation, Plan, RemoveNetwork, StartContainer, WaitFor
+from orchestrator.model import Service
+from orchestrator.plan import CreateContainer, Operation, Plan, RemoveNetwork, StartContainer, WaitFor
 
 
 def operation(key: str, *needs: str) -> Operation:
@@ -178,3 +179,54 @@ def test_no_more_run_at_a_time_than_were_asked_for() -> None:
         await asyncio.gather(running, return_exceptions=True)
 
     run(scenario())
+
+
+def start(name: str, *needs: str) -> StartContainer:
+    return StartContainer(
+        id=f"start {name}", subject=name, cause="a test", needs=needs, container_name=name, service=name, number=1
+    )
+
+
+def create(name: str, *needs: str, replaces: str | None = None) -> CreateContainer:
+    return CreateContainer(
+        id=f"create {name}",
+        subject=name,
+        cause="a test",
+        needs=needs,
+        service=Service(name=name),
+        number=1,
+        container_name=name,
+        config_hash="",
+        replaces=replaces,
+    )
+
+
+def foreseen(*operations: Operation, parallel: int = 0, failing: Mapping[str, Exception] | None = None) -> list[str]:
+    found: list[str] = []
+    world = World(failing=failing)
+    plan = Plan(operations=operations)
+    execution = Execution(
+        plan, world.perform, world.events.append, parallel=parallel, foresee=lambda one: found.append(one.id)
+    )
+    run(execution.run())
+    return found
+
+
+def test_a_start_that_only_waits_for_other_services_is_foreseen() -> None:
+    chain = (
+        operation("network"),
+        create("a", "network"),
+        start("a", "create a"),
+        create("b", "network"),
+        start("b", "create b", "start a"),
+    )
+    assert foreseen(*chain) == ["start b"]
+    assert foreseen(*chain, parallel=1) == []
+
+
+def test_a_start_that_takes_a_place_or_waits_for_more_is_not_foreseen() -> None:
+    assert foreseen(create("a"), start("a", "create a", "gone"), operation("gone", "create a")) == []
+    assert foreseen(start("x"), create("a", replaces="old"), start("a", "create a", "start x")) == []
+    refused = {"start x": NotFound("no", resource="x", operation="start")}
+    late = (start("x"), operation("slow", "start x"), create("a"), start("a", "create a", "slow"))
+    assert foreseen(*late, failing=refused) == []

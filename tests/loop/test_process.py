@@ -286,6 +286,9 @@ def test_a_supervisor_of_another_version_is_replaced(
     monkeypatch.setattr(control, "CODE_VERSION", "9/9")
     monkeypatch.setattr(client, "CODE_VERSION", "9/9")
     monkeypatch.setattr(supervisor, "CODE_VERSION", "9/9")
+    assert query_status("demo") is None
+    assert old is not None
+    os.kill(old["pid"], 0)  # who only asks has not ended what supervises
     assert converge(up(project), sink=ignore).converged
     new = query_status("demo")
     assert old is not None and new is not None

@@ -57,6 +57,19 @@ def test_a_service_that_becomes_provided_loses_its_containers(runner: Runner) ->
     assert runner.states() == {}
 
 
+def test_a_container_is_started_by_the_name_that_it_has(runner: Runner) -> None:
+    first = load({"j": {"image": "x:1", "container_name": "own"}, "k": {"image": "x:1"}})
+    runner.converge(want_all(first, runner.clock(), "created"))
+    second = load({"j": {"image": "x:1"}, "k": {"image": "x:1", "container_name": "own"}})
+    goal = want_all(second, runner.clock(), recreate="never")
+    plan = {one.id: one for one in runner.plan(goal)}
+    assert plan["start k-1"].container_name == "app-k-1"  # type: ignore[attr-defined]
+    assert plan["start j-1"].container_name == "app-j-1"  # type: ignore[attr-defined]
+    assert "rename j-1" in plan["start j-1"].needs
+    runner.converge(goal)
+    assert {one.service: one.name for one in runner.engine.observe("app").containers} == {"j": "app-j-1", "k": "own"}
+
+
 def test_a_name_that_is_free_only_after_a_provider_has_answered_is_waited_for(runner: Runner) -> None:
     cloud = {"provider": {"type": "cloud"}}
     first = {"a": {"image": "x:1", "depends_on": ["e"], "container_name": "own"}, "e": cloud}

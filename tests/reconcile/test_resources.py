@@ -66,6 +66,36 @@ def test_a_volume_that_differs_is_kept_and_told_of(runner: Runner) -> None:
     assert "driver_opts.type: not set -> nfs" in plan.warnings[0].message
 
 
+def test_a_volume_that_differs_is_made_anew_with_consent(runner: Runner) -> None:
+    services = {"db": {"volumes": ["data:/data", "other:/other"]}, "web": {}}
+    up(runner, bind_stack(services))
+    options = {"driver_opts": {"type": "nfs"}}
+    edited = bind_stack(services, None, {"data": options, "other": options})
+    goal = want_all(edited, runner.clock(), renew_volumes=("data",))
+    plan = runner.plan(goal)
+    assert [one.id for one in plan] == [
+        "stop db-1",
+        "create db-1",
+        "remove db-1",
+        "remove volume app_data",
+        "create volume app_data",
+        "start db-1",
+    ] or sorted(one.id for one in plan) == [
+        "create db-1",
+        "create volume app_data",
+        "remove db-1",
+        "remove volume app_data",
+        "start db-1",
+        "stop db-1",
+    ]
+    assert [one.code for one in plan.warnings] == ["volume-differs"]
+    up(runner, edited, renew_volumes=("data",))
+    assert not runner.plan(goal)
+    # Where nothing may be made anew, no volume is.
+    last = bind_stack(services, None, {"data": {}, "other": options})
+    assert not runner.plan(want_all(last, runner.clock(), renew_volumes=("data",), recreate="never"))
+
+
 def test_a_renamed_network_recreates_what_joins_it(runner: Runner) -> None:
     up(runner, bind_stack({"web": {}}))
     plan = runner.plan(want_all(bind_stack({"web": {}}, {"default": {"name": "elsewhere"}}), runner.clock()))

@@ -28,7 +28,6 @@ def count_things(machine: Machine) -> dict[str, int]:
     found["firewall rules"] = _count_rules(machine)
     for table in _ROWS:
         found[f"store: {table}"] = int(machine.read(f"SELECT count(*) FROM {table}")[0][0])
-    found["events: files"] = len(list((machine.state / "events").glob("*")))
     return found
 
 

@@ -59,8 +59,11 @@ class Operations:
         """Start what there is of a service, or create it. Returns what was done."""
         project = self._load((row.service,) if row.disabled else ())
         if row.containers:
-            self._reach(prepare_start(self._engine, project, (row.service,), wait=False))
-            return f"{row.service} runs"
+            goal = prepare_start(self._engine, project, (row.service,), wait=False)
+            if row.service not in goal.stack.services:
+                raise _unknown(row.service, "start")
+            self._reach(goal)
+            return f"{row.service} was started"
         self._bring_up(project, UpOptions(services=(row.service,)))
         return f"{row.service} is up"
 
@@ -87,10 +90,8 @@ class Operations:
     def restart(self, row: Row) -> str:
         """Restart the containers of a service, and those that ask to be restarted with it."""
         goal = prepare_restart(self._engine, self._load(()), (row.service,), timeout=None, dependents=True)
-        if goal is None or not goal.wants:
-            raise NotFound(
-                f"{row.service} cannot be restarted: the stack that is up does not have it", operation="restart"
-            )
+        if goal is None or not goal.wants.keys() & goal.stack.services.keys():
+            raise _unknown(row.service, "restart")
         self._reach(goal)
         return f"{row.service} was restarted"
 
@@ -249,4 +250,13 @@ def _no_file(project: Project) -> StackError:
     return UsageError(
         f"project {project.name} is known by its name alone: there is no stack file to bring up",
         hint="begin `stack ui` in its folder, or with -f FILE",
+    )
+
+
+def _unknown(service: str, operation: str) -> StackError:
+    return NotFound(
+        f"{service} cannot be {operation}ed: the stack that was brought up last does not have it",
+        resource=service,
+        operation=operation,
+        hint="`o` removes containers that the stack file does not name; `u` brings up what it has",
     )

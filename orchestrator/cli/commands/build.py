@@ -60,10 +60,13 @@ def command(
     with_dependencies: bool,
 ) -> None:
     """Build the images of services."""
-    stack = invocation.load(services).stack
+    project = invocation.load(services, naming=args)
+    stack = project.stack
     assert stack is not None
     needs = choose_builds(stack, services, dependencies=with_dependencies)
-    options = read_build_options(args=args, no_cache=no_cache, pull=pull, ssh=ssh).replace(every_platform=True)
+    options = read_build_options(
+        args=args, variables=project.environment, no_cache=no_cache, pull=pull, ssh=ssh
+    ).replace(every_platform=True)
     if print_bake:
         sys.stdout.write(json.dumps(render_bake(stack, needs, options), indent=2, ensure_ascii=False) + "\n")
         return
@@ -98,12 +101,12 @@ def command(
     sys.stdout.write(out)
     for note in notes:
         invocation.note(note)
-    if not push:
-        _keep_printed(invocation, stack, services, needs, options, progress, quiet=quiet, notes=notes, out=out)
-    else:
+    if push:
         from orchestrator.cli.pushing import push_services
 
         push_services(invocation, stack, tuple(needs), quiet=quiet)
+    elif all("=" in arg for arg in args):
+        _keep_printed(invocation, stack, services, needs, options, progress, quiet=quiet, notes=notes, out=out)
 
 
 def _keep_printed(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 
 import click
@@ -22,7 +23,12 @@ class _ImageGroup(click.Group):
         if row is None:
             return None
         command: click.Command | Declared = getattr(import_module(f"orchestrator.cli.image.{row[0]}"), row[1])
-        return command.to_click() if isinstance(command, Declared) else command
+        made = command.to_click() if isinstance(command, Declared) else command
+        if "_STACK_COMPLETE" in os.environ:
+            from orchestrator.cli.completing import teach
+
+            teach(made)
+        return made
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

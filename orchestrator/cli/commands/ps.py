@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 
@@ -52,6 +53,7 @@ def command(
 ) -> None:
     """List the project's containers."""
     statuses = (*statuses, *(_parse_filter(one) for one in filters))
+    form = form or _find_format()
     project = invocation.recognize()
     now = time.time()
     # What a table shows can be had without the engine, whose import takes most of the time.
@@ -81,6 +83,25 @@ def command(
     describe = describe_briefly if briefly else describe_container
     rows = [describe(one, now, trunc=not no_trunc) for one in containers]
     write(render_listing(form, _HEADER, rows))
+
+
+def _find_format() -> str | None:
+    """``psFormat`` of docker's client configuration."""
+    folder = os.environ.get("DOCKER_CONFIG") or os.path.join(os.path.expanduser("~"), ".docker")
+    try:
+        with open(os.path.join(folder, "config.json"), "rb") as file:
+            text = file.read()
+    except OSError:
+        return None
+    if b"psFormat" not in text:
+        return None
+    import json
+
+    try:
+        found = json.loads(text).get("psFormat")
+    except (ValueError, AttributeError):
+        return None
+    return found if isinstance(found, str) and found else None
 
 
 def _parse_filter(text: str) -> str:

@@ -127,7 +127,7 @@ def command(
         build=build,
         pull=pull or "policy",
     )
-    project = invocation.load((service,))
+    project = invocation.load((service,), naming=env)
     if locked:
         from orchestrator.actions.lock import hold_to_lock
 

@@ -36,6 +36,8 @@ def run_ui(invocation: Invocation) -> int:
     engine = invocation.engine()
     if not invocation.colour(sys.stderr):
         os.environ["NO_COLOR"] = "1"
+    import threading
+
     from orchestrator.actions.console.console import Console, converge_apart, load_for_console
     from orchestrator.actions.folders import check_owner
     from orchestrator.cli.ui.acting import StackApp
@@ -55,6 +57,8 @@ def run_ui(invocation: Invocation) -> int:
     app = StackApp(open_console, encoding=sys.stderr.encoding or "ascii")
     # What the engine has to say would be written across the screen.
     engine.on_warning = lambda one: app.later(lambda: app.notify(one.render(), severity="warning", markup=False))
+    # Python would write the traceback of a thread across the screen.
+    threading.excepthook = lambda lost: app.later(lambda: app.fail(lost.exc_value))
     app.run()
     if app.fault is not None:
         raise app.fault

@@ -81,7 +81,7 @@ class StackApp(BaseApp):
                 self.later(lambda: self._end(doing, title, None, failure))
             except Exception as error:
                 fault = error
-                self.later(lambda: self._fail(fault))
+                self.later(lambda: self.fail(fault))
             else:
                 self.later(lambda: self._end(doing, title, done, None))
 
@@ -95,10 +95,6 @@ class StackApp(BaseApp):
             self.notify(done, timeout=4, markup=False)
         self.show_bars()
         self.console_of.look()
-
-    def _fail(self, error: Exception) -> None:
-        # A fault of ours: told by the command, with a log, as everywhere.
-        raise error
 
     # The whole project
 

@@ -37,9 +37,7 @@ if TYPE_CHECKING:
 
 PANELS: Final = (("log", "Output"), ("why", "Why"), ("details", "Details"))
 
-_SAMPLES: Final = 40
-"""How much of the past the details show, in looks."""
-
+_SAMPLES: Final = 40  # looks of the past in the details
 _PACE: Final = 0.03
 """Seconds between two helpings of output, at least."""
 
@@ -58,9 +56,8 @@ class BaseApp(App[None]):
 
     def __init__(self, open_console: Callable[[Listener], Console], *, encoding: str = "utf-8") -> None:
         # Textual reads the variable, too, and would make do with shades of grey.
-        plain = "NO_COLOR" in os.environ
-        super().__init__(ansi_color=True if plain else None)
-        if plain:
+        super().__init__(ansi_color="NO_COLOR" in os.environ or None)
+        if self.no_color:
             self.theme = "ansi-dark"
         self._characters = CharacterFilter(encoding)
         self._ear = Ear(self)
@@ -95,10 +92,9 @@ class BaseApp(App[None]):
     def on_mount(self) -> None:
         """Begin to look and to listen."""
         self.table.focus()
-        loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
             with contextlib.suppress(ValueError, RuntimeError):  # not the main thread: somebody else's signals
-                loop.add_signal_handler(number, self.exit)
+                asyncio.get_running_loop().add_signal_handler(number, self.exit)
         self.console_of.begin()
         self.set_interval(_WHY_AGAIN, self._ask_again)
 
@@ -110,6 +106,10 @@ class BaseApp(App[None]):
     def fault(self) -> Exception | None:
         """What went wrong in the application itself; the command reports it as every command does."""
         return self._exception
+
+    def fail(self, error: BaseException | None) -> None:
+        """End with a fault of ours that has shown in a thread."""
+        raise error or RuntimeError("a thread was lost")
 
     def _fatal_error(self) -> None:
         # Textual would print a traceback.

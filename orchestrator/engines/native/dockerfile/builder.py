@@ -7,6 +7,7 @@ cache and, where that does not have them, performed (:mod:`.solve`). What remain
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
@@ -123,6 +124,7 @@ class _Build:
         self._narrator = narrator
         self._cancel = cancel
         self._held = held
+        self._began = time.time()
         self._warned: set[Diagnostic] = set()
         self._imports, self._exports = _parse_caches(request, narrator)
         self._site = BuildSite(
@@ -174,9 +176,10 @@ class _Build:
             extra[FIELD] = describe_steps(solver, maker, self.cache, line, layers)
         with self._narrator.open("exporting to image") as vertex:
             document = foundations[line[0]].document
-            image = self._commit(built, document, layers, target, extra, tags=() if several else self._request.tags)
+            tags = () if several else self._request.tags
+            image = self._commit(built, document, layers, target, extra, self._attest(inputs, stages, plan), tags=tags)
             vertex.log(f"image {image.id}\n")
-            for tag in () if several else self._request.tags:
+            for tag in tags:
                 vertex.log(f"naming to {parse_reference(tag)}\n")
         for spec in self._exports:
             if spec.kind != "inline":
@@ -287,6 +290,20 @@ class _Build:
 
     # -- after everything is built -----------------------------------------------------------------------------------
 
+    def _attest(self, inputs: BuildInputs, stages: Mapping[int, StageSteps], plan: StagePlan) -> Mapping[str, str]:
+        """The provenance, if it is asked for, as the annotation that it is kept in."""
+        if not self._request.provenance:
+            return {}
+        import json
+
+        from orchestrator.engines.native.dockerfile.provenance import render_provenance
+        from orchestrator.engines.native.images.attestations import PROVENANCE
+
+        predicate = render_provenance(
+            self._request, stages, inputs.list_images(), inputs.platform, plan.dockerfile.name, self._began
+        )
+        return {PROVENANCE: json.dumps(predicate, separators=(",", ":"))}
+
     def _commit(
         self,
         line: Sequence[BuiltStage],
@@ -294,6 +311,7 @@ class _Build:
         layers: Sequence[str],
         platform: Platform,
         extra: Mapping[str, Any],
+        provenance: Mapping[str, str],
         *,
         tags: Sequence[str],
     ) -> Image:
@@ -310,7 +328,7 @@ class _Build:
         )
         names = [str(parse_reference(one)) for one in tags]
         known = self._store.resolve_image(compute_digest(configuration))
-        annotations = dict(self._request.annotations)
+        annotations = {**self._request.annotations, **provenance}
         same = known is not None and annotations == self._store.read_record(known.id).get("annotations", {})
         if (
             known is not None

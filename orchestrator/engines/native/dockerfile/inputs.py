@@ -144,6 +144,15 @@ class BuildInputs:
             return None
         return {name: image.id for name, image in found.items() if image is not None}
 
+    def list_images(self) -> list[tuple[str, Image]]:
+        """Every image that was opened, with what it was called."""
+        return [(name, image) for (name, _), image in self._images.items()]
+
+    @property
+    def platform(self) -> str:
+        """What is built for."""
+        return self._platform
+
     def _name_of(self, kind: str, name: str) -> str:
         """The image that is meant: a reference, or the identifier of one that came from a layout."""
         return self.context(name).image if kind == "named" else name

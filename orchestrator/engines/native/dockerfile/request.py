@@ -67,6 +67,8 @@ class BuildRequest(Record):
     cache_from: tuple[str, ...] = ()
     cache_to: tuple[str, ...] = ()
     source_date_epoch: int | None = None
+    provenance: str = ""
+    """What is attested of the image when it is pushed: ``min``, ``max``, or nothing."""
     name: str = ""
     """Who it is for (a service), in messages."""
 

@@ -87,6 +87,7 @@ def translate_build(
         cache_from=tuple(config.get("cache_from") or ()),
         cache_to=tuple(config.get("cache_to") or ()),
         source_date_epoch=_read_epoch(args, options, report),
+        provenance=_read_provenance(config, options, report),
     )
     return request, found
 
@@ -95,13 +96,25 @@ def _report_without_effect(config: Mapping[str, Any], report: Report) -> None:
     isolation = config.get("isolation")
     if isolation not in (None, "", "default"):
         report(f"isolation {isolation} is for Windows containers", "isolation", hint="take it away")
-    for name, what in (("provenance", "provenance attestations"), ("sbom", "software bills of materials")):
-        if is_asked_for(config.get(name)):
-            report(f"{what} are not made: the image comes without", name, warning=True)
+    if is_asked_for(config.get("sbom")):
+        report("software bills of materials are not made: the image comes without", "sbom", warning=True)
+
+
+def _read_provenance(config: Mapping[str, Any], options: BuildOptions, report: Report) -> str:
+    from orchestrator.engines.native.dockerfile.provenance import parse_provenance
+
+    if options.provenance is not None:
+        return parse_provenance(options.provenance)
+    value = config.get("provenance")
+    try:
+        return parse_provenance("" if value is None else str(value))
+    except StackError as error:
+        report(error.message, "provenance", hint=error.hint)
+        return ""
 
 
 def is_asked_for(value: Any) -> bool:
-    """Whether ``provenance`` or ``sbom`` asks for an attestation: anything but false and ``disabled=true``."""
+    """Whether ``sbom`` asks for an attestation: anything but false and ``disabled=true``."""
     text = str("" if value is None else value).strip().lower()
     return text not in ("", "false", "0", "f", "disabled=true")
 

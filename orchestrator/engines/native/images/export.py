@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.engines.native.images.attestations import PROVENANCE
 from orchestrator.engines.native.images.content import Cancel
 from orchestrator.engines.native.images.failures import InvalidImage
 from orchestrator.engines.native.images.layers import Layer
@@ -32,12 +33,15 @@ class ExportLayer:
 
 @dataclass(frozen=True, slots=True)
 class ExportImage:
-    """Everything of an image, base layer first. `annotations` belong into its manifest."""
+    """Everything of an image, base layer first. `annotations` belong into its manifest; `provenance`, if it was asked
+    for, is a predicate of SLSA.
+    """
 
     image: Image
     configuration: bytes
     layers: tuple[ExportLayer, ...]
     annotations: dict[str, str] = field(default_factory=dict)
+    provenance: dict[str, Any] | None = None
 
 
 def resolve_export(store: ImageStore, name: str, workspace: Workspace, cancel: Cancel | None = None) -> ExportImage:
@@ -59,8 +63,9 @@ def resolve_export(store: ImageStore, name: str, workspace: Workspace, cancel: C
         raw = json.loads(configuration)
         raw["rootfs"] = {"type": "layers", "diff_ids": diff_ids}
         configuration = json.dumps(raw, separators=(",", ":")).encode()
-    annotations = store.read_record(image.id).get("annotations") or {}
-    return ExportImage(image, configuration, tuple(layers), annotations)
+    annotations = dict(store.read_record(image.id).get("annotations") or {})
+    provenance = annotations.pop(PROVENANCE, "")
+    return ExportImage(image, configuration, tuple(layers), annotations, json.loads(provenance) if provenance else None)
 
 
 def annotate_manifest(exported: ExportImage, manifest: dict[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from orchestrator.engines.native.images.attestations import describe_attestation, make_attestation
 from orchestrator.engines.native.images.content import Cancel, compute_digest
 from orchestrator.engines.native.images.export import (
     ExportImage,
@@ -77,8 +78,9 @@ def push_image(
                 transport, endpoint, actions="pull,push", also_pull=_list_near(images, endpoint.host), cancel=stopped
             )
             pushes = [_Push(store, one, repository, transport, report, stop, stopped) for one in images]
-            sent = [one.run("" if len(pushes) > 1 else reference.tag) for one in pushes]
-            digest = _push_index(pushes, sent, reference) if len(pushes) > 1 else sent[0].digest
+            indexed = len(pushes) > 1 or any(one.provenance for one in images)
+            sent = [one.run("" if indexed else reference.tag) for one in pushes]
+            digest = _push_index(pushes, sent, reference) if indexed else sent[0].digest
         for one, document in zip(images, sent, strict=True):
             store.note_digest(one.image.id, f"{reference.name}@{document.digest}")
         store.note_digest(images[0].image.id, f"{reference.name}@{digest}")
@@ -93,15 +95,19 @@ def _list_near(images: Sequence[ExportImage], host: str) -> list[str]:
 
 
 def _push_index(pushes: Sequence[_Push], sent: Sequence[Document], reference: Reference) -> str:
-    """Make the images of several platforms one, by the index that is sent last. Returns its digest."""
-    entries = []
+    """Make the images of several platforms, and what is attested of them, one by the index that is sent last. Returns
+    its digest.
+    """
+    entries, attested = [], []
     for push, document in zip(pushes, sent, strict=True):
         system, _, rest = push.platform.partition("/")
         architecture, _, variant = rest.partition("/")
         platform = {"architecture": architecture, "os": system, **({"variant": variant} if variant else {})}
         described = {"mediaType": document.media_type, "digest": document.digest, "size": len(document.data)}
         entries.append({**described, "platform": platform})
-    raw = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries}
+        if attestation := push.attest(document.digest, f"{reference.name}:{reference.tag}"):
+            attested.append(attestation)
+    raw = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [*entries, *attested]}
     index = json.dumps(raw, separators=(",", ":")).encode()
     pushes[0].put_manifest(Document(index, OCI_INDEX, compute_digest(index)), reference.tag)
     return compute_digest(index)
@@ -143,6 +149,17 @@ class _Push:
         self._send_blob(self._exported.configuration)
         self.put_manifest(original, tag or original.digest)
         return original
+
+    def attest(self, digest: str, name: str) -> dict[str, Any] | None:
+        """Send what is attested of the manifest `digest`; its entry for the index, None if there is nothing."""
+        if not self._exported.provenance:
+            return None
+        attestation = make_attestation(self._exported.provenance, name, self.platform, digest)
+        for blob in attestation.blobs:
+            self._send_blob(blob)
+        key = compute_digest(attestation.manifest)
+        self.put_manifest(Document(attestation.manifest, OCI_MANIFEST, key), key)
+        return describe_attestation(attestation, digest)
 
     def put_manifest(self, document: Document, name: str) -> None:
         """Send a manifest or an index; with it the image appears."""

@@ -10,7 +10,8 @@ from __future__ import annotations
 import heapq
 import os
 import select
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import BinaryIO, Final
 
 from orchestrator.engines.base import LogLine
@@ -140,23 +141,32 @@ class _Reader:
 
     def read_present(
         self, tail: int | None, first: str | None, last: str | None, *, final: bool = False
-    ) -> list[LogLine]:
+    ) -> Iterable[LogLine]:
         """What is there now; leaves the newest file open at the place reached. `final`: a line without its end, too."""
-        lines: list[LogLine] = []
         if tail is not None and first is None and last is None:
             return self._read_end(tail, final=final)
-        for path in list_log_files(self.source.path):
-            self._open(path)
-            lines += self._read_open()
-        lines += self.read_rest() if final else []
-        lines = [
+        lines = (
             line
-            for line in lines
+            for line in self._read_whole(final=final)
             if (first is None or moment_of(line.time) >= first) and (last is None or moment_of(line.time) <= last)
-        ]
-        if tail is None:
-            return lines
-        return lines[-tail:] if tail else []
+        )
+        return lines if tail is None else deque(lines, maxlen=tail)
+
+    def _read_whole(self, *, final: bool) -> Iterator[LogLine]:
+        """All lines, a piece at a time: a log may be larger than the memory."""
+        opened = [file for path in list_log_files(self.source.path) if (file := _open_log(path)) is not None]
+        try:
+            ends = [os.fstat(file.fileno()).st_size for file in opened]
+            for end in ends:
+                self.close()
+                self._file = opened.pop(0)
+                while self._file is not None and self._file.tell() < end:
+                    yield from self._read_open(_PIECE)
+        finally:
+            for file in opened:
+                file.close()
+        if final:
+            yield from self.read_rest()
 
     def read_rest(self) -> list[LogLine]:
         """What was written of lines whose end has not come; it will not come any more."""
@@ -244,12 +254,10 @@ class _Reader:
             self._open(following[0])
 
     def _open(self, path: str) -> None:
-        try:
-            file = open(path, "rb")  # noqa: SIM115 - stays open between calls
-        except FileNotFoundError:
-            return
-        self.close()
-        self._file = file
+        file = _open_log(path)
+        if file is not None:
+            self.close()
+            self._file = file
 
     def _is_at_end(self) -> bool:
         return self._file is None or self._file.tell() >= os.fstat(self._file.fileno()).st_size
@@ -296,6 +304,14 @@ class _Reader:
             time=began,
             text="".join(parts).removesuffix("\r"),
         )
+
+
+def _open_log(path: str) -> BinaryIO | None:
+    """The file to be read, None where there is none; it stays open between calls."""
+    try:
+        return open(path, "rb")
+    except FileNotFoundError:
+        return None
 
 
 def _join_parts(parts: dict[str, tuple[str, list[str]]], lines: list[LogLine]) -> list[LogLine]:

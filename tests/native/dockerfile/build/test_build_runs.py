@@ -227,6 +227,14 @@ def test_privileges_and_limits(bench: Bench) -> None:
         bench.build("FROM base\nRUN true\n", ulimits={"nofiles": Ulimit(soft=1, hard=1)})
 
 
+@pytest.mark.parametrize("files", [3, 10, 20])
+def test_a_limit_that_the_runtime_itself_does_not_survive(bench: Bench, files: int) -> None:
+    with pytest.raises(BuildError, match=rf"the limit of {files} open files \(nofile\) is too low") as raised:
+        bench.build("FROM base\nRUN true\n", ulimits={"nofile": Ulimit(soft=files, hard=files)})
+    assert raised.value.location is not None
+    assert "64" in raised.value.hint
+
+
 def test_the_other_runtime(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     if find_program("runc") is None:
         pytest.skip("runc is not installed")

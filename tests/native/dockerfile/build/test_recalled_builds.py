@@ -324,3 +324,20 @@ def test_a_broken_memory_is_no_memory(desk: Desk) -> None:
                 assert not desk.is_remembered()
             path.write_bytes(whole)
     desk.build()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--iidfile", "nowhere/iid"), "--iidfile: there is no folder nowhere"),
+        (("--metadata-file", "nowhere/meta"), "--metadata-file: there is no folder nowhere"),
+        (("--iidfile", "context"), "--iidfile: context is a folder"),
+        (("--build-context", "more=/nowhere"), "the context 'more' /nowhere does not exist"),
+    ],
+)
+def test_what_cannot_come_to_a_good_end_is_not_begun(desk: Desk, words: tuple[str, ...], said: str) -> None:
+    assert main.main((*WORDS[:2], *words, *WORDS[2:])) != 0
+    err = desk.capsys.readouterr().err
+    assert said in err
+    assert "COPY" not in err
+    assert desk.bench.store.resolve_image("shop/web:1") is None
