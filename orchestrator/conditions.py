@@ -43,8 +43,8 @@ def judge_condition(
     """True when `condition` holds for all of the service's replicas, False while it may still come true.
 
     `probed` says that the service has a health check. `strict` is ``--wait``: started means that it keeps running, or
-    has done its work; any other exit is a failure. A container that its restart policy will start again ("restarting") is waited for. Raises
-    ConditionFailed as soon as the condition cannot hold any more.
+    has done its work; any other exit is a failure. A container that its restart policy will start again ("restarting")
+    is waited for. Raises ConditionFailed as soon as the condition cannot hold any more.
     """
     replicas = tuple(replicas)
     if condition == "service_healthy" and not probed:

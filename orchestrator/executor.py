@@ -1,7 +1,7 @@
 """Runs a plan: an operation starts the moment its own prerequisites have succeeded, never level by level.
 
-A failed operation cancels what depends on it (but for hooks that are not required), and nothing else. On a change of the goal the pending ones are dropped
-and the running ones finish.
+A failed operation cancels what depends on it (but for hooks that are not required), and nothing else. On a change of
+the goal the pending ones are dropped and the running ones finish.
 """
 
 from __future__ import annotations

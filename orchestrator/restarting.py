@@ -128,6 +128,8 @@ class Restarter:
         history = self._histories[container.id] = record_exit(known, policy, container, unhealthy=unhealthy)
         if container.oneoff:
             decision: RestartAt | GiveUp = GiveUp(reason="a one-off container")
+        elif self._is_replaced(container):
+            decision = GiveUp(reason="another container runs in its place")
         else:
             decision = decide_restart(policy, history, self._clock())
         if isinstance(decision, GiveUp):
@@ -137,6 +139,14 @@ class Restarter:
                 self._tell(container, "give-up", decision.reason)
             return
         self._schedule(container, decision)
+
+    def _is_replaced(self, one: Container) -> bool:
+        """True where an update has left a newer container of the same number running: one replica never runs twice."""
+        return any(
+            other.alive and other.number == one.number and other.created_at > one.created_at
+            for other in self._board.of_service(one.service)
+            if other.id != one.id
+        )
 
     def _schedule(self, container: Container, decision: RestartAt) -> None:
         task = asyncio.get_running_loop().create_task(self._restart(container.id, decision))

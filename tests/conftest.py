@@ -8,7 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from ground import Guard, enter_network, make_root
@@ -23,6 +23,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="write what is rendered now into the golden files")
     parser.addoption("--machine-network", action="store_true", help="test in the machine's own network, one at a time")
 
+
+_LONGEST: Final = 300
+"""Seconds after which a test that waits for ever fails, and says where. A busy machine needs many times what a quiet
+one does."""
 
 _guard = pytest.StashKey[Guard]()
 _left = pytest.StashKey[list[str]]()
@@ -99,6 +103,20 @@ def compare_golden(request: pytest.FixtureRequest) -> Callable[[Path, str], None
         assert text == path.read_text()
 
     return compare
+
+
+@pytest.fixture(autouse=True)
+def ends_in_time() -> Iterator[None]:
+    """Fail a test that does not come to its end; what it began is cleared up as after any other failure."""
+
+    def fail(*_signal: object) -> None:
+        pytest.fail(f"not done after {_LONGEST} seconds")
+
+    previous = signal.signal(signal.SIGALRM, fail)
+    signal.setitimer(signal.ITIMER_REAL, _LONGEST)
+    yield
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, previous)
 
 
 @pytest.fixture(autouse=True)

@@ -33,6 +33,7 @@ from orchestrator.plan import (
 )
 from orchestrator.reconcile import reconcile
 from orchestrator.reconcile.providers import is_provided
+from orchestrator.state import Container
 
 
 def starts_first(goal: Goal, service: str) -> bool:
@@ -185,7 +186,7 @@ class Runner:
     def holds(self, goal: Goal, service: str, condition: str) -> bool:
         """True when the condition holds for as many replicas as there shall be, made as the stack says."""
         wanted = config_hash(goal.stack.services[service], goal.stack)
-        good = {
+        good: Callable[[Container], bool] = {
             "service_started": lambda one: one.started_at > 0,
             "service_healthy": lambda one: one.alive and one.health == "healthy",
             "service_completed_successfully": lambda one: one.status == "exited" and one.exit_code == 0,

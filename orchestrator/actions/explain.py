@@ -10,7 +10,6 @@ from orchestrator.reconcile.draft import describe_age
 from orchestrator.record import Record
 from orchestrator.state import Container
 
-
 START_SECONDS = 5.0
 """How much earlier than its container's start the record of it may have been written."""
 

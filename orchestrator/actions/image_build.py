@@ -86,6 +86,7 @@ def make_request(words: BuildWords, options: BuildOptions, environment: Mapping[
         cache_from=words.cache_from,
         cache_to=words.cache_to,
         source_date_epoch=int(epoch) if epoch else None,
+        provenance=options.provenance or "",
     )
 
 

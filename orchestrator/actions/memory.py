@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _VOLATILE = frozenset(("_", "OLDPWD", "PWD", "SHLVL", "COLUMNS", "LINES"))
 _CODE = ("spec", "actions", "cli/commands/config.py", "model.py", "record.py", "source.py", "errors.py")
-_MANY = 64
+_MANY = 200
 
 
 def describe_question(words: Iterable[object], code: Sequence[str] = _CODE) -> str:

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import os
 import sys
-from time import time, time_ns
+from time import time
 
 from orchestrator.actions.memory import describe_question, recall, remember
-from orchestrator.cli.argv import may_take_shortcuts
+from orchestrator.cli.argv import may_take_shortcuts, read_words
 from orchestrator.cli.diagnostics import has_reported, writes_lines
 
 TYPE_CHECKING = False
@@ -32,20 +32,15 @@ _KIND = "up"
 _CODE = ("spec", "actions", "cli", "cli/commands", "engines/native", "goal.py", "model.py", "record.py", "control.py")
 """The code that makes the goal, and says what of it cannot be honoured."""
 
-_question = ""
-_asked_at = 0
-
 
 def confirm_up(arguments: Sequence[str]) -> bool:
     """Whether these words have nothing to do, as the supervisor says; that has been told then.
 
     ``STACK_SHORTCUTS=0`` has every ``up`` take its usual way.
     """
-    global _question, _asked_at
     if not may_take_shortcuts():
         return False
-    _question, _asked_at = describe_question(arguments, _CODE), time_ns()
-    known = recall(_KIND, _question)
+    known = recall(_KIND, describe_question(arguments, _CODE))
     if known is None:
         return False
     from orchestrator.confirming import confirm_goal
@@ -60,8 +55,9 @@ def confirm_up(arguments: Sequence[str]) -> bool:
 
 def keep_up(invocation: Invocation, project: Project, goal: Goal, outcome: Outcome, services: Sequence[str]) -> None:
     """Remember that the present words brought `goal` about, unless there was something to tell besides."""
-    if not (_question and outcome.converged and outcome.token) or outcome.superseded or has_reported():
+    if not (outcome.converged and outcome.token and may_take_shortcuts()) or outcome.superseded or has_reported():
         return
+    words, noted_at = read_words()
     from orchestrator.actions.project import place_stack
     from orchestrator.control import CODE_VERSION, Place
     from orchestrator.evidence import is_settled, render_kept, sign_path
@@ -72,9 +68,15 @@ def keep_up(invocation: Invocation, project: Project, goal: Goal, outcome: Outco
     except ValueError:
         # The stack could not be remembered: something that it was made from may change unnoticed.
         return
-    if all(is_settled(one, _asked_at) for one in looked.values()):
+    if all(is_settled(one, noted_at) for one in looked.values()):
         lines = (Place.of(project.name).run, CODE_VERSION, outcome.token, invocation.progress, invocation.ansi)
-        remember(_KIND, _question, looked, "\n".join(lines).encode("utf-8", "surrogateescape"), [loaded])
+        remember(
+            _KIND,
+            describe_question(words, _CODE),
+            looked,
+            "\n".join(lines).encode("utf-8", "surrogateescape"),
+            [loaded],
+        )
 
 
 def _list_read(stack: Stack) -> Iterator[str]:
@@ -91,8 +93,9 @@ def _list_read(stack: Stack) -> Iterator[str]:
 
 def _tell(events: Sequence[dict[str, Any]], progress: str, ansi: str) -> None:
     """Show events as ``up`` shows them; lines are written at once, other displays take their imports."""
+    told = [(f"Container {one['subject']}", word) for one in events if (word := _find_word(one))]
     if writes_lines(progress, ansi):
-        texts = dict.fromkeys(filter(None, map(_render_line, events)))
+        texts = dict.fromkeys(f"{name} {word}" for name, word in told)
         try:
             sys.stderr.write("".join(f" {text}\n" for text in texts))
             sys.stderr.flush()
@@ -100,6 +103,11 @@ def _tell(events: Sequence[dict[str, Any]], progress: str, ansi: str) -> None:
             # As with any display: nobody reads the progress, and that is no failure.
             return
         return
+    if progress in ("auto", "tty") and ansi == "auto" and events[-1]["time"] - events[0]["time"] < _INSTANT:
+        from orchestrator.cli.still import draw_still
+
+        if draw_still("up", dict(told)):
+            return
     from orchestrator.cli.diagnostics import uses_colour
     from orchestrator.cli.progress import LEFT_ALONE, leave_out, open_screen
     from orchestrator.events import Event
@@ -110,11 +118,13 @@ def _tell(events: Sequence[dict[str, Any]], progress: str, ansi: str) -> None:
             sink(Event.from_json(one))
 
 
-def _render_line(event: dict[str, Any]) -> str:
-    """What :class:`orchestrator.cli.progress.PlainScreen` writes for one of the few events that can come."""
-    words = _WORDS.get((event.get("verb", ""), event.get("phase", "")), "")
-    return f"Container {event['subject']} {words}" if words else ""
+def _find_word(event: dict[str, Any]) -> str:
+    """What displays call one of the few events that can come; empty for one that they do not show."""
+    return _WORDS.get((event.get("verb", ""), event.get("phase", "")), "")
 
+
+_INSTANT = 0.04
+"""Seconds between events that a display does not tell apart."""
 
 _WORDS = {
     ("keep container", "done"): "Running",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from time import time_ns
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,6 +34,21 @@ def find_command(arguments: Sequence[str]) -> str:
         elif not word.startswith("-"):
             return word
     return ""
+
+
+_words: tuple[str, ...] = ()
+_noted_at = 0
+
+
+def note_words(arguments: Sequence[str]) -> None:
+    """Note what this process was asked, and when: before anything was read for the answer."""
+    global _words, _noted_at
+    _words, _noted_at = tuple(arguments), time_ns()
+
+
+def read_words() -> tuple[tuple[str, ...], int]:
+    """What was noted: the command line, and the moment in ns since the epoch."""
+    return _words, _noted_at
 
 
 def may_take_shortcuts() -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 
-from orchestrator.cli.argv import find_command, will_converge
+from orchestrator.cli.argv import find_command, note_words, will_converge
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -67,10 +67,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     prepared: Any = None
     try:
-        if find_command(arguments) == "up" and _has_nothing_to_do(arguments):
-            return 0
+        note_words(arguments)
         if will_converge(arguments):
-            prepared = _prepare_supervisor(arguments)
+            supervised = _is_anything_supervised()
+            if supervised and find_command(arguments) == "up" and _has_nothing_to_do(arguments):
+                return 0
+            prepared = _prepare_supervisor(arguments, supervised)
         elif find_command(arguments) in _RECALLED and _answer_from_memory(arguments):
             return 0
         elif find_command(arguments) in _TIDYING:
@@ -104,12 +106,23 @@ def _has_nothing_to_do(arguments: Sequence[str]) -> bool:
     return confirm_up(arguments)
 
 
-def _prepare_supervisor(arguments: Sequence[str]) -> Any:
-    """Fork the future supervisor, unless the project has one. It does its imports while the command does its own."""
-    from orchestrator.cli.quick import names_supervised
+def _is_anything_supervised() -> bool:
+    """Whether there may be a supervisor of any project; where there is none, one is forked before anything is asked."""
+    from orchestrator.engines.native.places import find_places
 
-    if names_supervised(arguments):
-        return None
+    try:
+        return bool(os.listdir(f"{find_places()[1]}/projects"))
+    except OSError:
+        return False
+
+
+def _prepare_supervisor(arguments: Sequence[str], supervised: bool) -> Any:
+    """Fork the future supervisor, unless the project has one. It does its imports while the command does its own."""
+    if supervised:
+        from orchestrator.cli.quick import names_supervised
+
+        if names_supervised(arguments):
+            return None
     from orchestrator.launch import prepare
 
     return prepare(os.environ.get("STACK_ENGINE") or "native")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
 from orchestrator.cli.declare import AtLeast, Choice, Declared, Option
@@ -56,23 +55,16 @@ def run_quickly(arguments: Sequence[str], prepared: Any) -> int | None:
 
 def names_supervised(arguments: Sequence[str]) -> bool:
     """Whether a supervisor runs for the project that a command line is about, as far as that is known already."""
-    from orchestrator.engines.native.places import find_places
-
-    projects = f"{find_places()[1]}/projects"
-    try:
-        if not os.listdir(projects):
-            return False
-    except OSError:
-        return False
     options, _rest = _read(GLOBAL, arguments, stop_at_word=True) or (None, [])
     if options is None:
         return False
     from orchestrator.actions.project import recall_name
     from orchestrator.cli.invocation import make_invocation
     from orchestrator.confirming import is_supervised
+    from orchestrator.engines.native.places import find_places
 
     name = recall_name(make_invocation(**options).project)
-    return bool(name) and is_supervised(f"{projects}/{name}")
+    return bool(name) and is_supervised(f"{find_places()[1]}/projects/{name}")
 
 
 def _find_command(words: list[str]) -> tuple[Any, list[str]]:

@@ -29,7 +29,7 @@ from orchestrator.model import (
 from orchestrator.source import SourceMap
 from orchestrator.spec.durations import parse_seconds
 
-_NOTHING: Mapping[str, Any] = {}
+_NOTHING: Mapping[Any, Any] = {}
 _NO_VALUES: Mapping[tuple[str, str], str] = {}
 _T = TypeVar("_T")
 

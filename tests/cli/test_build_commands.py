@@ -133,10 +133,18 @@ def test_a_failure_reaches_what_needs_it_through_others(stack: Callable[..., Ran
     assert builder.built == []
 
 
+def test_provenance_is_asked_for(stack: Callable[..., Ran], builder: BuildingEngine) -> None:
+    assert stack("build", "-q", "api", "--provenance", "mode=max").err == ""
+    assert stack("build", "-q", "api", "--provenance=false").err == ""
+    assert stack("build", "-q", "api").err == ""
+    assert [one.provenance for one in builder.options] == ["max", "", None]
+    assert "there is no mode 'most'" in stack("build", "-q", "api", "--provenance", "mode=most").err
+
+
 def test_options_without_effect_are_reported(stack: Callable[..., Ran], builder: BuildingEngine) -> None:
-    words = ("--builder", "big", "-m", "1g", "--provenance", "true", "--sbom", "true")
+    words = ("--builder", "big", "-m", "1g", "--sbom", "true")
     told = [line for line in stack("build", "-q", "api", *words).err.splitlines() if "option-without-effect" in line]
-    assert [line.split()[1] for line in told] == ["--builder", "--memory", "--provenance", "--sbom"]
+    assert [line.split()[1] for line in told] == ["--builder", "--memory", "--sbom"]
     assert stack("build", "-q", "api", "--provenance=false", "--sbom=false", "--builder", "default").err == ""
 
 

@@ -101,7 +101,7 @@ print(*sys.modules, file=sys.stderr)
 """
     found = run_probe(code, tmp_path)
     assert not found & {*QUICKEST, "collections", "functools", "contextlib"}
-    assert len([one for one in found if one.startswith("orchestrator")]) <= 18
+    assert len([one for one in found if one.startswith("orchestrator")]) <= 21
 
 
 def test_reading_a_stack_file_imports_only_the_parser_of_yaml(tmp_path: Path) -> None:

@@ -17,6 +17,9 @@ import pytest
 
 from .conftest import STACK, Project
 
+SLEEP = f"sleep {10**6 + os.getpid()}"
+"""A command that no other run of these tests has begun."""
+
 SHOP = """
 services:
   web:
@@ -69,8 +72,8 @@ def test_up_builds_and_recreates_only_what_changed(project: Project) -> None:
     project.succeed("up", "-d")
     ran = project.run("--progress", "plain", "up", "-d", "--build")
     assert ran.code == 0, ran.err
-    assert "CACHED" in ran.err
-    assert "COPY page /page\n" in ran.err
+    assert "CACHED" in ran.out
+    assert "COPY page /page\n" in ran.out
     assert identify(project) == before
     # A file has changed: the service that it belongs to is made anew, and nothing else.
     project.write("second\n", "web/page")
@@ -105,17 +108,17 @@ def test_a_failed_build_shows_the_line_the_output_and_the_exit_code(project: Pro
 
 def test_ctrl_c_ends_a_build(project: Project) -> None:
     project.write("services:\n  slow: {build: .}\n")
-    project.write("FROM busybox\nRUN echo begun; sleep 98765\n", "Dockerfile")
+    project.write(f"FROM busybox\nRUN echo begun; {SLEEP}\n", "Dockerfile")
     for words in (("up", "-d"), ("up",), ("build",)):
-        process = project.popen("--progress", "plain", *words)
-        assert process.stderr is not None
+        process = project.popen("--progress", "plain", *words, stderr=subprocess.STDOUT)
+        assert process.stdout is not None
         seen = ""
         while not seen.endswith(" begun\n"):
-            line = process.stderr.readline()
+            line = process.stdout.readline()
             assert line, f"{words} ended before the build began:\n{seen}"
             seen += line
         os.kill(process.pid, signal.SIGINT)
-        _, rest = process.communicate(timeout=60)
+        rest, _ = process.communicate(timeout=60)
         assert process.returncode == 130, (words, rest)
         project.wait_until("the command of the build is gone", lambda: not _sleepers())
         assert project.containers() == {}
@@ -123,7 +126,7 @@ def test_ctrl_c_ends_a_build(project: Project) -> None:
 
 
 def _sleepers() -> str:
-    return subprocess.run(["pgrep", "-fx", "sleep 98765"], capture_output=True, text=True).stdout
+    return subprocess.run(["pgrep", "-fx", SLEEP], capture_output=True, text=True).stdout
 
 
 def test_images_are_built_described_exported_and_pruned_by_hand(project: Project) -> None:

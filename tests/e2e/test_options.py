@@ -161,6 +161,16 @@ def test_dependencies_are_taken_along_or_not(project: Project) -> None:
     project.succeed("up", "-d", "-t", "0", "--always-recreate-deps", "web")
     after = ids(project)
     assert (after["web-1"] != before["web-1"], after["db-1"] != before["db-1"]) == (True, True)
+    # What another file has started since then does not keep the services of this one from being stopped.
+    project.write("services: {other: {image: busybox, init: true, command: [sleep, '1000']}}", "other.yaml")
+    project.succeed("-f", "other.yaml", "up", "-d")
+    project.succeed("stop", "-t", "0")
+    assert {name: row["State"] for name, row in project.containers().items()} == {
+        "db-1": "exited",
+        "other-1": "running",
+        "web-1": "exited",
+    }
+    (project.folder / "other.yaml").unlink()
 
 
 def test_anonymous_volumes_are_renewed_and_removed(project: Project) -> None:

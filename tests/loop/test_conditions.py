@@ -75,7 +75,8 @@ def test_wait_wants_it_to_stay_running_or_to_succeed() -> None:
     for ended in (container(status="exited", exit_code=1), container(status="exited", exit_code=0, hold=True)):
         with pytest.raises(ConditionFailed, match=r"demo-db-1 exited \(\d\)"):
             judge_condition("service_started", "db", [ended], probed=False, strict=True)
-    assert judge_condition("service_started", "db", [container(status="exited", exit_code=0)], probed=False, strict=True)
+    done = container(status="exited", exit_code=0)
+    assert judge_condition("service_started", "db", [done], probed=False, strict=True)
     assert not judge_condition("service_started", "db", [container(status="restarting")], probed=False, strict=True)
 
 

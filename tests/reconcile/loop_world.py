@@ -16,7 +16,7 @@ from orchestrator.control import dump_goal, load_goal
 from orchestrator.digest import config_hash
 from orchestrator.errors import EngineError
 from orchestrator.events import Event
-from orchestrator.goal import Goal
+from orchestrator.goal import Goal, Want
 from orchestrator.loop import Loop, Settled
 from orchestrator.model import Service, Stack
 from orchestrator.reconcile import reconcile
@@ -80,8 +80,7 @@ class Host:
     async def apply(self, goal: Goal) -> Settled:
         """Give it a goal as a command does, and wait; a crash meanwhile is followed to the successor."""
         self._waiting = asyncio.get_running_loop().create_future()
-        (self.loop or self.boot(adopt=False)).submit(goal)
-        self.save(self.loop.goal or goal)  # type: ignore[union-attr]
+        self.submit(goal)
         try:
             async with asyncio.timeout(PATIENCE):
                 return await self._waiting
@@ -105,8 +104,13 @@ class Host:
         if keeper:
             self.boot(adopt=True)
         if self._waiting is not None and goal is not None:
-            (self.loop or self.boot(adopt=False)).submit(goal)
-            self.save(self.loop.goal or goal)  # type: ignore[union-attr]
+            self.submit(goal)
+
+    def submit(self, goal: Goal) -> None:
+        """Give a goal to whoever lives, and keep what comes of it."""
+        loop = self.loop or self.boot(adopt=False)
+        loop.submit(goal)
+        self.save(loop.goal or goal)
 
     def save(self, goal: Goal) -> None:
         """Keep what is wanted for a successor."""
@@ -234,7 +238,7 @@ class World:
         self._say(f"{kind} {some}\n{render_document(document)}")
         match kind:
             case "stop" | "rm":
-                want: goals.Want = "stopped" if kind == "stop" else "absent"
+                want: Want = "stopped" if kind == "stop" else "absent"
                 goal = goals.edit_want(stack, previous, some, want, now)
             case "start" if existing:
                 goal = goals.edit_start(stack, previous, existing, now, wait=chance.random() < 0.3)
@@ -250,7 +254,10 @@ class World:
 
     def _choose_up(self, stack: Stack, some: tuple[str, ...], *, start: bool) -> goals.UpOptions:
         chance = self.chance
-        maybe = lambda part: chance.random() < part  # noqa: E731
+
+        def maybe(part: float) -> bool:
+            return chance.random() < part
+
         scalable = [name for name in some if _can_be_scaled(stack.services[name])]
         recreate = chance.choice(("", "", "", "force", "never"))
         return goals.UpOptions(
@@ -293,8 +300,7 @@ class World:
                 document = edit_document(chance, self._documents[-1])
                 self._documents.append(document)
                 newer = self._make_goal(document)
-                self.host.loop.submit(newer)
-                self.host.save(self.host.loop.goal or newer)
+                self.host.submit(newer)
             case _:
                 alive = [one.state for one in self.engine._containers.values() if one.state.alive]
                 if alive:

@@ -73,20 +73,14 @@ def test_a_volume_that_differs_is_made_anew_with_consent(runner: Runner) -> None
     edited = bind_stack(services, None, {"data": options, "other": options})
     goal = want_all(edited, runner.clock(), renew_volumes=("data",))
     plan = runner.plan(goal)
-    assert [one.id for one in plan] == [
+    ids = [one.id.partition(" (")[0] for one in plan]
+    assert ids == [
         "stop db-1",
-        "create db-1",
         "remove db-1",
         "remove volume app_data",
         "create volume app_data",
-        "start db-1",
-    ] or sorted(one.id for one in plan) == [
         "create db-1",
-        "create volume app_data",
-        "remove db-1",
-        "remove volume app_data",
         "start db-1",
-        "stop db-1",
     ]
     assert [one.code for one in plan.warnings] == ["volume-differs"]
     up(runner, edited, renew_volumes=("data",))

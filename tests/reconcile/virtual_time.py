@@ -27,8 +27,8 @@ class VirtualSelector(selectors.SelectSelector):
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         """`timeout` seconds have passed at once. Stuck when there is none.
 
-        Nothing comes from outside. Only the loop's own pipe, into which it writes to wake itself up, wants to be emptied
-        now and then.
+        Nothing comes from outside. Only the loop's own pipe, into which it writes to wake itself up, wants to be
+        emptied now and then.
         """
         self._turns += 1
         if timeout is None or self._turns % 256 == 0:

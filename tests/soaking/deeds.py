@@ -118,7 +118,8 @@ class Deeds:
                 self.findings.append(f"a follower: {err[-1500:]}")
 
     def _service(self) -> str:
-        return self._chance.choice(sorted(self.document["services"]))
+        names: list[str] = sorted(self.document["services"])
+        return self._chance.choice(names)
 
     def _living(self) -> list[tuple[str, int, str]]:
         return [(one["name"], one["pid"], one["service"]) for one in self.project.rows() if one["state"] == "running"]

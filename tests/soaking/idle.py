@@ -94,11 +94,11 @@ def print_wakeups(seconds: float) -> int:
             follower = None
             if name == "a log follower":
                 follower = project.popen("logs", "-f", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            watched = (machine.state, machine.run, *([follower.pid] if follower is not None else []))
-            await_rest(*watched, seconds=12.0)
-            before = count_wakeups(*watched)
+            others = (follower.pid,) if follower is not None else ()
+            await_rest(machine.state, machine.run, *others, seconds=12.0)
+            before = count_wakeups(machine.state, machine.run, *others)
             time.sleep(seconds)
-            after = count_wakeups(*watched)
+            after = count_wakeups(machine.state, machine.run, *others)
             woke = difference(before, after)
             total = sum(woke.values())
             print(f"{name:20} {len(after):8} {total:9} {total / seconds:9.2f}   {woke or ''}", flush=True)

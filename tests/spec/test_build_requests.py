@@ -180,6 +180,15 @@ def test_the_moment_of_reproducible_builds(load: Load, options: BuildOptions, se
 
 
 @pytest.mark.parametrize(
+    ("build", "mode"),
+    [("provenance: true", "min"), ("provenance: mode=max", "max"), ("provenance: false", ""), ("target: a", "")],
+)
+def test_what_is_attested(load: Load, build: str, mode: str) -> None:
+    request, told = translate(load, f"context: .\n{build}")
+    assert (request.provenance, told) == (mode, [])
+
+
+@pytest.mark.parametrize(
     ("build", "severity", "path"),
     [
         ("network: backend", "error", "services.web.build.network"),
@@ -188,8 +197,8 @@ def test_the_moment_of_reproducible_builds(load: Load, options: BuildOptions, se
         ("entitlements: [device]", "error", "services.web.build.entitlements[0]"),
         ("ulimits: {files: 1}", "error", "services.web.build.ulimits.files"),
         ("platforms: [linux/amd64, linux/pdp11]", "error", "services.web.build.platforms[1]"),
-        ("provenance: mode=max", "warning", "services.web.build.provenance"),
-        ("provenance: true", "warning", "services.web.build.provenance"),
+        ("provenance: mode=most", "error", "services.web.build.provenance"),
+        ("provenance: perhaps", "error", "services.web.build.provenance"),
         ("sbom: true", "warning", "services.web.build.sbom"),
         ('args: {SOURCE_DATE_EPOCH: "soon"}', "error", "services.web.build.args.SOURCE_DATE_EPOCH"),
     ],

@@ -49,7 +49,11 @@ services:
     command: [sh, -c, "date >> /data/starts; exec httpd -f -p 80 -h /data"]
     volumes: ["data:/data"]
     ports: ["8090:80"]
-    healthcheck: {test: [CMD, wget, -q, -O, /dev/null, "http://127.0.0.1/starts"], interval: 2s, start_interval: 200ms, start_period: 30s}
+    healthcheck:
+      test: [CMD, wget, -q, -O, /dev/null, "http://127.0.0.1/starts"]
+      interval: 2s
+      start_interval: 200ms
+      start_period: 30s
   side:
     image: busybox
     restart: unless-stopped
@@ -388,8 +392,10 @@ def expect_up(project: str) -> None:
     """All services of a project that is made of KEEP run, and the first of them has its data."""
     wait_until(
         f"{project} is up",
-        lambda: [(row["State"], row["Health"]) for _name, row in sorted(containers(project).items())]
-        == [("running", "healthy"), ("running", "")],
+        lambda: (
+            [(row["State"], row["Health"]) for _name, row in sorted(containers(project).items())]
+            == [("running", "healthy"), ("running", "")]
+        ),
     )
     port = {"back": "8094", "gone": "8095"}[project]
     for address in (f"http://127.0.0.1:{port}/note", f"http://[::1]:{port}/note"):
@@ -432,7 +438,6 @@ def only_the_enabled_one_is_back() -> None:
     check({row["State"] for row in containers("back").values()} == {"exited"}, str(containers("back")))
     for name in ("back", "gone"):
         stack("down", "-v", at=name)
-
 
 
 def ps_tells_the_truth() -> None:
@@ -536,8 +541,8 @@ BOOTS: dict[int, tuple[Callable[[], None], ...]] = {
         stack_is_left_running,
     ),
     3: (
-        only_the_enabled_one_is_back, ps_tells_the_truth, up_starts_clean, down_leaves_nothing, other_runtime, normal_user_is_told,
-        missing_parts_are_named,
+        only_the_enabled_one_is_back, ps_tells_the_truth, up_starts_clean, down_leaves_nothing, other_runtime,
+        normal_user_is_told, missing_parts_are_named,
     ),
 }  # fmt: skip
 

@@ -14,6 +14,7 @@ from orchestrator.cli.building import open_display, report_build_error, report_u
 from orchestrator.cli.declare import Choice, Option, declare
 from orchestrator.cli.diagnostics import report_diagnostics
 from orchestrator.cli.invocation import Invocation
+from orchestrator.engines.native.dockerfile.provenance import parse_provenance
 from orchestrator.errors import OperationFailed
 from orchestrator.model import image_reference
 
@@ -33,7 +34,9 @@ if TYPE_CHECKING:
     Option("--no-cache", flag=True, help="Run every step again."),
     Option("--print", "print_bake", flag=True, help="Print the builds as a bake file, and build nothing."),
     Option("--progress", kind=Choice(*BUILD_PROGRESS), help="How the builds are shown."),
-    Option("--provenance", metavar="MODE", help="Accepted for compatibility: attestations are not made."),
+    Option(
+        "--provenance", metavar="MODE", help="Attest where the images come from when they are sent: mode=min or max."
+    ),
     Option("--pull", flag=True, help="Fetch base images again."),
     Option("--push", flag=True, help="Send the images to their registries."),
     Option("-q", "--quiet", flag=True, help="No progress."),
@@ -67,10 +70,12 @@ def command(
     options = read_build_options(
         args=args, variables=project.environment, no_cache=no_cache, pull=pull, ssh=ssh
     ).replace(every_platform=True)
+    if provenance is not None:
+        options = options.replace(provenance=parse_provenance(provenance))
     if print_bake:
         sys.stdout.write(json.dumps(render_bake(stack, needs, options), indent=2, ensure_ascii=False) + "\n")
         return
-    _report_options(builder, memory, provenance, sbom)
+    _report_options(builder, memory, sbom)
     engine = invocation.engine()
     _check_builds(stack, needs)
     if check:
@@ -143,16 +148,14 @@ def _keep_printed(
     )
 
 
-def _report_options(builder: str | None, memory: str | None, provenance: str | None, sbom: str | None) -> None:
+def _report_options(builder: str | None, memory: str | None, sbom: str | None) -> None:
     from orchestrator.engines.native.dockerfile.service_request import is_asked_for
 
-    attestations = "attestations are not made"
     report_unhonoured(
         (
             ("--builder", builder not in (None, "", "default"), "there is one builder, and it is built in"),
             ("--memory", memory not in (None, "", "0"), "builds have no memory limit of their own"),
-            ("--provenance", is_asked_for(provenance), attestations),
-            ("--sbom", is_asked_for(sbom), attestations),
+            ("--sbom", is_asked_for(sbom), "software bills of materials are not made"),
         )
     )
 

@@ -24,7 +24,10 @@ from orchestrator.cli.quantities import parse_size
 from orchestrator.errors import Interrupted, OperationFailed, StackError, UsageError
 
 if TYPE_CHECKING:
-    from orchestrator.engines.native.dockerfile.request import BuildRequest
+    from collections.abc import Sequence
+
+    from orchestrator.actions.build_outputs import BuildOutput
+    from orchestrator.engines.native.dockerfile.request import BuildRequest, BuildResult
 
 _COMPATIBLE = "Accepted for compatibility, and reported."
 
@@ -45,6 +48,7 @@ _COMPATIBLE = "Accepted for compatibility, and reported."
     Option("--cache-to", multiple=True, metavar="TARGET", help="Where results are left."),
     Option("--pull", flag=True, help="Fetch base images again."),
     Option("--push", flag=True, help="Send the image to the registries of its names."),
+    Option("-o", "--output", "outputs", multiple=True, metavar="DEST", help="A folder, `-`, or type=KIND,dest=PATH."),
     Option("--load", flag=True, help="Accepted for compatibility: the image is always kept here."),
     Option("--secret", "secrets", multiple=True, metavar="id=ID,src=FILE", help="For RUN --mount=type=secret."),
     Option("--ssh", multiple=True, metavar="ID[=PATH]", help="An agent or keys for RUN --mount=type=ssh."),
@@ -60,9 +64,9 @@ _COMPATIBLE = "Accepted for compatibility, and reported."
     Option("--check", flag=True, help="Only check the Dockerfile."),
     Option("--builder", metavar="NAME", hidden=True, help=_COMPATIBLE),
     Option("-m", "--memory", metavar="BYTES", hidden=True, help=_COMPATIBLE),
-    Option("--provenance", metavar="MODE", hidden=True, help=_COMPATIBLE),
+    Option("--provenance", metavar="MODE", help="Attest where the image comes from when it is sent: mode=min or max."),
+    Option("--attest", multiple=True, metavar="type=TYPE,...", help="The same, as type=provenance,mode=MODE."),
     Option("--sbom", metavar="MODE", hidden=True, help=_COMPATIBLE),
-    Option("--attest", multiple=True, hidden=True, help=_COMPATIBLE),
     Option("--cgroup-parent", hidden=True, help=_COMPATIBLE),
     Option("--rm/--no-rm", flag=True, default=True, hidden=True),
     Option("--force-rm", flag=True, hidden=True),
@@ -80,11 +84,18 @@ def build_image(invocation: Invocation, /, paths: tuple[str, ...], **asked: Any)
             check_place(option, path)
     _report_options(asked)
     options = read_build_options(args=asked["args"], pull=asked["pull"], ssh=asked["ssh"])
+    options = options.replace(provenance=_read_provenance(asked))
     names = BuildWords._names - {"shm_size", "context"}
     size = parse_size(asked["shm_size"], "--shm-size") if asked["shm_size"] else None
     given = {name: value for name, value in asked.items() if name in names}
     words = BuildWords(**given, context=paths[0], shm_size=size)
+    outputs = _read_outputs(asked["outputs"])
+    words = words.replace(tags=(*words.tags, *(name for one in outputs for name in one.names)))
     request = make_request(words, options, os.environ)
+    if outputs:
+        from orchestrator.actions.build_outputs import check_outputs
+
+        check_outputs(outputs, several=len(request.platforms) > 1)
     if asked["check"]:
         from orchestrator.cli.checking import check_requests
 
@@ -99,21 +110,40 @@ def build_image(invocation: Invocation, /, paths: tuple[str, ...], **asked: Any)
     except StackError as error:
         report_build_error(error)
         raise OperationFailed("") from None
+    _write_outputs(outputs, result, request)
     if asked["iidfile"]:
         write_text(asked["iidfile"], result.image_id)
     if asked["metadata_file"]:
         write_text(asked["metadata_file"], json.dumps(describe_result(request, result), indent=2) + "\n")
-    out = f"{result.image_id}\n" if quiet else ""
+    out = f"{result.image_id}\n" if quiet and not any(one.dest == "-" for one in outputs) else ""
     notes = [] if quiet else [f" Image {name} Built" for name in request.tags or (result.image_id,)]
     sys.stdout.write(out)
     for note in notes:
         invocation.note(note)
-    if not result.built_steps and not any(asked[name] for name in ("iidfile", "metadata_file", "push")):
+    if not result.built_steps and not any(asked[name] for name in ("iidfile", "metadata_file", "push", "outputs")):
         _keep_printed(invocation, asked, request, quiet=quiet, notes=notes, out=out)
-    if asked["push"]:
+    if asked["push"] or any(one.push for one in outputs):
         from orchestrator.cli.pushing import push_with_progress
 
         push_with_progress(invocation, request.tags, quiet=quiet)
+
+
+def _read_outputs(texts: Sequence[str]) -> list[BuildOutput]:
+    if not texts:
+        return []
+    from orchestrator.actions.build_outputs import parse_output
+
+    return [parse_output(one) for one in texts]
+
+
+def _write_outputs(outputs: Sequence[BuildOutput], result: BuildResult, request: BuildRequest) -> None:
+    if outputs:
+        from orchestrator.actions.build_outputs import write_output
+        from orchestrator.actions.images import open_image_store
+
+        store = open_image_store()
+        for one in outputs:
+            write_output(store, one, result.image_id, request.tags)
 
 
 def _keep_printed(
@@ -137,17 +167,25 @@ def _keep_printed(
     )
 
 
+def _read_provenance(asked: dict[str, Any]) -> str:
+    """`--provenance`, which wins, or an `--attest` for it."""
+    found = asked["provenance"]
+    if found is None:
+        found = next((one for one in asked["attest"] if "sbom" not in one), "")
+    from orchestrator.engines.native.dockerfile.provenance import parse_provenance
+
+    return parse_provenance(found) if found else ""
+
+
 def _report_options(asked: dict[str, Any]) -> None:
     from orchestrator.engines.native.dockerfile.service_request import is_asked_for
 
-    attestations = "attestations are not made"
+    materials = is_asked_for(asked["sbom"]) or any("sbom" in one for one in asked["attest"])
     report_unhonoured(
         (
             ("--builder", asked["builder"] not in (None, "", "default"), "there is one builder, and it is built in"),
             ("--memory", asked["memory"] not in (None, "", "0"), "builds have no memory limit of their own"),
-            ("--provenance", is_asked_for(asked["provenance"]), attestations),
-            ("--sbom", is_asked_for(asked["sbom"]), attestations),
-            ("--attest", bool(asked["attest"]), attestations),
+            ("--sbom", materials, "software bills of materials are not made"),
             ("--cgroup-parent", bool(asked["cgroup_parent"]), "builds have no control group of their own"),
         )
     )

@@ -194,6 +194,7 @@ class _Build:
     # -- before anything is built ------------------------------------------------------------------------------------
 
     def _plan(self, inputs: BuildInputs, platform: str) -> StagePlan:
+        from orchestrator.engines.native.dockerfile.front.epoch import read_epoch
         from orchestrator.engines.native.dockerfile.front.parser import parse_dockerfile
         from orchestrator.engines.native.dockerfile.front.stages import plan_stages
         from orchestrator.engines.native.dockerfile.sources.contexts import read_dockerfile
@@ -213,6 +214,8 @@ class _Build:
                 build_platform=str(detect_platform()),
                 contexts=tuple(request.contexts),
             )
+            if request.source_date_epoch is None:
+                self._request = request.replace(source_date_epoch=read_epoch(parsed, plan.shared_args))
         self._warn((*parsed.warnings, *plan.warnings))
         return plan
 

@@ -22,6 +22,7 @@ def check_request(request: BuildRequest, platform: str) -> tuple[Diagnostic, ...
     `platform` is this machine's. Images are not looked at: what comes from a base image counts as unknown. Raises
     ContextError where the Dockerfile is not a local file.
     """
+    from orchestrator.engines.native.dockerfile.front.epoch import read_epoch
     from orchestrator.engines.native.dockerfile.front.evaluate import evaluate_stage
     from orchestrator.engines.native.dockerfile.front.parser import parse_dockerfile
     from orchestrator.engines.native.dockerfile.front.stages import plan_stages
@@ -37,6 +38,7 @@ def check_request(request: BuildRequest, platform: str) -> tuple[Diagnostic, ...
             build_platform=platform,
             contexts=tuple(request.contexts),
         )
+        read_epoch(dockerfile, plan.shared_args)
     except DockerfileInvalid as error:
         return error.diagnostics
     found: list[Diagnostic] = [*dockerfile.warnings, *plan.warnings]

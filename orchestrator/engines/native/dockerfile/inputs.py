@@ -111,7 +111,7 @@ class BuildInputs:
 
     def open_chain(self, origin: Origin, location: Location) -> Chain:
         """The layers of an image that files are taken from, by the step at `location`. Raises BuildError ..."""
-        if origin.kind == "image" and origin.name == "scratch":
+        if self._is_scratch(origin.kind, origin.name):
             return SCRATCH
         try:
             return chain_of_image(self._require(self._name_of(origin.kind, origin.name), self._platform, location))
@@ -131,7 +131,7 @@ class BuildInputs:
         """What a stage stands on that is not another stage; a directory counts as nothing. Raises BuildError ..."""
         import json
 
-        if base.kind == "scratch" or self.is_tree(base.kind, base.name):
+        if self._is_scratch(base.kind, base.name) or self.is_tree(base.kind, base.name):
             return Foundation(SCRATCH, {})
         image = self._require(self._name_of(base.kind, base.name), base.platform or self._platform, base.location)
         data = self._store.read_configuration(image.id)
@@ -152,6 +152,12 @@ class BuildInputs:
     def platform(self) -> str:
         """What is built for."""
         return self._platform
+
+    def _is_scratch(self, kind: str, name: str) -> bool:
+        """Whether nothing at all is meant: no image is called so."""
+        if kind == "named":
+            return self._request.contexts[name] == f"{_IMAGE_SCHEMES[0]}scratch"
+        return kind == "scratch" or (kind == "image" and name == "scratch")
 
     def _name_of(self, kind: str, name: str) -> str:
         """The image that is meant: a reference, or the identifier of one that came from a layout."""

@@ -39,6 +39,8 @@ def parse_provenance(text: str) -> str:
         if name not in _FIELDS or not equals:
             raise UsageError(f"provenance: cannot read {part!r}", hint="true, false, mode=min or mode=max")
         fields[name] = value
+    if fields.get("type", "provenance") != "provenance":
+        raise UsageError(f"provenance: nothing of the type {fields['type']!r} is attested", hint="type=provenance")
     if fields.get("disabled") in ("true", "1"):
         return ""
     mode = fields.get("mode", "min")
