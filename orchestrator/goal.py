@@ -27,7 +27,7 @@ class BuildOptions(Record):
     configured with (they lose against both). `no_cache` and `pull` add to what the file says; `ssh` replaces it, as
     ``default`` or ``ID[=PATH,...]``. `environment` holds SSH_AUTH_SOCK and SOURCE_DATE_EPOCH of the one who asked:
     whoever builds may have another one. `every_platform` builds all of ``platforms``, not just the one that runs here.
-    `provenance` replaces what the file says about it.
+    `provenance` (``min``, ``max`` or nothing) replaces what the file says about it; None leaves it to the file.
     """
 
     args: Mapping[str, str] = _NOTHING

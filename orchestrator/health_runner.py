@@ -83,8 +83,22 @@ class HealthRunner:
                 self._end(one.id)
                 self._health.pop(one.id, None)
                 self._results.pop(one.id, None)
+                one = one.replace(health=None)
+                self._board.put(one)
+                if self._find_check(one) is None:
+                    self._tasks[one.id] = asyncio.get_running_loop().create_task(self._forget(one.id))
             if one.id not in self._tasks:
                 self._begin(one)
+
+    async def _forget(self, container_id: str) -> None:
+        """Have nobody told any more what a check said that is not made any more."""
+        try:
+            await self._workers.run("probe", lambda: self._engine.record_health(container_id, None))
+        except EngineError:
+            return  # it is gone
+        finally:
+            if self._tasks.get(container_id) is asyncio.current_task():
+                del self._tasks[container_id]
 
     def _follow(self, before: Container | None, after: Container | None) -> None:
         if after is not None and after.status == "running":

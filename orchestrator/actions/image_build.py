@@ -71,7 +71,7 @@ def make_request(words: BuildWords, options: BuildOptions, environment: Mapping[
         args={**options.proxies, **options.args},
         tags=tuple(dict.fromkeys(words.tags)),
         labels=_parse_pairs("--label", words.labels),
-        annotations=_parse_pairs("--annotation", words.annotations),
+        annotations=_parse_annotations(words.annotations),
         platforms=platforms,
         contexts=_parse_contexts(words.contexts),
         no_cache=True if words.no_cache else tuple(one for text in words.no_cache_filter for one in text.split(",")),
@@ -126,6 +126,19 @@ def _parse_pairs(option: str, texts: Sequence[str]) -> dict[str, str]:
         if not name:
             raise UsageError(f"{option}: cannot read {text!r}", hint="write NAME=VALUE")
         found[name] = value
+    return found
+
+
+def _parse_annotations(texts: Sequence[str]) -> dict[str, str]:
+    """Those of the manifest; ``manifest:`` may stand before the name."""
+    found = {}
+    for name, value in _parse_pairs("--annotation", texts).items():
+        level, colon, rest = name.partition(":")
+        level, _, platform = level.partition("[")
+        refused = ("index", "index-descriptor", "manifest-descriptor")
+        if colon and (level in refused or (platform and level == "manifest")):
+            raise UsageError(f"--annotation: {name} is not supported", hint="only the image's manifest has annotations")
+        found[rest if colon and level == "manifest" else name] = value
     return found
 
 

@@ -13,7 +13,7 @@ _TIME = "0.0s"
 
 
 def draw_still(title: str, rows: Mapping[str, str]) -> bool:
-    """Write the picture of things (what each is, and the word for how it is) to the terminal; False if that is not sure.
+    """Write the picture of things (what each is, the word for how it is) to the terminal; False where that is not sure.
 
     It is left to the live display where colours are not wished, where there is too little room, and where no terminal
     with a known size stands.

@@ -263,6 +263,7 @@ def test_the_words_of_image_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         tags=("a:1", "a:1", "b"),
         platforms=("linux/amd64,linux/arm64",),
         labels=("x=1", "y"),
+        annotations=("a=1", "manifest:b=2", "c:d=3"),
         no_cache_filter=("one,two",),
         hosts=("h:10.0.0.1", "six:[::1]"),
         ulimits=("nofile=1:2", "core=0"),
@@ -275,6 +276,7 @@ def test_the_words_of_image_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert found.tags == ("a:1", "b")
     assert found.platforms == ("linux/amd64", "linux/arm64")
     assert found.labels == {"x": "1", "y": ""}
+    assert found.annotations == {"a": "1", "b": "2", "c:d": "3"}
     assert found.no_cache == ("one", "two")
     assert found.extra_hosts == (("h", "10.0.0.1"), ("six", "::1"))
     assert found.ulimits == {"nofile": Ulimit(soft=1, hard=2), "core": Ulimit(soft=0, hard=0)}
@@ -296,7 +298,8 @@ def test_the_words_of_image_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     [
         {"context": "nowhere"}, {"context": "-", "dockerfile": "-"}, {"labels": ("=1",)}, {"network": "lan"},
         {"hosts": ("h",)}, {"ulimits": ("nofile=x",)}, {"allow": ("network",)}, {"contexts": ("src",)},
-        {"secrets": ("src=x",)}, {"secrets": ("id=x,src=nowhere",)}, {"secrets": ("id=x,env=GONE",)},
+        {"annotations": ("index:a=1",)}, {"secrets": ("src=x",)}, {"secrets": ("id=x,src=nowhere",)},
+        {"secrets": ("id=x,env=GONE",)},
     ],
 )  # fmt: skip
 def test_words_of_image_build_that_make_no_sense(

@@ -135,6 +135,7 @@ def test_a_killed_run_leaves_nothing(project: Project) -> None:
     assert project.containers()["orphan"]["State"] == "running"
     project.succeed("kill", "alone")
     project.wait_until("it is gone", lambda: project.containers() == {})
+    assert not (project.machine.run_dir / "callers").exists()
 
 
 def test_a_one_off_container_has_its_health_check(project: Project) -> None:

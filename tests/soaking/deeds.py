@@ -21,7 +21,7 @@ ACCEPTED = (
     "is unhealthy",
     "exited (",
     "no such service",
-    "no container to kill",
+    "no container to",
     "was superseded",
     "a newer command",
     "is not running",

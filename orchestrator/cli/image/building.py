@@ -30,6 +30,12 @@ if TYPE_CHECKING:
     from orchestrator.engines.native.dockerfile.request import BuildRequest, BuildResult
 
 _COMPATIBLE = "Accepted for compatibility, and reported."
+_OLD_WORDS = (
+    *("--cpu-period", "--cpu-quota", "--cpu-shares", "--cpuset-cpus", "--cpuset-mems", "--isolation"),
+    *("--memory-swap", "--security-opt"),
+)
+_OLD_FLAGS = ("--compress", "--disable-content-trust", "--squash")
+# Options of docker's builder before BuildKit: BuildKit has no use for them either.
 
 
 @declare(
@@ -62,12 +68,15 @@ _COMPATIBLE = "Accepted for compatibility, and reported."
     Option("--progress", kind=Choice(*BUILD_PROGRESS), help="How the build is shown."),
     Option("-q", "--quiet", flag=True, help="No progress; print the identifier."),
     Option("--check", flag=True, help="Only check the Dockerfile."),
+    Option("--call", metavar="NAME[,format=json]", help="build, check, outline or targets."),
     Option("--builder", metavar="NAME", hidden=True, help=_COMPATIBLE),
     Option("-m", "--memory", metavar="BYTES", hidden=True, help=_COMPATIBLE),
     Option("--provenance", metavar="MODE", help="Attest where the image comes from when it is sent: mode=min or max."),
     Option("--attest", multiple=True, metavar="type=TYPE,...", help="The same, as type=provenance,mode=MODE."),
     Option("--sbom", metavar="MODE", hidden=True, help=_COMPATIBLE),
     Option("--cgroup-parent", hidden=True, help=_COMPATIBLE),
+    *(Option(one, multiple=True, metavar="VALUE", hidden=True, help=_COMPATIBLE) for one in _OLD_WORDS),
+    *(Option(one, flag=True, hidden=True, help=_COMPATIBLE) for one in _OLD_FLAGS),
     Option("--rm/--no-rm", flag=True, default=True, hidden=True),
     Option("--force-rm", flag=True, hidden=True),
     rest="paths",
@@ -96,10 +105,11 @@ def build_image(invocation: Invocation, /, paths: tuple[str, ...], **asked: Any)
         from orchestrator.actions.build_outputs import check_outputs
 
         check_outputs(outputs, several=len(request.platforms) > 1)
-    if asked["check"]:
-        from orchestrator.cli.checking import check_requests
+    call, as_json = _read_call(asked)
+    if call != "build":
+        from orchestrator.cli.calling import answer_call
 
-        check_requests([request])
+        answer_call(request, call, as_json=as_json)
         return
     quiet = asked["quiet"] or (asked["progress"] or invocation.progress) == "quiet"
     try:
@@ -126,6 +136,14 @@ def build_image(invocation: Invocation, /, paths: tuple[str, ...], **asked: Any)
         from orchestrator.cli.pushing import push_with_progress
 
         push_with_progress(invocation, request.tags, quiet=quiet)
+
+
+def _read_call(asked: dict[str, Any]) -> tuple[str, bool]:
+    if asked["call"] is None:
+        return "check" if asked["check"] else "build", False
+    from orchestrator.cli.calling import read_call
+
+    return read_call(asked["call"])
 
 
 def _read_outputs(texts: Sequence[str]) -> list[BuildOutput]:
@@ -187,5 +205,9 @@ def _report_options(asked: dict[str, Any]) -> None:
             ("--memory", asked["memory"] not in (None, "", "0"), "builds have no memory limit of their own"),
             ("--sbom", materials, "software bills of materials are not made"),
             ("--cgroup-parent", bool(asked["cgroup_parent"]), "builds have no control group of their own"),
+            *(
+                (one, bool(asked[one.removeprefix("--").replace("-", "_")]), "builds know nothing of the kind")
+                for one in (*_OLD_WORDS, *_OLD_FLAGS)
+            ),
         )
     )

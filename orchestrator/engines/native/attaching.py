@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from orchestrator.engines.native.container import is_alive, load_spec, read_boot_id
 from orchestrator.engines.native.observing import resolve_status
 from orchestrator.engines.native.runtime.attach import Line
-from orchestrator.engines.native.runtime.calling import Caller
+from orchestrator.engines.native.runtime.calling import Caller, forget_caller
 from orchestrator.errors import Conflict, NotFound
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ class _Beginning:
         os.eventfd_write(self._done, 1)
 
 
-def await_caller(store: Store, container_id: str) -> None:
+def await_caller(layout: Layout, store: Store, container_id: str) -> None:
     """Wait until the process that a container was made for has ended; what it wanted of the container it has then."""
     from orchestrator.engines.native.runtime.process import wait_process
 
@@ -126,6 +126,7 @@ def await_caller(store: Store, container_id: str) -> None:
     caller = load_spec(row).caller if row is not None and row["boot_id"] in ("", read_boot_id()) else ()
     if caller:
         wait_process(*caller)
+        forget_caller(layout, container_id)
 
 
 def await_exit(layout: Layout, store: Store, container_id: str) -> int:

@@ -254,7 +254,7 @@ class NativeEngine:
         """Wait until the command that a container was made for has ended."""
         from orchestrator.engines.native.attaching import await_caller
 
-        await_caller(self.store, container_id)
+        await_caller(self.layout, self.store, container_id)
 
     def exec_captured(self, container: Container, request: ExecRequest, *, timeout: float) -> ExecResult:
         """Run a command in a container and keep the end of its output."""
@@ -382,6 +382,7 @@ class NativeEngine:
         """Close the resolver's sockets and the held ports."""
         self.lifecycle.neighbours.stop()
         self.hosting.end()
+        self.lifecycle.parting.finish_all()
 
     def diagnose(self) -> Sequence[Finding]:
         """What this machine has and lacks."""

@@ -86,7 +86,7 @@ class Lifecycle:
         self.volumes = VolumeStore(layout, store)
         self.starter = Starter(layout, store, images, self.publisher, self.names, warn)
         self.neighbours = Neighbours(layout, store)
-        self._parting = Parting()
+        self.parting = Parting()
         self._clearing = threading.BoundedSemaphore(_CLEARING)
         self._watch: ExitWatch | None = None
         self._rotator: LogRotator | None = None
@@ -174,7 +174,7 @@ class Lifecycle:
             except EngineError:
                 # What was prepared may have died meanwhile; what else is wrong shows again.
                 self._give_back(row, spec)
-        self._parting.finish(f"{self._layout.container_run(row['id'])}/rootfs")
+        self.parting.finish(f"{self._layout.container_run(row['id'])}/rootfs")
         return self.starter.start(row, spec)
 
     def prepare(self, container_id: str) -> None:
@@ -355,7 +355,7 @@ class Lifecycle:
             path = self.starter.cgroups_path(container_id, spec)
             end_launch(self._layout, container_id, path)
             forget_container(self._layout, container_id, path)
-            self._parting.unmount(f"{run}/rootfs")
+            self.parting.unmount(f"{run}/rootfs")
             release_mounts(self._layout, container_id)
             with suppress(FileNotFoundError):  # another process has seen it end, too, and gives it back
                 os.rmdir(f"{run}/rootfs")

@@ -47,7 +47,9 @@ def test_a_root_leaves_the_tree_at_once_and_its_layer_can_be_mounted_again(layou
     mount_root(layout, image)
     assert Path(root, "kept").read_text() == "x"
     parting.unmount(root)
-    parting.finish(root)
+    parting.finish_all()
+    parting.finish_all()
+    assert not [one for one in os.scandir("/proc/self/fd") if os.path.realpath(one.path) == root]
 
 
 def test_folders_are_spread_where_the_file_system_knows_how(tmp_path: Path) -> None:

@@ -104,7 +104,7 @@ def _read_provenance(config: Mapping[str, Any], options: BuildOptions, report: R
     from orchestrator.engines.native.dockerfile.provenance import parse_provenance
 
     if options.provenance is not None:
-        return parse_provenance(options.provenance)
+        return options.provenance
     value = config.get("provenance")
     try:
         return parse_provenance("" if value is None else str(value))

@@ -54,10 +54,7 @@ class Caller:
         self._listener.close()
         if self._connection is not None:
             self._connection.close()
-        with contextlib.suppress(OSError):
-            os.unlink(f"{self._folder}/{self._name}")
-        with contextlib.suppress(OSError):
-            os.rmdir(self._folder)
+        _remove_socket(self._folder, self._name)
 
     def fileno(self) -> int:
         """Readable once the container is held back and can be attached to."""
@@ -74,6 +71,17 @@ class Caller:
             # Whoever started it may be gone; then the start begins anew, or fails, and is told elsewhere.
             with contextlib.suppress(OSError):
                 self._connection.sendall(_GO)
+
+
+def forget_caller(layout: Layout, container_id: str) -> None:
+    """Remove what a caller that was killed has left."""
+    _remove_socket(f"{layout.run}/callers", container_id[:24])
+
+
+def _remove_socket(folder: str, name: str) -> None:
+    for remove, path in ((os.unlink, f"{folder}/{name}"), (os.rmdir, folder)):
+        with contextlib.suppress(OSError):
+            remove(path)
 
 
 def await_caller(layout: Layout, container_id: str, name: str) -> None:

@@ -13,6 +13,7 @@ import pytest
 from workbench import Bench
 
 from orchestrator import evidence
+from orchestrator.actions import memory
 from orchestrator.cli import diagnostics, main, recalled
 from orchestrator.engines.native.dockerfile import recall
 
@@ -70,6 +71,8 @@ def desk(bench: Bench, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.M
     monkeypatch.setenv("STACK_RUN_DIR", str(bench.folder / "run"))
     monkeypatch.setenv("WHO", "me")
     monkeypatch.delenv("STACK_ENGINE", raising=False)
+    # A program that is edited while it is tested knows nothing of its past.
+    monkeypatch.setattr(memory, "_describe_code", lambda _code: 0)
     monkeypatch.chdir(bench.folder)
     bench.store.tag_image("base", "tools")
     bench.write("Dockerfile", DOCKERFILE)

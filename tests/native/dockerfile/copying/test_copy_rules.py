@@ -123,7 +123,7 @@ CASES: list[tuple[str, Tree]] = [
     ),
     ("COPY --exclude=/sub --exclude=x dir/x /d/", below("d", {"x": DIR_IN["x"]})),
     ("COPY --chown=7: a.txt /q", {"q": a_file("a", 0o644, 7, 0)}),
-    ("COPY --chmod=777 a.txt /p/", {"p": a_folder(0o755), "p/a.txt": a_file("a", 0o777)}),
+    ("COPY --chmod=777 a.txt /p/", {"p": a_folder(0o777), "p/a.txt": a_file("a", 0o777)}),
     ("COPY --chmod=600 a.txt /p/", {"p": a_folder(0o600), "p/a.txt": a_file("a", 0o600)}),
     (
         "COPY --chmod=u=rwX,go=rX dir /d",

@@ -76,10 +76,8 @@ class ModeChange:
 
     @property
     def directory_mode(self) -> int:
-        """The permissions of directories that have to be made on the way: a number is for them as well, as far as the
-        usual umask leaves it.
-        """
-        return 0o755 if self._absolute is None else self._absolute & 0o755
+        """The permissions of directories that have to be made on the way: a number is for them as well."""
+        return 0o755 if self._absolute is None else self._absolute
 
     def apply(self, mode: int) -> int:
         """The permission bits for a file with `mode` (type and permissions)."""

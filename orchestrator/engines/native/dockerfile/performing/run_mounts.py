@@ -273,7 +273,8 @@ def _prepare_ssh(
     if source is None:
         if mount.required:
             raise BuildError(
-                f"unset ssh forward key {identity}: the agent {identity} is required, and the build was not given it",
+                f"unset ssh forward key {identity}: the ssh agent {identity} is required, "
+                "and the build was not given it",
                 location=mount.location,
                 hint=f"give it with --ssh {identity}, or under build.ssh",
             )
