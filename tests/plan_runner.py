@@ -123,7 +123,8 @@ class Runner:
             except EngineError as error:
                 self.failed[one.id] = error
                 lost.add(one.id)
-            self.check_replicas(goal)
+            if isinstance(one, StartContainer | RestartContainer):
+                self.check_replicas(goal, one.service)
 
     def perform(self, goal: Goal, one: Operation) -> None:
         """One operation, one engine call."""
@@ -204,11 +205,10 @@ class Runner:
                 holds = self.holds(goal, dependency.service, dependency.condition)
                 assert holds, f"{service} starts before {dependency.service} is {dependency.condition}"
 
-    def check_replicas(self, goal: Goal) -> None:
-        """No replica runs twice, but where the file asks for the new one to start first: then two run for a while."""
-        running = Counter(
-            one.replica for one in self.engine.observe(goal.stack.name).containers if one.alive and not one.oneoff
-        )
+    def check_replicas(self, goal: Goal, started: str) -> None:
+        """No replica of the service that was just started runs twice, but where the file asks for the new one to start
+        first: then two run for a while."""
+        running = Counter(one.replica for one in self.engine.observe(goal.stack.name).of_service(started) if one.alive)
         for (service, number), count in running.items():
             most = 2 if starts_first(goal, service) else 1
             assert count <= most, f"{service} {number} runs {count} times"

@@ -161,10 +161,10 @@ def _refuse_orphans(stack: Stack, named: Sequence[str], operation: str) -> None:
     for name in named:
         if name not in stack.services:
             raise NotFound(
-                f"service {name} is not in the stack file any more: its containers cannot be started",
+                f"service {name} cannot be started: it is not in the stack file any more",
                 resource=name,
                 operation=operation,
-                hint="`stack up -d --remove-orphans` removes them",
+                hint="`stack up -d --remove-orphans` removes its containers",
             )
 
 

@@ -76,9 +76,7 @@ class PlainScreen(QuietScreen):
     What builds tell goes to `builds`, otherwise to stdout, as Compose has it.
     """
 
-    def __init__(
-        self, stream: IO[str] | None = None, *, mark: str = "", builds: IO[str] | None = None
-    ) -> None:
+    def __init__(self, stream: IO[str] | None = None, *, mark: str = "", builds: IO[str] | None = None) -> None:
         super().__init__(stream)
         self._mark = mark
         self._build_stream = builds or stream or sys.stdout

@@ -72,7 +72,7 @@ def test_outline(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_tables_and_checks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "Dockerfile").write_text("frOM busybox AS one\nUSER 1\n")
+    (tmp_path / "dockerfile").write_text("frOM busybox AS one\nUSER 1\n")  # found like a build finds it
     request = BuildRequest(context=str(tmp_path))
     answer_call(request, "targets", as_json=False)
     assert capsys.readouterr().out == "TARGET          BASE      DESCRIPTION\none (default)   busybox\n"

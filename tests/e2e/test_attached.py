@@ -174,3 +174,10 @@ def test_a_closed_reader_is_no_trouble(project: Project) -> None:
     logs.stdout.close()
     assert logs.stderr.read() == ""
     assert logs.wait(timeout=60) == 141
+
+
+def test_all_that_a_container_wrote_is_shown_before_its_end(project: Project) -> None:
+    project.write("services: {much: {image: busybox, command: [seq, '1', '150000']}}")
+    lines = project.succeed("up").splitlines()
+    assert lines[-2:] == ["much-1  | 150000", "much-1 exited with code 0"]
+    assert sum(line.startswith("much-1  | ") for line in lines) == 150_000

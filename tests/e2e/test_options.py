@@ -134,7 +134,7 @@ def test_orphans_are_named(project: Project) -> None:
     project.succeed("kill", "--remove-orphans")
     project.wait_until("the orphan has ended", lambda: project.containers()["web-1"]["State"] == "exited")
     for command in ("start", "restart"):
-        assert "web is not in the stack file any more" in project.run(command, "web").err
+        assert "web cannot be started" in project.run(command, "web").err
     project.succeed("down", "-t", "0", "--remove-orphans")
     assert project.containers() == {}
 

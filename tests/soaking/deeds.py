@@ -91,7 +91,8 @@ class Deeds:
             self.findings.append(f"{what}: {ran.err[-1500:]}")
         elif ran.code != 0:
             last = next((line.strip() for line in reversed(ran.err.splitlines()) if "hint:" not in line), "")
-            if not any(word in ran.err for word in ACCEPTED):
+            killed = ran.words[0] in ("exec", "run") and ran.code == 137
+            if not killed and not any(word in ran.err for word in ACCEPTED):
                 self.findings.append(f"{what} ended with {ran.code}: {ran.err[-600:]}")
             self.refusals[f"{ran.words[0]}: {last[:100]}"] += 1
 

@@ -20,7 +20,12 @@ from orchestrator.cli.owning import load_own
 @build_options
 @pull_option()
 @click.option("--quiet-pull", is_flag=True, help="No progress of fetched images.")
-@click.option("-y", "--yes", is_flag=True, help="Ask nothing: yes, also to losing the data of volumes that are declared differently.")
+@click.option(
+    "-y",
+    "--yes",
+    is_flag=True,
+    help="Ask nothing: yes, also to losing the data of volumes that are declared differently.",
+)
 @dry_run_option
 @click.pass_obj
 def command(

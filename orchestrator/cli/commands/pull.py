@@ -21,7 +21,9 @@ from orchestrator.reconcile.images import list_builders
 @click.option("--ignore-buildable", is_flag=True, help="Leave out images that can be built.")
 @click.option("--ignore-pull-failures", is_flag=True, help="Go on, and succeed, when an image cannot be fetched.")
 @click.option("--locked", is_flag=True, help="The images of stack.lock, by their digests.")
-@click.option("--policy", type=click.Choice(["always", "missing"]), help="missing: only what is not here, or is called latest.")
+@click.option(
+    "--policy", type=click.Choice(["always", "missing"]), help="missing: only what is not here, or is called latest."
+)
 @click.pass_obj
 def command(
     invocation: Invocation,

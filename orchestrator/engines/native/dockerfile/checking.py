@@ -58,6 +58,9 @@ def read_dockerfile(request: BuildRequest) -> tuple[bytes, str]:
     if request.inline is not None:
         return request.inline.encode("utf-8", "surrogateescape"), "Dockerfile (inline)"
     path = os.path.join(request.context or "", request.dockerfile or "Dockerfile")
+    if os.path.basename(path) == "Dockerfile" and not os.path.exists(path):
+        lower = os.path.join(os.path.dirname(path), "dockerfile")  # as a build has it
+        path = lower if os.path.exists(lower) else path
     if not os.path.isabs(path):
         raise ContextError(
             f"the context {request.context} is not a local folder: its Dockerfile is not checked",
