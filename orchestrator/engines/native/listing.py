@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import sqlite3
     from typing import Any
 
+    from orchestrator.state import ContainerStatus
+
 _BUSY_TIMEOUT = 5.0
 
 _CONTAINERS = """
@@ -45,7 +47,7 @@ def list_briefly(project: str) -> ObservedState | None:
         if row["state"] == "running" and not is_alive(row, boot_id):
             # How it ended is not in the store yet.
             return None
-        found.append(_make_container(row, tuple(bindings.get(row["id"], ()))))
+        found.append(_read_container(row, tuple(bindings.get(row["id"], ()))))
     return ObservedState(project=project, containers=tuple(found))
 
 
@@ -87,10 +89,30 @@ def _read_rows(project: str) -> tuple[list[Any], list[Any]] | None:
     return rows, ports
 
 
-def _make_container(row: sqlite3.Row, bindings: tuple[Binding, ...]) -> Container:
+def _read_container(row: sqlite3.Row, bindings: tuple[Binding, ...]) -> Container:
     spec = load_json(row["spec"])
     running = row["state"] == "running"
     exposed = (spec["service"].get("config") or {}).get("expose")
+    return make_container(
+        row,
+        status=("paused" if row["paused"] else "running") if running else row["state"],
+        ending=(row["exit_code"], row["finished_at"], bool(row["oom"]), row["error"]),
+        config={"expose": exposed} if exposed else {},
+        auto_remove=bool(spec.get("auto_remove")),
+        command=tuple(spec.get("command") or ()),
+        bindings=bindings if running else (),
+    )
+
+
+def make_container(
+    row: sqlite3.Row, *, status: ContainerStatus, ending: tuple[int | None, float, bool, str], **known: Any
+) -> Container:
+    """The container that a row of the store stands for, with what else is known of it.
+
+    `ending` is exit code, time, whether memory ran out, and an error's words; what runs has not ended.
+    """
+    running = status in ("running", "paused")
+    code, finished, oom, error = ending
     return Container(
         id=row["id"],
         name=row["name"],
@@ -99,22 +121,19 @@ def _make_container(row: sqlite3.Row, bindings: tuple[Binding, ...]) -> Containe
         number=row["number"],
         image=row["image"],
         image_id=row["image_id"],
-        status=("paused" if row["paused"] else "running") if running else row["state"],
-        config={"expose": exposed} if exposed else {},
+        status=status,
         config_hash=row["config_hash"],
         oneoff=bool(row["oneoff"]),
         hold=bool(row["hold"]),
-        auto_remove=bool(spec.get("auto_remove")),
         pid=row["pid"] if running else 0,
-        exit_code=None if running else row["exit_code"],
-        oom_killed=bool(row["oom"]),
-        error=row["error"],
+        exit_code=None if running else code,
+        oom_killed=bool(oom),
+        error=error,
         created_at=row["created_at"],
         started_at=row["started_at"],
-        finished_at=0.0 if running else row["finished_at"],
+        finished_at=0.0 if running else finished,
         restart_count=row["restart_count"],
         restart_at=0.0 if running else row["restart_at"],
         health=row["health"] if running else None,
-        command=tuple(spec.get("command") or ()),
-        bindings=bindings if running else (),
+        **known,
     )

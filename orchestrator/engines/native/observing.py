@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.engines.native.container import is_alive, load_spec, read_boot_id
 from orchestrator.engines.native.layout import Layout
-from orchestrator.engines.native.listing import make_bindings
+from orchestrator.engines.native.listing import make_bindings, make_container
 from orchestrator.engines.native.runtime.monitor import observe_process, read_exit
 from orchestrator.engines.native.store import Store
 from orchestrator.model import Probe, Stack
@@ -94,37 +94,19 @@ def _container(
 ) -> Container:
     status, ending = resolve_status(layout, row, boot_id)
     spec = load_spec(row)
-    code, finished, oom, error = ending or (row["exit_code"], row["finished_at"], bool(row["oom"]), row["error"])
-    running = status in ("running", "paused")
-    return Container(
-        id=row["id"],
-        name=row["name"],
-        project=row["project"],
-        service=row["service"],
-        number=row["number"],
-        image=row["image"],
-        image_id=row["image_id"],
+    return make_container(
+        row,
         status=status,
+        ending=ending or (row["exit_code"], row["finished_at"], bool(row["oom"]), row["error"]),
         config=spec.service.config,
-        config_hash=row["config_hash"],
-        oneoff=bool(row["oneoff"]),
-        hold=bool(row["hold"]),
         auto_remove=spec.auto_remove,
-        pid=row["pid"] if running else 0,
-        exit_code=None if running else code,
-        oom_killed=bool(oom),
-        error=error,
-        created_at=row["created_at"],
-        started_at=row["started_at"],
-        finished_at=0.0 if running else finished,
-        restart_count=row["restart_count"],
-        restart_at=0.0 if running else row["restart_at"],
-        health=row["health"] if running else None,
         command=spec.command,
         labels=spec.labels,
         mounted_images=spec.mounted_images,
         endpoints=tuple(_endpoint(one) for one in endpoints),
-        bindings=tuple(binding for one in ports for binding in make_bindings(one)) if running else (),
+        bindings=tuple(binding for one in ports for binding in make_bindings(one))
+        if status in ("running", "paused")
+        else (),
         volumes={one["target"]: one["volume"] for one in mounts},
     )
 

@@ -11,6 +11,8 @@ from orchestrator.engines.native.dockerfile.sources.failures import ContextError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from orchestrator.engines.native.dockerfile.front.instructions import Dockerfile
+    from orchestrator.engines.native.dockerfile.front.stages import StagePlan
     from orchestrator.engines.native.dockerfile.front.steps import StageSteps
     from orchestrator.engines.native.dockerfile.request import BuildRequest
     from orchestrator.errors import Diagnostic
@@ -24,20 +26,10 @@ def check_request(request: BuildRequest, platform: str) -> tuple[Diagnostic, ...
     """
     from orchestrator.engines.native.dockerfile.front.epoch import read_epoch
     from orchestrator.engines.native.dockerfile.front.evaluate import evaluate_stage
-    from orchestrator.engines.native.dockerfile.front.parser import parse_dockerfile
-    from orchestrator.engines.native.dockerfile.front.stages import plan_stages
 
     text, name = read_dockerfile(request)
     try:
-        dockerfile = parse_dockerfile(text, name)
-        plan = plan_stages(
-            dockerfile,
-            target=request.target,
-            args=request.args,
-            platform=request.platforms[0] if request.platforms else platform,
-            build_platform=platform,
-            contexts=tuple(request.contexts),
-        )
+        dockerfile, plan = plan_request(request, platform, text, name)
         read_epoch(dockerfile, plan.shared_args)
     except DockerfileInvalid as error:
         return error.diagnostics
@@ -51,6 +43,23 @@ def check_request(request: BuildRequest, platform: str) -> tuple[Diagnostic, ...
         except DockerfileInvalid as error:
             found += error.diagnostics
     return tuple(dict.fromkeys(found))
+
+
+def plan_request(request: BuildRequest, platform: str, text: bytes, name: str) -> tuple[Dockerfile, StagePlan]:
+    """The Dockerfile that was read, and which of its stages the request needs. Raises DockerfileInvalid."""
+    from orchestrator.engines.native.dockerfile.front.parser import parse_dockerfile
+    from orchestrator.engines.native.dockerfile.front.stages import plan_stages
+
+    dockerfile = parse_dockerfile(text, name)
+    plan = plan_stages(
+        dockerfile,
+        target=request.target,
+        args=request.args,
+        platform=request.platforms[0] if request.platforms else platform,
+        build_platform=platform,
+        contexts=tuple(request.contexts),
+    )
+    return dockerfile, plan
 
 
 def read_dockerfile(request: BuildRequest) -> tuple[bytes, str]:

@@ -8,13 +8,13 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.engines.native.dockerfile.checking import read_dockerfile
+from orchestrator.engines.native.dockerfile.checking import plan_request, read_dockerfile
 from orchestrator.engines.native.dockerfile.front.evaluate import evaluate_stage
 from orchestrator.engines.native.dockerfile.front.expansion import Style, expand_text
 from orchestrator.engines.native.dockerfile.front.instructions import ArgInstruction, Instruction
 from orchestrator.engines.native.dockerfile.front.parser import parse_dockerfile
 from orchestrator.engines.native.dockerfile.front.problems import Problem
-from orchestrator.engines.native.dockerfile.front.stages import StagePlan, plan_stages
+from orchestrator.engines.native.dockerfile.front.stages import StagePlan
 from orchestrator.engines.native.dockerfile.front.steps import RunStep
 
 if TYPE_CHECKING:
@@ -49,15 +49,7 @@ def outline_target(request: BuildRequest, platform: str) -> dict[str, Any]:
     `platform` is this machine's. Images are not looked at. Raises DockerfileInvalid, ContextError.
     """
     text, name = read_dockerfile(request)
-    dockerfile = parse_dockerfile(text, name)
-    plan = plan_stages(
-        dockerfile,
-        target=request.target,
-        args=request.args,
-        platform=request.platforms[0] if request.platforms else platform,
-        build_platform=platform,
-        contexts=tuple(request.contexts),
-    )
+    dockerfile, plan = plan_request(request, platform, text, name)
     target = dockerfile.stages[plan.target]
     secrets, agents = _list_mounts(plan)
     found = {
