@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -90,7 +91,8 @@ def test_build_builds_what_is_named_after_what_it_is_built_from(
     options = builder.options[0]
     assert (options.args, options.no_cache, options.pull, options.ssh) == ({"B": "2"}, True, True, ("k=/k",))
     assert options.environment["SSH_AUTH_SOCK"] == "/agent"
-    assert ran.out.splitlines()[:3] == ["#1 [base 1/1] FROM scratch", "#1 0.000 made", "#1 DONE 0.0s"]
+    told = [re.sub(r"\d+\.\d+", "T", line) for line in ran.out.splitlines()[:3]]
+    assert told == ["#1 [base 1/1] FROM scratch", "#1 T made", "#1 DONE Ts"]
     assert ran.err.splitlines() == [" Image shop-base Built", " Image registry.test/web:1 Built"]
 
 
