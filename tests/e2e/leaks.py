@@ -17,7 +17,7 @@ from zlib import crc32
 
 def find_leaks(state: Path, run: Path) -> list[str]:
     """Describe every process, mount, namespace, link, nftables table, cgroup and directory that is left."""
-    tag = _tag(state)
+    tag = name_engine(state)
     return [
         *(f"process {pid}: {_command(pid)}" for pid in list_processes(state, run)),
         *(f"mount {line}" for line in _mounts(state, run)),
@@ -45,7 +45,7 @@ def await_no_leaks(state: Path, run: Path, seconds: float = 15) -> list[str]:
 
 def scrub(state: Path, run: Path) -> None:
     """Remove by force what an engine left behind; images stay."""
-    tag = _tag(state)
+    tag = name_engine(state)
     _kill(list_processes(state, run))
     _unmount(_mounts(state, run))
     for table in _tables(tag):
@@ -75,7 +75,7 @@ def scrub_below(*tops: Path, mark: str) -> list[str]:
         time.sleep(0.05)
     mounts = _mounts(*tops)
     _unmount(mounts)
-    cgroups = [path for path in _cgroups(*map(_tag, states)) if _remove_cgroup(path, containers)]
+    cgroups = [path for path in _cgroups(*map(name_engine, states)) if _remove_cgroup(path, containers)]
     left = [f"process {pid}: {command}" for pid, command in found.items() if not _serves_multiprocessing(command)]
     return [*left, *(f"mount {one}" for one in mounts), *(f"cgroup {one}" for one in cgroups)]
 
@@ -128,7 +128,7 @@ def _unmount(places: list[str]) -> None:
 def list_processes(state: Path, run: Path) -> list[int]:
     """Processes that carry the engine's directories in their environment or command line, or live in its mounts."""
     marks = (str(state).encode() + b"/", str(run).encode() + b"/", f"STACK_STATE_DIR={state}\0".encode())
-    return _find_processes(marks, [f"stack-{_tag(state)}"])
+    return _find_processes(marks, [f"stack-{name_engine(state)}"])
 
 
 def _find_processes(marks: Collection[bytes], groups: Collection[str]) -> list[int]:
@@ -147,7 +147,8 @@ def _find_processes(marks: Collection[bytes], groups: Collection[str]) -> list[i
     return found
 
 
-def _tag(state: Path) -> str:
+def name_engine(state: Path) -> str:
+    """What the names of an engine's links, tables and control groups begin with."""
     return f"{crc32(str(state).encode()) & 0xFFFF:04x}"
 
 

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from e2e.leaks import find_leaks, list_processes, scrub
+from e2e.leaks import await_no_leaks, find_leaks, list_processes, scrub
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -72,10 +72,7 @@ class Machine:
 
     def left(self, seconds: float = 10.0) -> list[str]:
         """What is still there of the engine, once a moment has passed."""
-        end = time.monotonic() + seconds
-        while (found := find_leaks(self.state, self.run)) and time.monotonic() < end:
-            time.sleep(0.1)
-        return found
+        return await_no_leaks(self.state, self.run, seconds)
 
     def scrub(self) -> None:
         """End and remove everything that is left, and the folder."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 
-from e2e.leaks import find_leaks
+from e2e.leaks import find_leaks, name_engine
 
 from soaking.machine import Machine
 
@@ -20,11 +21,12 @@ def count_things(machine: Machine) -> dict[str, int]:
         if kind == "process":
             continue
         found[kind] = found.get(kind, 0) + 1
-    for pid in machine.processes():
+    processes = machine.processes()
+    for pid in processes:
         name = f"process {_read(pid, 'comm').strip()}"
         if name in ("process conmon", "process stack-keeper", "process stack-supervise"):
             found[name] = found.get(name, 0) + 1
-    found["processes"] = len(machine.processes())
+    found["processes"] = len(processes)
     found["firewall rules"] = _count_rules(machine)
     for table in _ROWS:
         found[f"store: {table}"] = int(machine.read(f"SELECT count(*) FROM {table}")[0][0])
@@ -32,10 +34,7 @@ def count_things(machine: Machine) -> dict[str, int]:
 
 
 def _count_rules(machine: Machine) -> int:
-    import subprocess
-    from zlib import crc32
-
-    tag = f"{crc32(str(machine.state).encode()) & 0xFFFF:04x}"
+    tag = name_engine(machine.state)
     listed = subprocess.run(["nft", "list", "ruleset"], capture_output=True, text=True, check=True).stdout
     counting, found = False, 0
     for line in listed.splitlines():
@@ -53,11 +52,11 @@ def weigh(pid: int) -> dict[str, int]:
             line.split()[:2] for line in _read(pid, "smaps_rollup").splitlines()[1:] if len(line.split()) >= 2
         )
         own = int(rollup["Private_Clean:"]) + int(rollup["Private_Dirty:"])
-        files = [os.readlink(f"/proc/{pid}/fd/{one}") for one in os.listdir(f"/proc/{pid}/fd")]
+        files = len(os.listdir(f"/proc/{pid}/fd"))
         threads = len(os.listdir(f"/proc/{pid}/task"))
     except (OSError, KeyError):
         return {}
-    return {"PSS": int(rollup["Pss:"]), "own memory": own, "files": len(files), "threads": threads}
+    return {"PSS": int(rollup["Pss:"]), "own memory": own, "files": files, "threads": threads}
 
 
 def list_files(pid: int) -> list[str]:

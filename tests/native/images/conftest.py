@@ -14,7 +14,6 @@ from orchestrator.engines.native.images.store import ImageStore
 from orchestrator.engines.native.layout import Layout
 
 from .loopback import Registry, start_registry
-from .loopback import find_port as find_port
 from .tars import file, folder, make_docker_archive, make_rootfs, make_tar
 
 

@@ -6,7 +6,7 @@ import http.client
 import json
 from typing import Any
 
-from .conftest import Registry
+from .loopback import Registry
 from .tars import digest
 
 OCI = "application/vnd.oci.image"

@@ -19,9 +19,9 @@ import pytest
 from orchestrator.engines.native.images.store import ImageStore
 from orchestrator.engines.native.layout import Layout
 
-from .conftest import Registry
 from .faulty import FaultyProxy, require_bearer, run_proxy
 from .handmade import put_image
+from .loopback import Registry
 from .tars import file, make_tar
 
 Run = Callable[..., "subprocess.Popen[str]"]

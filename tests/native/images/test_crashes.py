@@ -18,7 +18,7 @@ import pytest
 from orchestrator.engines.native.images.store import ImageStore
 from orchestrator.engines.native.layout import Layout
 
-from .conftest import Registry
+from .loopback import Registry
 from .tars import file, folder, make_docker_archive, make_rootfs, make_tar
 
 KILLS = int(os.environ.get("STACK_CRASHES", "3"))

@@ -10,7 +10,7 @@ from orchestrator.engines.native.images.digests import pin_reference
 from orchestrator.engines.native.images.failures import ImageMissing
 from orchestrator.engines.native.images.store import ImageStore
 
-from .conftest import Registry
+from .loopback import Registry
 
 
 def test_a_digest_is_asked_for_and_then_known(store: ImageStore, registry: Registry, sample: tuple[str, str]) -> None:

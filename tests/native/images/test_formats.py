@@ -26,9 +26,9 @@ from orchestrator.engines.native.images.platform import parse_platform
 from orchestrator.engines.native.images.store import ImageStore
 from orchestrator.engines.native.layout import Layout
 
-from .conftest import Registry
 from .faulty import answer, run_proxy
 from .handmade import DOCKER, OCI, fetch_manifest, put_blob, put_image, put_index, put_manifest
+from .loopback import Registry
 from .tars import digest, file, folder, make_tar
 
 LAYER = make_tar([folder("d"), file("d/text", b"hello\n" * 2000)])

@@ -14,7 +14,7 @@ from orchestrator.engines.native.images.failures import DiskFull
 from orchestrator.engines.native.images.store import ImageStore
 from orchestrator.engines.native.layout import Layout
 
-from .conftest import Registry
+from .loopback import Registry
 from .tars import file, folder, make_docker_archive, make_tar
 
 

@@ -32,8 +32,8 @@ from orchestrator.engines.native.images.pull import PullProgress
 from orchestrator.engines.native.images.store import ImageStore
 from orchestrator.engines.native.layout import Layout
 
-from .conftest import Registry, find_port
 from .faulty import answer, require_bearer, run_proxy
+from .loopback import Registry, find_port
 from .tars import file, make_tar
 
 

@@ -15,8 +15,8 @@ from orchestrator.engines.native.images.pull import PullProgress
 from orchestrator.engines.native.images.store import ImageStore
 from orchestrator.engines.native.layout import Layout
 
-from .conftest import Registry
 from .faulty import answer, require_bearer, run_proxy
+from .loopback import Registry
 from .tars import file, make_rootfs, make_tar
 from .test_pull import write_login
 

@@ -16,9 +16,9 @@ from orchestrator.engines.native.images.registries import Endpoint, RegistrySett
 from orchestrator.engines.native.images.store import ImageStore
 from orchestrator.errors import UsageError
 
-from .conftest import Registry, find_port
 from .faulty import answer, run_proxy
 from .handmade import put_image
+from .loopback import Registry, find_port
 from .tars import file, make_tar
 
 
