@@ -99,7 +99,8 @@ class Session:
         """
         self._request += 1
         token = f"{os.getpid()}-{time.time_ns()}"
-        line = encode({"do": "apply", "request": self._request, "token": token, "goal": dump_goal(goal)})
+        asked = {"do": "apply", "request": self._request, "token": token, "goal": dump_goal(goal)}
+        line = encode(asked)
         deadline = None if timeout is None else time.monotonic() + timeout
         deaths, contention = 0, time.monotonic() + HANDOVER_LIMIT
         while deaths < LIVES and time.monotonic() < contention:
@@ -114,6 +115,8 @@ class Session:
             except _Lost:
                 self._drop()
                 if not self._contended:
+                    # A newer goal may have been given since: this one must not count against it.
+                    line = encode({**asked, "again": True})
                     deaths, contention = deaths + 1, time.monotonic() + HANDOVER_LIMIT
             except BaseException:
                 # Whatever was half read or half sent is worth nothing; the supervisor goes on, or is found again.

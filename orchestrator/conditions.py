@@ -97,6 +97,7 @@ class Board:
         self._held: dict[str, int] = {}
         self._waiters: dict[str, list[asyncio.Future[None]]] = {}
         self.probed: Callable[[str], bool] = lambda _service: False
+        self._inherited: dict[str, HealthStatus] = {}
 
     def get(self, container_id: str) -> Container | None:
         """The container as it is known now."""
@@ -164,12 +165,20 @@ class Board:
                 continue
             if known is not None and known.alive and one.alive and known.health is not None:
                 one = one.replace(health=known.health)
+            elif known is None and one.alive and one.health == "unhealthy":
+                # A predecessor's verdict. It is asked for again at once; until then nobody gives up because of it.
+                self._inherited[one.id] = one.health
+                one = one.replace(health="starting")
             if known != one:
                 self._store(one)
         for gone in [key for key in self._containers if key not in seen and self._written.get(key, 0) <= since]:
             before = self._containers.pop(gone)
             self._tell(before, None)
         return ended
+
+    def take_inherited(self, container_id: str) -> HealthStatus | None:
+        """What a predecessor's probes had found last, where the board does not show that; asked for once."""
+        return self._inherited.pop(container_id, None)
 
     @contextmanager
     def hold(self, container_id: str) -> Iterator[None]:

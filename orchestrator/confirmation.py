@@ -16,7 +16,7 @@ from orchestrator.reconcile.providers import is_provided
 
 if TYPE_CHECKING:
     from orchestrator.control_server import Connection
-    from orchestrator.events import Phase
+    from orchestrator.events import Event, Phase
     from orchestrator.goal import Goal
     from orchestrator.loop import Loop
     from orchestrator.plan import Plan
@@ -29,6 +29,11 @@ _ONCE: Final = (
 )
 """Wishes of a goal that mean something to be done, each time they are asked for."""
 
+_MENDING: Final = ("network-mended", "network-lost", "firewall-mended")
+
+_KEPT: Final = 20
+"""How many warnings wait to be heard."""
+
 
 class Confirmation:
     """Knows the loop's goal by the token that its command gave it, and answers for it."""
@@ -36,8 +41,19 @@ class Confirmation:
     def __init__(self, loop: Loop) -> None:
         self._loop = loop
         self._tasks: set[asyncio.Task[None]] = set()
+        self._kept: list[Event] = []
         self.token = ""
         """Empty when the goal is not just what a command has asked for."""
+
+    def keep(self, warning: Event) -> None:
+        """Keep a warning that nobody listens to for whoever gives a goal next, if it says that something was mended."""
+        if str(warning.details.get("code", "")).startswith(_MENDING) and len(self._kept) < _KEPT:
+            self._kept.append(warning)
+
+    def take_kept(self) -> list[Event]:
+        """The warnings that nobody has heard so far."""
+        kept, self._kept = self._kept, []
+        return kept
 
     def answer(self, connection: Connection, token: str, moment: float) -> None:
         """Answer ``confirm``: is everything as the goal of `token` wants it when it is asked for again at `moment`?"""
@@ -68,7 +84,8 @@ class Confirmation:
         observed = await self._loop.look(goal)
         again = goal.replace(issued_at=moment, refresh_before=dict.fromkeys(goal.refresh_before, moment))
         plan = reconcile(again, observed, now=moment)
-        return None if plan or plan.warnings or not self._is_ready(goal) else plan
+        # What was mended on the way is told by the goal in full.
+        return None if plan or plan.warnings or self._kept or not self._is_ready(goal) else plan
 
     def _is_ready(self, goal: Goal) -> bool:
         """Whether everything that ``--wait`` waits for is there."""

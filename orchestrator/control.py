@@ -1,10 +1,11 @@
 """The control socket's wire protocol: one JSON object a line, over a unix socket; and where a project's things are.
 
-To the supervisor: ``{"do": "apply", "request": N, "token": T, "goal": {...}}``, ``subscribe``, ``status``, ``ping``,
-``leave``, ``shutdown``; ``{"do": "confirm", "token": T, "at": TIME}`` asks for the goal of that token once more if that
-leaves nothing to do; ``host`` comes first on the socket of a supervisor that was forked ahead. From it: ``hello``,
-``event``, ``settled``, ``confirmed``, ``status``, ``pong``, ``staying``, ``busy``, ``refused``. No event loop is
-imported here: clients use it.
+To the supervisor: ``{"do": "apply", "request": N, "token": T, "goal": {...}}`` (with ``"again": true`` for a goal
+that a predecessor may have had already), ``subscribe``, ``status``, ``ping``, ``leave``, ``shutdown``; ``{"do":
+"confirm", "token": T, "at": TIME}`` asks for the goal of that token once more if that leaves nothing to do; ``host``
+comes first on the socket of a supervisor that was forked ahead. From it: ``hello``, ``event``, ``settled``,
+``confirmed``, ``status``, ``pong``, ``staying``, ``busy``, ``refused``. No event loop is imported here: clients use
+it.
 """
 
 from __future__ import annotations
@@ -83,9 +84,12 @@ class Place(Record):
         return f"{self.state}/goal.json"
 
 
+_ENCODER = json.JSONEncoder(separators=(",", ":"), default=str, check_circular=False)
+
+
 def encode(message: Mapping[str, Any]) -> bytes:
     """Render one message as a line."""
-    return json.dumps(message, separators=(",", ":"), default=str).encode() + b"\n"
+    return _ENCODER.encode(message).encode() + b"\n"
 
 
 class LineBuffer:
@@ -150,7 +154,8 @@ def read_goal(place: Place) -> tuple[Goal, str] | None:
 
 
 def write_goal(place: Place, engine: str, goal: Mapping[str, Any]) -> None:
-    """Keep the goal (as dumped), crash-safe."""
+    """Keep the goal (as dumped), crash-safe; without the caller's variables, which are no business of a disk."""
+    goal = {**goal, "stack": {key: value for key, value in goal["stack"].items() if key != "environment"}}
     os.makedirs(place.state, mode=0o700, exist_ok=True)
     beside = f"{place.goal}.new"
     with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:
@@ -183,6 +188,26 @@ def acquire_lock(place: Place) -> int | None:
         except FileNotFoundError:
             pass
         os.close(lock)
+
+
+def clear_place(place: Place) -> None:
+    """Remove what a supervisor that could not do anything has left: for a project of which nothing is there.
+
+    What it wants, if anything, counts no more. Does nothing where a supervisor runs.
+    """
+    if not (os.path.isdir(place.run) or os.path.isdir(place.state)):
+        return
+    lock = acquire_lock(place)
+    if lock is None:
+        return
+    # The lock goes last: from then on another supervisor may begin.
+    for path in (place.goal, f"{place.goal}.new", place.settled, place.trace, place.log, place.socket, place.lock):
+        with contextlib.suppress(OSError):
+            os.unlink(path)
+    for folder in (place.state, place.run):
+        with contextlib.suppress(OSError):
+            os.rmdir(folder)
+    os.close(lock)
 
 
 def connect_control(place: Place) -> socket.socket | None:

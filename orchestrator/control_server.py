@@ -22,6 +22,7 @@ class Connection(asyncio.Protocol):
         self._supervisor = supervisor
         self._buffer = LineBuffer()
         self._transport: asyncio.Transport | None = None
+        self._unsent: list[bytes] = []
         self.listens = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -51,16 +52,24 @@ class Connection(asyncio.Protocol):
         self.send_line(encode(message))
 
     def send_line(self, line: bytes) -> None:
-        """Send one message that is encoded already."""
+        """Send one message that is encoded already, together with the others of this moment: each write wakes a client
+        up, and lets a thread in."""
+        if not self._unsent:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._unsent.append(line)
+
+    def _flush(self) -> None:
+        lines, self._unsent = self._unsent, []
         transport = self._transport
-        if transport is None or transport.is_closing():
+        if not lines or transport is None or transport.is_closing():
             return
-        transport.write(line)
+        transport.write(b"".join(lines))
         if transport.get_write_buffer_size() > BACKLOG_LIMIT:
             transport.abort()
 
     def close(self) -> None:
         """Send what is left and close."""
+        self._flush()
         if self._transport is not None:
             self._transport.close()
 
@@ -69,13 +78,18 @@ class Connection(asyncio.Protocol):
         match message["do"]:
             case "apply":
                 self.listens = True
-                supervisor.apply(self, int(message["request"]), message["goal"], str(message.get("token", "")))
+                again = bool(message.get("again"))
+                supervisor.apply(
+                    self, int(message["request"]), message["goal"], str(message.get("token", "")), again=again
+                )
             case "confirm":
                 supervisor.confirmation.answer(self, str(message["token"]), float(message["at"]))
             case "subscribe":
                 self.listens = True
             case "status":
                 self.send({"status": supervisor.status()})
+            case "provided":
+                self.send({"provided": supervisor.loop.answers.by_service})
             case "ping":
                 self.send({"pong": True})
             case "shutdown":

@@ -31,16 +31,15 @@ class Event(Record):
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for the control socket and for NDJSON output; unset fields are left out."""
-        return {name: _plain(value) for name, value in self.__dict__.items() if value not in ("", None, _NOTHING)}
+        found = {name: value for name, value in self.__dict__.items() if value or value == 0}
+        if "details" in found:
+            found["details"] = dict(self.details)
+        return found
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Event:
         """The reverse of :meth:`to_json`."""
         return cls(**{name: value for name, value in data.items() if name in cls._names})
-
-
-def _plain(value: Any) -> Any:
-    return dict(value) if isinstance(value, Mapping) else value
 
 
 class Sink(Protocol):

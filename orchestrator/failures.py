@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from orchestrator.conditions import Board
     from orchestrator.engines.base import Engine
-    from orchestrator.model import Stack
+    from orchestrator.model import Service, Stack
     from orchestrator.plan import Operation
     from orchestrator.state import Container
     from orchestrator.workers import Workers
@@ -86,6 +86,20 @@ def resolve_attribute(failure: Failure, stack: Stack) -> Path:
         if port.published and f"port {port.published}/" in failure.message:
             return (*base, "ports", index)
     return base
+
+
+def describe_error(error: StackError, operation: Operation) -> Failure:
+    """What an error alone tells of a failure of `operation`: nothing has run."""
+    service: Service | str = getattr(operation, "service", "")
+    return Failure(
+        code=error.code,
+        message=error.message,
+        hint=error.hint,
+        subject=operation.subject,
+        service=service if isinstance(service, str) else service.name,
+        operation=operation.id,
+        rendered=error.render() if error.diagnostics else "",
+    )
 
 
 async def describe_failure(

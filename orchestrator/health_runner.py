@@ -127,14 +127,17 @@ class HealthRunner:
 
     async def _probe(self, container: Container, check: Check) -> None:
         started_at = container.started_at
-        if container.health is None:
+        known = self._board.take_inherited(container.id) or container.health
+        if known is None:
             health = begin_health(check, started_at)
         else:
-            health = resume_health(check, container.health, started_at, self._clock())
+            health = resume_health(check, known, started_at, self._clock())
         self._results[container.id] = deque(maxlen=KEPT_RESULTS)
         self._health[container.id] = health
-        if container.health is None:
-            await self._change(container, health.status, None)
+        told = container.health
+        if told is None:
+            told = health.status
+            await self._change(container, told, None)
         while True:
             await asyncio.sleep(max(0.0, health.next_at - self._clock()))
             if (now := self._board.get(container.id)) is None:
@@ -143,11 +146,12 @@ class HealthRunner:
                 health = health.replace(next_at=self._clock() + check.interval)
                 continue
             result = await self._run(now, check)
-            before, health = health, record_probe(check, health, result, started_at)
+            health = record_probe(check, health, result, started_at)
             self._results[container.id].append(result)
             self._health[container.id] = health
-            if before.status != health.status:
-                await self._change(container, health.status, result)
+            if told != health.status:
+                told = health.status
+                await self._change(container, told, result)
 
     async def _run(self, container: Container, check: Check) -> ProbeResult:
         begun = self._clock()

@@ -1,7 +1,8 @@
 """The supervisor's parent: starts it again at once should it die. Forked before anything heavy was imported.
 
 It holds no lock, no socket and no open file but one end of a pipe, through which the supervisor tells it what a
-successor has to take over. It ends with status 0 as soon as a supervisor does.
+successor has to take over. It ends with status 0 as soon as a supervisor does. Should the keeper be killed, the
+supervisor starts another one (:mod:`orchestrator.keeping`), which then is its child: :func:`keep_parent`.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Any, NoReturn
 
 STEADY_AFTER = 10.0
 """Seconds; a supervisor that lived that long did not crash for a reason that is still there."""
@@ -29,9 +30,51 @@ def become_keeper(channel: int, engine: str) -> NoReturn:
         os._exit(status)
 
 
-def _detach(channel: int) -> None:
-    import signal
+def keep_parent(supervisor: int, farewell: int, record: dict[str, Any]) -> NoReturn:
+    """Be the new keeper of the supervisor that started this process; `record` is what a successor takes over.
 
+    A parent's exit status is not for its child to see: a supervisor that ends well says so through `farewell`, a pipe.
+    """
+    status = 1
+    try:
+        _leave_terminal()
+        _call_myself("stack-keeper")
+        began = time.monotonic()
+        _await_end(supervisor)
+        os.set_blocking(farewell, False)
+        try:
+            said = os.read(farewell, 16)
+        except BlockingIOError:
+            said = b""
+        os.close(farewell)
+        status = 0 if said else _keep_up(json_line(record), began)
+    finally:
+        os._exit(status)
+
+
+def json_line(record: dict[str, Any]) -> bytes:
+    """What the successor is told, as a supervisor writes it."""
+    import json
+
+    return json.dumps(record).encode() + b"\n"
+
+
+def _await_end(parent: int) -> None:
+    """Return when the parent has ended; `parent` may have before its number was looked up."""
+    import select
+
+    try:
+        process = os.pidfd_open(parent)
+    except ProcessLookupError:
+        return
+    if os.getppid() == parent:
+        waiting = select.poll()
+        waiting.register(process, select.POLLIN)
+        waiting.poll()
+    os.close(process)
+
+
+def _detach(channel: int) -> None:
     os.setsid()
     for name in ("STACK_STATE_DIR", "STACK_RUN_DIR"):
         if os.environ.get(name):
@@ -39,12 +82,7 @@ def _detach(channel: int) -> None:
     sys.path[:] = [os.path.abspath(one) for one in sys.path]
     os.chdir("/")
     os.umask(0o022)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    signal.set_wakeup_fd(-1)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    _leave_terminal()
     nothing = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
         os.dup2(nothing, stream)
@@ -53,8 +91,21 @@ def _detach(channel: int) -> None:
     _call_myself("stack-keeper")
 
 
+def _leave_terminal() -> None:
+    """Take no signal that is meant for the command, and none as it wants them taken."""
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.set_wakeup_fd(-1)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
 def _keep(channel: int, engine: str) -> int:
     memory, told = os.pipe()
+    keeper = os.getpid()
 
     def first() -> None:
         os.close(memory)
@@ -66,7 +117,7 @@ def _keep(channel: int, engine: str) -> int:
         except Exception as error:
             _say_broken(channel, error)
             os._exit(1)
-        await_goal(channel, told, engine)
+        await_goal(channel, told, engine, keeper)
 
     began = time.monotonic()
     supervisor = _fork(first)
@@ -77,30 +128,34 @@ def _keep(channel: int, engine: str) -> int:
 
     for pid in (supervisor, os.getpid()):
         leave_control_group(pid)
-    record = b""
+    _, status = os.waitpid(supervisor, 0)
+    if os.waitstatus_to_exitcode(status) == 0:
+        return 0
+    # Written in one piece when the project was taken over; a descendant may still hold the other end.
+    os.set_blocking(memory, False)
+    try:
+        record = os.read(memory, 1 << 16)
+    except BlockingIOError:
+        record = b""
+    return _keep_up(record, began) if record.endswith(b"\n") else 1
+
+
+def _keep_up(record: bytes, began: float) -> int:
+    """Start one successor after the other, until one of them ends well; the one before lived since `began`."""
+    keeper = os.getpid()
     pause = 0.0
     while True:
-        _, status = os.waitpid(supervisor, 0)
-        if os.waitstatus_to_exitcode(status) == 0:
-            return 0
-        if not record:
-            # Written in one piece when the project was taken over; a descendant may still hold the other end.
-            os.set_blocking(memory, False)
-            try:
-                record = os.read(memory, 1 << 16)
-            except BlockingIOError:
-                record = b""
-        if not record.endswith(b"\n"):
-            return 1
         if time.monotonic() - began > STEADY_AFTER:
             pause = 0.0
         time.sleep(pause)
         pause = min(max(2 * pause, 0.1), LONGEST_PAUSE)
         began = time.monotonic()
-        supervisor = _fork(lambda one=record: _succeed(one))  # type: ignore[misc]
+        _, status = os.waitpid(_fork(lambda: _succeed(record, keeper)), 0)
+        if os.waitstatus_to_exitcode(status) == 0:
+            return 0
 
 
-def _succeed(record: bytes) -> None:
+def _succeed(record: bytes, keeper: int) -> None:
     import json
 
     from orchestrator.preload import import_asyncio
@@ -108,7 +163,7 @@ def _succeed(record: bytes) -> None:
     import_asyncio()
     from orchestrator.supervisor import adopt_project
 
-    adopt_project(json.loads(record))
+    adopt_project(json.loads(record), keeper)
 
 
 def _say_broken(channel: int, error: Exception) -> None:

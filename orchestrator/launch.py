@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -73,6 +74,10 @@ class Prepared:
 def prepare(engine: str | None = None) -> Prepared:
     """Fork a keeper, which forks a future supervisor that loads `engine` (a registry name, or STACK_ENGINE) at once."""
     engine = engine or os.environ.get("STACK_ENGINE") or "native"
+    # Most commands have none open yet; one that has waited in vain for the supervisor there was may have.
+    store = sys.modules.get("orchestrator.engines.native.store")
+    if store is not None:
+        store.close_stores()
     ours, theirs = socket.socketpair()
     child = os.fork()
     if child == 0:

@@ -120,6 +120,7 @@ class Loop:
         if self._performer is not None:
             self._performer.builders.call_off(goal)
             self._performer.fetchers.call_off(goal)
+        self.answers.call_off(goal)
         if self._waiting is not None:
             self._waiting.cancel()
         if goal.stop_timeout == 0 and self._performer is not None:
@@ -141,6 +142,7 @@ class Loop:
         if self._performer is not None:
             self._performer.builders.call_off(None)
             self._performer.fetchers.call_off(None)
+        self.answers.call_off(None)
         if self._waiting is not None:
             self._waiting.cancel()
         self._wake.set()
@@ -316,7 +318,9 @@ class Loop:
     async def _calm(self, goal: Goal) -> None:
         """Drop restart timers of what is not to run, and have it remembered that the user wants it so."""
         for one in self.board.all():
-            want = "absent" if goal.down else goal.wants.get(one.service, "untouched")
+            ours = one.oneoff or one.service in goal.stack.services or one.service in goal.stack.disabled
+            gone = goal.down and (goal.remove_orphans or ours)
+            want = "absent" if gone else goal.wants.get(one.service, "untouched")
             if one.status == "restarting" and want in ("stopped", "absent"):
                 self.restarter.cancel(one.id)
                 await self.board.released(one.id)
@@ -393,7 +397,9 @@ class Loop:
         """Told of containers (service, exit code) that ended by themselves."""
         goal = self.goal
         if goal is not None and goal.abort_on_exit:
-            culprits = [code for _service, code in exits if code != 0 or goal.abort_on_exit == "any"]
+            culprits = [
+                code for service, code in exits if service in goal.wants and (code != 0 or goal.abort_on_exit == "any")
+            ]
             if culprits:
                 self._abort(goal, culprits[0])
         self._check_idle()
@@ -404,7 +410,7 @@ class Loop:
 
     def _abort(self, goal: Goal, exit_code: int) -> None:
         self.teller.tell_abort(self.project, exit_code)
-        wants: dict[str, Want] = dict.fromkeys(goal.stack.services, "stopped")
+        wants: dict[str, Want] = dict.fromkeys(goal.wants, "stopped")
         self.submit(Goal(stack=goal.stack, wants=wants, issued_at=self._clock(), scale=goal.scale))
         self._on_edit(self.goal or goal)
 

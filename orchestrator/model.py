@@ -325,6 +325,8 @@ class Stack(Record):
     sources: SourceMap = SourceMap()
     separator: str = "-"
     """What stands between the parts of container and image names; ``_`` with ``--compatibility``."""
+    environment: Mapping[str, str] = _NOTHING
+    """The project's variables, for the programs that stand for services (``provider``); empty without any."""
 
 
 def image_reference(stack: Stack, service: Service) -> str:

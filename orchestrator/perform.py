@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.building import Builders
 from orchestrator.conditions import Board, ConditionFailed
-from orchestrator.engines.base import ExecRequest
 from orchestrator.errors import EngineError, NotFound, StackError
 from orchestrator.events import Event, Sink
 from orchestrator.executor import Progress
 from orchestrator.fetching import Fetchers
 from orchestrator.goal import BuildOptions
+from orchestrator.hook_runner import HookRunner
 from orchestrator.plan import (
     BuildImage,
     CreateContainer,
@@ -43,23 +43,14 @@ from orchestrator.state import Container
 from orchestrator.workers import Workers
 
 if TYPE_CHECKING:
-    from orchestrator.engines.base import Engine, ExecResult, ImageProgress
-    from orchestrator.model import Hook, Stack
+    from orchestrator.engines.base import Engine, ImageProgress
+    from orchestrator.model import Stack
     from orchestrator.state import ImageFacts
 
 _NO_OPTIONS = BuildOptions()
 
 PROGRESS_EVERY = 0.1
 """Seconds between two progress events of one operation."""
-
-HOOK_SECONDS = 7 * 86400.0
-"""A hook may take as long as it likes; what waits for it says so. This is only a number that poll() takes."""
-
-
-class HookFailed(EngineError):
-    """A lifecycle hook ended with another exit code than 0."""
-
-    code = "hook-failed"
 
 
 class InitFailed(EngineError):
@@ -99,6 +90,7 @@ class Performer:
         self._clock = clock
         self._images = images
         self._settling = Settling(board)
+        self._hooks = HookRunner(engine, board, workers, emit, clock)
         self._answers = answers or Answers()
         self.builders = Builders(engine, stack, build_options, workers)
         self.fetchers = Fetchers(engine, workers)
@@ -178,6 +170,7 @@ class Performer:
         if container is None:
             raise NotFound(f"no container {one.container_name}", resource=one.container_name, operation="start")
         try:
+            await self._hooks.note_due(container, one.hooks)
             await self._start_again(container, one.cause)
         except StackError as error:
             if error.code == "caller-gone" and container.auto_remove:
@@ -249,6 +242,7 @@ class Performer:
         container = self._board.get(one.container_id)
         if container is None:
             raise NotFound(f"no container {one.container_name}", resource=one.container_name, operation="restart")
+        await self._hooks.note_due(container, one.hooks)
         await self._start_again(container, one.cause)
 
     async def _kill(self, one: KillContainer, _progress: Progress) -> None:
@@ -301,40 +295,13 @@ class Performer:
         container = self._board.get(one.container_id) if one.container_id else self._board.find(one.container_name)
         if container is None:
             return
-        for index, hook in enumerate(one.hooks):
-            result = await self._run_hook(container, hook)
-            for line in result.output.splitlines():
-                self._emit(
-                    Event(
-                        time=self._clock(),
-                        kind="message",
-                        subject=container.name,
-                        action="hook",
-                        service=one.service,
-                        message=line,
-                        details={"when": one.when, "index": index},
-                    )
-                )
-            if result.exit_code != 0:
-                if one.when == "post_start":
-                    await self._end(container.id, None, hold=True)
-                raise HookFailed(
-                    f"{one.service} hook exited with status {result.exit_code}",
-                    resource=container.name,
-                    operation=f"{one.when}[{index}]",
-                    hint=_describe_hook(one, index),
-                )
-
-    async def _run_hook(self, container: Container, hook: Hook) -> ExecResult:
-        request = ExecRequest(
-            command=hook.command,
-            user=hook.user,
-            working_dir=hook.working_dir,
-            environment={name: value or "" for name, value in hook.environment.items()},
-            privileged=hook.privileged,
-        )
-        call = lambda: self._engine.exec_captured(container, request, timeout=HOOK_SECONDS)  # noqa: E731
-        return await self._workers.run("stop", call)
+        failed = await self._hooks.run(one, container)
+        if failed is None:
+            return
+        if one.when == "post_start":
+            await self._end(container.id, None, hold=True)
+            await self._hooks.note_due(container, 0)
+        raise failed
 
     async def _wait(self, one: WaitFor, _progress: Progress) -> None:
         try:
@@ -378,13 +345,6 @@ class Performer:
                 else f"{failure.message}; going on without it",
             )
         )
-
-
-def _describe_hook(one: RunHooks, index: int) -> str:
-    hint = f"{one.when}[{index}] of {one.service}: {' '.join(one.hooks[index].command)}"
-    if one.when == "pre_stop" and one.required:
-        hint += f"; `stack kill {one.service}` ends its containers without these commands"
-    return hint
 
 
 _PERFORM: dict[type[Operation], Callable[[Performer, Any, Progress], Any]] = {

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from orchestrator.digest import FieldChange
 
 
+_VERBS: dict[type[Operation], str] = {}
+
+
 class Operation(Record):
     """The base of all operations. `subject` is what a screen shows: a container, network, volume or image name."""
 
@@ -29,7 +32,12 @@ class Operation(Record):
     @property
     def verb(self) -> str:
         """The operation's verb: the class name in words (``create container``)."""
-        return "".join(f" {c.lower()}" if c.isupper() else c for c in type(self).__name__).strip()
+        kind = type(self)
+        found = _VERBS.get(kind)
+        if found is None:
+            words = "".join(f" {c.lower()}" if c.isupper() else c for c in kind.__name__).strip()
+            found = _VERBS[kind] = words
+        return found
 
 
 class PullImage(Operation):
@@ -101,11 +109,12 @@ class CreateContainer(Operation):
 
 
 class StartContainer(Operation):
-    """Start a container, found by name."""
+    """Start a container, found by name. `hooks` is how many ``post_start`` hooks the plan runs after that."""
 
     container_name: str
     service: str
     number: int
+    hooks: int = 0
 
 
 class StopContainer(Operation):
@@ -121,12 +130,13 @@ class StopContainer(Operation):
 
 
 class RestartContainer(Operation):
-    """Stop (if it runs) and start the same container again."""
+    """Stop (if it runs) and start the same container again. `hooks` as in :class:`StartContainer`."""
 
     container_id: str
     container_name: str
     service: str
     timeout: float | None = None
+    hooks: int = 0
 
 
 class KillContainer(Operation):
@@ -161,8 +171,9 @@ class RunHooks(Operation):
     """Run a container's lifecycle hooks one after another; the first that fails ends it.
 
     The container is found by `container_id`, or by name if it does not exist yet. `when` is the attribute that the
-    hooks stand under. After a failed ``post_start`` hook the container is stopped, as the specification has it. With
-    `required` False what comes after goes on when one has failed; the plan has failed all the same.
+    hooks stand under, `first` the place of the first of them there. After a failed ``post_start`` hook the container is
+    stopped, as the specification has it. With `required` False what comes after goes on when one has failed; the plan
+    has failed all the same.
     """
 
     container_name: str
@@ -171,6 +182,7 @@ class RunHooks(Operation):
     hooks: tuple[Hook, ...]
     container_id: str = ""
     required: bool = True
+    first: int = 0
 
 
 class RenameContainer(Operation):
@@ -219,6 +231,8 @@ class Plan(Record):
     """(service, container name) of what shall run, does, and is left alone."""
     resting: tuple[tuple[str, str], ...] = ()
     """(service, container name) of what shall be stopped, and has stopped already."""
+    completed: tuple[tuple[str, str], ...] = ()
+    """(service, container name) of what shall run, has done its work, and is left alone."""
 
     def __iter__(self) -> Iterator[Operation]:
         return iter(self.operations)

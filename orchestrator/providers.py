@@ -9,11 +9,16 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import IO, TYPE_CHECKING, Any
 
 from orchestrator.errors import EngineError
+from orchestrator.reconcile.providers import choose_action
 
 if TYPE_CHECKING:
+    import subprocess
+
+    from orchestrator.goal import Goal
     from orchestrator.model import Service, Stack
 
 PLUGIN_FOLDERS = (
@@ -31,6 +36,7 @@ class Answers:
     def __init__(self) -> None:
         self.by_service: dict[str, dict[str, str]] = {}
         """Variables for dependents, by the provided service."""
+        self._running: dict[str, tuple[str, subprocess.Popen[str]]] = {}
         self.moments: dict[str, dict[str, float]] = {"up": {}, "stop": {}, "down": {}}
         """When which service's provider last did what (epoch seconds), by action and service."""
 
@@ -46,18 +52,26 @@ class Answers:
                 # It cannot be asked ever again; what it made, if anything, is out of reach.
                 self.moments[action][service.name] = begun
                 return (missing.message,)
-        found, raw = run_provider(stack.name, service, action, tell)
+        found, raw = run_provider(stack, service, action, tell, self._running)
+        before = self.by_service.pop(service.name, {})
         if action == "up":
             self.by_service[service.name] = found
-        else:
-            self.by_service.pop(service.name, None)
         self.moments[action][service.name] = begun
         warnings = []
-        for name in raw:
+        for name in raw if action == "up" else ():
             for other in stack.services.values():
-                if service.name in other.depends_on and name in other.environment:
-                    warnings.append(f"{name} of {other.name} is replaced by what the provider of {service.name} says")
+                had = other.environment.get(name, found[name])
+                # What the provider itself said last time stands there, too.
+                if service.name in other.depends_on and had not in (found[name], before.get(name)):
+                    warnings.append(f"its provider overrides environment variable {name} of {other.name}")
         return tuple(warnings)
+
+    def call_off(self, goal: Goal | None) -> None:
+        """End the providers under way that a new goal (None: none at all) has no use for."""
+        for name, (action, process) in tuple(self._running.items()):
+            if goal is None or choose_action(goal, name) != action:
+                with suppress(ProcessLookupError):
+                    process.terminate()
 
 
 class ProviderFailed(EngineError):
@@ -70,6 +84,8 @@ def find_provider(kind: str) -> str:
     """The program of a provider type: a Docker CLI plugin ``docker-TYPE``, or TYPE on the PATH; or ProviderFailed."""
     import shutil
 
+    if kind == "compose":
+        raise ProviderFailed("compose is no provider", resource=kind, operation="find provider")
     for folder in PLUGIN_FOLDERS:
         path = os.path.join(os.path.expanduser(folder), f"docker-{kind}")
         if os.access(path, os.X_OK):
@@ -86,45 +102,75 @@ def find_provider(kind: str) -> str:
 
 
 def run_provider(
-    project: str, service: Service, action: str, tell: Callable[[str], None]
+    stack: Stack,
+    service: Service,
+    action: str,
+    tell: Callable[[str], None],
+    running: dict[str, tuple[str, subprocess.Popen[str]]] | None = None,
 ) -> tuple[dict[str, str], tuple[str, ...]]:
     """Run a provider's ``up``, ``stop`` or ``down`` to its end; `tell` takes what it says on its way.
 
-    Returns the variables for dependents, and the names of those that are to be taken as they are (``rawsetenv``).
-    Raises ProviderFailed.
+    It works in the project's directory with the project's variables, and stands in `running` meanwhile. Returns the
+    variables for dependents, and the names of those that are to be taken as they are (``rawsetenv``). Raises
+    ProviderFailed.
     """
     import subprocess
+    import tempfile
 
-    provider = service.config["provider"]
-    program = find_provider(provider["type"])
-    described = _read_metadata(program)
-    if action == "stop" and "stop" not in described:
+    kind = service.config["provider"]["type"]
+    program = find_provider(kind)
+    environment = {**os.environ, **stack.environment}
+    described = _read_metadata(program, environment)
+    if action == "stop" and described.get("stop") is None:
         return {}, ()
-    options = list(_render_options(provider.get("options") or {}, described.get(action)))
+    options = list(_render_options(service, described, action))
     # A provider that is itself a docker plugin is called as docker would call it.
-    command = [program, "compose", f"--project-name={project}", action, *options, service.name]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        try:
-            found, raw, complaint = _converse(service, process.stdout, process.stdin, tell)
-        except ProviderFailed:
-            process.kill()
-            raise
-    if process.returncode != 0:
-        message = complaint or f"the provider {provider['type']} ended with exit code {process.returncode}"
-        raise ProviderFailed(f"{service.name}: {message}", resource=service.name, operation=f"provider {action}")
+    command = [program, "compose", f"--project-name={stack.name}", action, *options, service.name]
+    place = stack.directory if os.path.isdir(stack.directory) else None
+    with tempfile.TemporaryFile("w+", errors="replace") as complaints:
+        with subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=complaints,
+            text=True,
+            cwd=place,
+            env=environment,
+        ) as process:
+            if running is not None:
+                running[service.name] = action, process
+            try:
+                found, raw = _converse(service, process, tell)
+            except BaseException:
+                process.kill()
+                raise
+            finally:
+                if running is not None:
+                    running.pop(service.name, None)
+        complaints.seek(0)
+        last = complaints.read()[-4096:].strip().rpartition("\n")[2]
+    code = process.returncode
+    if code != 0:
+        how = f"ended with exit code {code}" if code > 0 else f"was ended by signal {-code}"
+        raise ProviderFailed(
+            f"{service.name}: the provider {kind} {how}" + (f": {last}" if last else ""),
+            resource=service.name,
+            operation=f"provider {action}",
+        )
     return found, raw
 
 
 def _converse(
-    service: Service, output: IO[str], answers: IO[str], tell: Callable[[str], None]
-) -> tuple[dict[str, str], tuple[str, ...], str]:
-    prefix = service.name.upper().replace("-", "_").replace(".", "_")
+    service: Service, process: subprocess.Popen[str], tell: Callable[[str], None]
+) -> tuple[dict[str, str], tuple[str, ...]]:
+    import threading
+
+    assert process.stdout is not None
+    assert process.stdin is not None
+    prefixes = name_prefixes(service.name)
     found: dict[str, str] = {}
     raw: list[str] = []
-    complaint = ""
-    for line in output:
+    for line in process.stdout:
         said = _parse_message(service, line)
         if said is None:
             continue
@@ -132,21 +178,37 @@ def _converse(
         if kind == "info":
             tell(message)
         elif kind == "error":
-            complaint = message
             tell(message)
+            raise ProviderFailed(f"{service.name}: {message}", resource=service.name, operation="provider")
         elif kind in ("setenv", "rawsetenv"):
             name, equals, value = message.partition("=")
             if not equals:
                 raise ProviderFailed(f"{service.name}: the provider set {message!r}, which is not NAME=VALUE")
             if kind == "rawsetenv":
                 raw.append(name)
-            found[name if kind == "rawsetenv" else f"{prefix}_{name}"] = value
+                found[name] = value
+            else:
+                found.update({f"{prefix}_{name}": value for prefix in prefixes})
         elif kind == "get-service-config":
-            answers.write(json.dumps(dict(service.config), separators=(",", ":"), default=dict) + "\n")
-            answers.flush()
+            text = json.dumps(dict(service.config), separators=(",", ":"), default=dict) + "\n"
+            # It may say more before it reads: neither side may wait for the other's pipe.
+            threading.Thread(target=_answer, args=(process.stdin, text), daemon=True).start()
         elif kind != "debug":
             raise ProviderFailed(f"{service.name}: the provider sent a message of the unknown type {kind!r}")
-    return found, tuple(raw), complaint
+    return found, tuple(raw)
+
+
+def _answer(answers: IO[str], text: str) -> None:
+    # One that has ended, or was ended, does not read it any more.
+    with suppress(OSError, ValueError):
+        answers.write(text)
+        answers.flush()
+
+
+def name_prefixes(service: str) -> tuple[str, ...]:
+    """What the names of a provider's variables begin with: the service's name, and that as a shell can read it."""
+    name = service.upper()
+    return tuple(dict.fromkeys((name, name.replace("-", "_").replace(".", "_"))))
 
 
 def _parse_message(service: Service, line: str) -> Mapping[str, Any] | None:
@@ -165,13 +227,18 @@ def _parse_message(service: Service, line: str) -> Mapping[str, Any] | None:
     return said
 
 
-def _read_metadata(program: str) -> Mapping[str, Any]:
+def _read_metadata(program: str, environment: Mapping[str, str]) -> Mapping[str, Any]:
     """What the provider says of its commands; nothing if it does not know the question."""
     import subprocess
 
     try:
         done = subprocess.run(
-            [program, "compose", "metadata"], capture_output=True, text=True, timeout=10, stdin=subprocess.DEVNULL
+            [program, "compose", "metadata"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            stdin=subprocess.DEVNULL,
+            env=environment,
         )
         described = json.loads(done.stdout) if done.returncode == 0 else {}
     except (OSError, ValueError, subprocess.TimeoutExpired):
@@ -179,14 +246,30 @@ def _read_metadata(program: str) -> Mapping[str, Any]:
     return described if isinstance(described, dict) else {}
 
 
-def _render_options(options: Mapping[str, Any], described: Any) -> Iterator[str]:
-    """``--name=value`` for each option, several for a list; only those that the provider says it takes, if it does."""
-    parameters = described.get("parameters") if isinstance(described, dict) else None
-    known = {one.get("name") for one in parameters} if parameters else None
+def _render_options(service: Service, described: Mapping[str, Any], action: str) -> Iterator[str]:
+    """``--name=value`` for each option, several for a list; of a provider that describes itself only those it takes.
+
+    Raises ProviderFailed for one that it requires and the file does not have.
+    """
+    provider = service.config["provider"]
+    options: Mapping[str, Any] = provider.get("options") or {}
+    own = described.get(action)
+    listed = (own.get("parameters") if isinstance(own, dict) else None) or ()
+    parameters = [one for one in listed if isinstance(one, dict)]
+    for one in parameters:
+        if one.get("required") and one.get("name") not in options:
+            raise ProviderFailed(
+                f"{service.name}: the provider {provider['type']} requires the option {one.get('name')}",
+                resource=service.name,
+                operation=f"provider {action}",
+                hint=f"set it under services.{service.name}.provider.options",
+            )
+    known = {one.get("name") for one in parameters}
     for name in sorted(options):
+        if described and name not in known:
+            continue
         value = options[name]
         values: Sequence[Any] = value if isinstance(value, list | tuple) else (value,)
         for one in values:
             text = str(one).lower() if isinstance(one, bool) else str(one)
-            if known is None or name in known:
-                yield f"--{name}={text}"
+            yield f"--{name}={text}"

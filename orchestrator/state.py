@@ -75,6 +75,8 @@ class Container(Record):
     started_at: float = 0.0
     finished_at: float = 0.0
     restart_count: int = 0
+    hooks_due: int = 0
+    """How many of its ``post_start`` hooks, the last ones, were still to be run when that was last written down."""
     restart_at: float = 0.0
     """When its restart policy is to start a container that has ended; 0 when it is not."""
     health: HealthStatus | None = None
@@ -86,6 +88,10 @@ class Container(Record):
     """The identifiers that the images it mounts had when it was made, by reference."""
     volumes: Mapping[str, str] = _NOTHING
     """Volume name by mount target; an anonymous volume's name is 64 hex digits."""
+    stale_volumes: tuple[str, ...] = ()
+    """Names of volumes that were deleted under it while it runs: what it has mounted is not what is there."""
+    abandoned: bool = False
+    """It was made by a process that has ended, and was never started."""
 
     @property
     def alive(self) -> bool:
@@ -131,7 +137,10 @@ class ObservedNetwork(Record):
 
 
 class ObservedVolume(Record):
-    """A volume on the engine. `key` is empty for an anonymous one; `mountpoint` is where this machine has it."""
+    """A volume on the engine. `key` is empty for an anonymous one; `mountpoint` is where this machine has it.
+
+    `lost` says that it is not there any more, although nobody asked for its removal.
+    """
 
     name: str
     key: str = ""
@@ -139,6 +148,7 @@ class ObservedVolume(Record):
     driver: str = "local"
     config: Mapping[str, Any] = _NOTHING
     mountpoint: str = ""
+    lost: bool = False
 
 
 class ObservedState(Record):

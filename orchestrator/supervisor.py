@@ -18,6 +18,7 @@ import time
 import traceback
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from orchestrator.askers import Asker, Askers
 from orchestrator.confirmation import Confirmation
 from orchestrator.control import (
     CODE_VERSION,
@@ -35,8 +36,10 @@ from orchestrator.control_server import Connection
 from orchestrator.detach import is_machine_ending, leave_control_group
 from orchestrator.errors import StackError
 from orchestrator.events import Event
+from orchestrator.keeping import Keeping
 from orchestrator.loop import Loop, Settled
 from orchestrator.preload import preload
+from orchestrator.supervisor_log import log_context, log_exception, redirect_streams
 from orchestrator.tracing import Tracer, write_timeline
 
 if TYPE_CHECKING:
@@ -50,11 +53,11 @@ SLIM_AFTER = 0.2
 """Seconds after a goal was reached until what the start took is given back, so that the answer comes first."""
 
 
-def await_goal(channel: int, memory: int, engine: str) -> NoReturn:
+def await_goal(channel: int, memory: int, engine: str, keeper: int) -> NoReturn:
     """Be the supervisor that was forked ahead: load everything, then wait for a project on `channel`.
 
     Exits quietly when the other end closes first, or another supervisor holds the project's lock. `memory` is the
-    keeper's: what is written there lets it start a successor.
+    process `keeper`'s: what is written there lets it start a successor.
     """
     connection = socket.socket(fileno=channel)
     try:
@@ -85,7 +88,7 @@ def await_goal(channel: int, memory: int, engine: str) -> NoReturn:
     except Exception as error:
         _refuse(connection, error)
         os._exit(1)
-    supervisor = Supervisor(place, host["engine"], prepared, lock)
+    supervisor = Supervisor(place, host["engine"], prepared, lock, keeper)
     first = b"".join(encode(one) for one in rest) + buffer.rest()
     _host(supervisor, (connection, first))
 
@@ -97,13 +100,19 @@ def _exit_if_closed(connection: socket.socket) -> None:
             os._exit(0)
 
 
-def adopt_project(record: dict[str, Any]) -> NoReturn:
-    """Be the successor of a supervisor that died: take its project over, restart nothing."""
+def adopt_project(record: dict[str, Any], keeper: int) -> NoReturn:
+    """Be the successor of a supervisor that died: take its project over, restart nothing. `keeper` has started it."""
     place = Place(project=record["project"], run=record["run"], state=record["state"])
     lock = acquire_lock(place)
-    if lock is None or read_goal(place) is None:
+    if lock is None:
         os._exit(0)
-    _host(Supervisor(place, record["engine"], load_engine(record["engine"]), lock), None)
+    if read_goal(place) is None:
+        # A command has taken the project down meanwhile; what the lock has made must not be left.
+        for remove, path in ((os.unlink, place.lock), (os.rmdir, place.run)):
+            with contextlib.suppress(OSError):
+                remove(path)
+        os._exit(0)
+    _host(Supervisor(place, record["engine"], load_engine(record["engine"]), lock, keeper), None)
 
 
 def load_engine(name: str) -> Engine:
@@ -135,12 +144,13 @@ def _refuse(connection: socket.socket, error: Exception) -> None:
 def _host(supervisor: Supervisor, first: tuple[socket.socket, bytes] | None) -> NoReturn:
     status = 1
     try:
-        _redirect(supervisor.place)
+        redirect_streams(supervisor.place)
         loop = asyncio.new_event_loop()
         asyncio.set_event_loop(loop)
-        loop.set_exception_handler(lambda _loop, context: _log_context(context))
+        loop.set_exception_handler(lambda _loop, context: log_context(context))
         loop.run_until_complete(supervisor.run(first))
         status = 0
+        supervisor.keeping.say_farewell()
     except BaseException:
         traceback.print_exc()
     finally:
@@ -149,38 +159,16 @@ def _host(supervisor: Supervisor, first: tuple[socket.socket, bytes] | None) -> 
         os._exit(status)
 
 
-def _redirect(place: Place) -> None:
-    log = os.open(place.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
-    os.close(log)
-    sys.stdout = sys.stderr = open(2, "w", buffering=1, closefd=False, errors="backslashreplace")  # noqa: SIM115
-    sys.excepthook = _log_exception
-
-
-def _log_exception(kind: Any, error: BaseException, trace: Any) -> None:
-    print(time.strftime("%Y-%m-%dT%H:%M:%S"), "unexpected:", file=sys.stderr)
-    traceback.print_exception(kind, error, trace, file=sys.stderr)
-
-
-def _log_context(context: dict[str, Any]) -> None:
-    error = context.get("exception")
-    if error is not None:
-        _log_exception(type(error), error, error.__traceback__)
-    else:
-        print(time.strftime("%Y-%m-%dT%H:%M:%S"), context.get("message"), file=sys.stderr)
-
-
 class Supervisor:
     """One project's lock, clients and loop."""
 
-    def __init__(self, place: Place, engine_name: str, engine: Engine, lock: int) -> None:
+    def __init__(self, place: Place, engine_name: str, engine: Engine, lock: int, keeper: int) -> None:
         self.place = place
         self._engine_name = engine_name
         self._engine = engine
         self._lock = lock
         self._clients: set[Connection] = set()
-        self._requests: list[tuple[Connection, int]] = []
+        self._askers = Askers()
         self._running: asyncio.AbstractEventLoop | None = None
         self._unsaved: dict[str, Any] | None = None
         self._saving: asyncio.Task[None] | None = None
@@ -198,6 +186,8 @@ class Supervisor:
             on_plan=self._tracer.note_plan,
         )
         self.confirmation = Confirmation(self.loop)
+        record = {"project": place.project, "run": place.run, "state": place.state, "engine": engine_name}
+        self.keeping = Keeping(record, keeper, self._introduce)
         self._engine.on_warning = self._warn
 
     async def run(self, first: tuple[socket.socket, bytes] | None) -> None:
@@ -211,6 +201,7 @@ class Supervisor:
         server = await running.create_unix_server(lambda: Connection(self), sock=listener)
         # Not through the event loop, which would import `inspect` to look at the handler.
         signal.signal(signal.SIGTERM, lambda *_: running.call_soon_threadsafe(self._terminate))
+        self.keeping.begin(running)
         looping = asyncio.create_task(self.loop.run())
         looping.add_done_callback(lambda _task: self._done.set())
         if first is not None:
@@ -243,8 +234,12 @@ class Supervisor:
             "engine": self._engine_name,
             "version": CODE_VERSION,
             "pid": os.getpid(),
-            "keeper": os.getppid() if os.getppid() != 1 else 0,
+            "keeper": self.keeping.pid,
         }
+
+    def _introduce(self) -> None:
+        for one in self._clients:
+            one.send({"hello": self.hello()})
 
     def joined(self, connection: Connection) -> None:
         """A client has connected."""
@@ -253,18 +248,33 @@ class Supervisor:
     def left(self, connection: Connection) -> None:
         """A client is gone, or has said that it is done."""
         self._clients.discard(connection)
-        self._requests = [one for one in self._requests if one[0] is not connection]
+        self._askers.forget(connection)
         self._consider_leaving()
 
-    def apply(self, connection: Connection, request: int, data: dict[str, Any], token: str = "") -> None:
-        """Take a client's goal, to be known by `token`. Raises StackError for one that cannot be read."""
+    def apply(
+        self, connection: Connection, request: int, data: dict[str, Any], token: str = "", *, again: bool = False
+    ) -> None:
+        """Take a client's goal, to be known by `token`. Raises StackError for one that cannot be read.
+
+        `again` says that the client gave it to a predecessor before: then it does not count against a newer one.
+        """
         try:
             goal = load_goal(data)
         except Exception as error:
             raise StackError(f"the goal cannot be read: {error!r}") from error
-        self._requests.append((connection, request))
+        for event in self.confirmation.take_kept():
+            self.emit(event)
+        asker = Asker(connection, request, goal)
+        newer = self.loop.goal if again else None
+        if newer is not None and newer.issued_at > goal.issued_at:
+            if not self._askers.give_up(asker, newer):
+                self._askers.add(asker)
+                self.loop.submit(newer)
+            return
         self._tracer.begin(goal.issued_at)
         self.loop.submit(goal)
+        self._askers.supersede(self.loop.goal or goal)
+        self._askers.add(asker)
         # What counts from now on is the merged goal; the client's own text is it, unless there was something to merge.
         own = self.loop.goal is goal
         self.confirmation.token = token if own else ""
@@ -335,11 +345,7 @@ class Supervisor:
             return
         self._mark_settled(goal.issued_at)
         self._keep_trace(converged=settled.converged)
-        answer = {"converged": settled.converged, "failures": [one.to_json() for one in settled.failures]}
-        requests, self._requests = self._requests, []
-        for connection, request in requests:
-            superseded = (connection, request) != requests[-1]
-            connection.send({"settled": {"request": request, "superseded": superseded, **answer}})
+        self._askers.answer(settled)
         if self._running is not None:
             self._running.call_later(SLIM_AFTER, self._slim)
 
@@ -364,7 +370,13 @@ class Supervisor:
         # Engines warn from their worker threads.
         event = Event(time=time.time(), kind="warning", message=diagnostic.render(), details={"code": diagnostic.code})
         if self._running is not None:
-            self._running.call_soon_threadsafe(self.emit, event)
+            self._running.call_soon_threadsafe(self._hear_warning, event)
+
+    def _hear_warning(self, event: Event) -> None:
+        if any(one.listens for one in self._clients):
+            self.emit(event)
+        else:
+            self.confirmation.keep(event)
 
     def _tell(self, kind: Any, message: str) -> None:
         self.emit(Event(time=time.time(), kind=kind, subject=self.place.project, message=message))
@@ -400,7 +412,7 @@ class Supervisor:
         ]
         for outcome in await asyncio.gather(*stops, return_exceptions=True):
             if isinstance(outcome, BaseException):
-                _log_exception(type(outcome), outcome, outcome.__traceback__)
+                log_exception(type(outcome), outcome, outcome.__traceback__)
 
     def _remove_files(self) -> None:
         goal = self.loop.goal

@@ -26,7 +26,8 @@ class Teller:
 
     def tell_left_alone(self, plan: Plan) -> None:
         """Tell of the containers that are as they should be."""
-        for verb, found in (("keep container", plan.running), ("rest container", plan.resting)):
+        told = {"keep container": plan.running, "rest container": plan.resting, "spare container": plan.completed}
+        for verb, found in told.items():
             for service, name in found:
                 self.tell_container(verb, service, name, "done")
 

@@ -73,6 +73,10 @@ class Tender:
         """Take an observation over to the board; ends that it brings to light are dealt with like any other."""
         for one in self._board.absorb(observed, since):
             self.notice_gone(one.id)
+        for one in observed.containers:
+            # Whoever was to remove it has been killed, together with the supervisor that would have.
+            if one.auto_remove and one.status == "exited" and one.id not in self._removals:
+                self.notice_gone(one.id)
 
     def adopt(self, observed: ObservedState, since: int, issued_at: float) -> None:
         """Take over containers that ran while nobody supervised them; what ended meanwhile is left to its policy.

@@ -42,9 +42,13 @@ LAYERS = (
             "executor",
             "failures",
             "health_runner",
+            "hook_runner",
         ),
         *(
             "keeper",
+            "keeping",
+            "askers",
+            "supervisor_log",
             "launch",
             "loop",
             "loop_status",

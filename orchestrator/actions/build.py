@@ -12,8 +12,9 @@ from orchestrator.actions.building_threads import start_thread, wait_for_builds
 from orchestrator.actions.names import resolve_dependencies, select_services
 from orchestrator.errors import Diagnostic, Interrupted, ModelError, StackError
 from orchestrator.events import Event
+from orchestrator.graph import Graph
 from orchestrator.model import image_reference
-from orchestrator.reconcile.images import build_contexts, list_builders
+from orchestrator.reconcile.images import build_contexts, list_builders, order_builds
 
 if TYPE_CHECKING:
     from orchestrator.engines.base import BuildEvent, Engine
@@ -37,7 +38,7 @@ class BuildsOutcome:
 
 
 def choose_builds(stack: Stack, services: Sequence[str], *, dependencies: bool) -> dict[str, tuple[str, ...]]:
-    """Return the services to build, each with those among them that it is built from.
+    """Return the services to build, each with those among them that it is built from or waits for.
 
     Those are the named ones (all without names; with `dependencies` also what they depend on) that have a build, and
     the services whose images their builds take. Of several that build the same image it is the first. Raises
@@ -66,12 +67,10 @@ def choose_builds(stack: Stack, services: Sequence[str], *, dependencies: bool) 
         found[name] = tuple(sorted(set(needs)))
         waiting.extend(needs)
     _check_circle(stack, found, problems)
-    return dict(sorted(found.items()))
+    return dict(sorted(order_builds(stack, Graph.of_services(stack.services), found).items()))
 
 
 def _check_circle(stack: Stack, needs: Mapping[str, Sequence[str]], problems: list[Diagnostic]) -> None:
-    from orchestrator.graph import Graph
-
     circle = Graph(needs).find_cycle()
     if not circle:
         circle = next(((name, name) for name, sources in needs.items() if name in sources), ())

@@ -24,6 +24,12 @@ class NoDigest(StackError):
     code = "no-digest"
 
 
+class BadFilter(StackError):
+    """What services are to be listed by does not make sense."""
+
+    code = "bad-filter"
+
+
 def restrict_tree(stack: Stack, services: Sequence[str]) -> Map:
     """Return the canonical tree of `services`, what they depend on and what they use; all of it without any names."""
     from orchestrator.spec.merge import copy_map
@@ -51,6 +57,43 @@ def restrict_tree(stack: Stack, services: Sequence[str]) -> Map:
         if section in tree and not tree[section]:
             del tree[section]
     return tree
+
+
+def read_filters(words: Sequence[str], *, listed: bool) -> tuple[tuple[str, str], ...]:
+    """Return the criteria ``profile=NAME`` and ``label=KEY[=VALUE]``; `listed` says that services are listed."""
+    found = []
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not listed:
+            raise BadFilter("--filter requires --services", hint="it says which services are listed")
+        if key not in ("profile", "label"):
+            raise BadFilter(f'unknown criteria "{key}"', hint="write profile=NAME or label=KEY=VALUE")
+        if not equals or not value:
+            raise BadFilter(f"--filter {word} has no value", hint="write profile=NAME or label=KEY=VALUE")
+        if key == "profile" and value == "*":
+            raise BadFilter("profiles must be selected explicitly", hint="`config --profiles` lists them")
+        found.append((key, value))
+    return tuple(found)
+
+
+def filter_services(tree: Map, filters: Sequence[tuple[str, str]]) -> Map:
+    """Return `tree` with the services alone that fit all of `filters`."""
+    from orchestrator.spec.merge import copy_map
+
+    kept = copy_map(tree)
+    services = kept["services"] = copy_map(tree["services"])
+    for name, service in tree["services"].items():
+        if not all(_fits(service, key, value) for key, value in filters):
+            del services[name]
+    return kept
+
+
+def _fits(service: Mapping[str, Any], key: str, value: str) -> bool:
+    if key == "profile":
+        return value in (service.get("profiles") or ())
+    name, equals, wanted = value.partition("=")
+    labels: Mapping[str, Any] = service.get("labels") or {}
+    return name in labels and (not equals or labels[name] == wanted)
 
 
 def list_names(tree: Mapping[str, Any], kind: str, separator: str = "-") -> list[str]:
@@ -89,8 +132,8 @@ def list_hashes(stack: Stack, asked: str) -> list[tuple[str, str]]:
 
 def list_variables(options: ProjectOptions) -> list[Variable]:
     """Return the variables that the stack files name, sorted. Raises as loading does."""
+    from orchestrator.actions.project import make_reader
     from orchestrator.spec.loader import LoadOptions, load_variables
-    from orchestrator.spec.reader import DiskReader
 
     asked = LoadOptions(
         files=options.files,
@@ -101,7 +144,7 @@ def list_variables(options: ProjectOptions) -> list[Variable]:
         interpolate=False,
         cwd=os.getcwd(),
     )
-    return load_variables(asked, os.environ, DiskReader())
+    return load_variables(asked, os.environ, make_reader())
 
 
 def pin_images(tree: Map, stack: Stack) -> Map:

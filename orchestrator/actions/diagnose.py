@@ -26,15 +26,16 @@ def diagnose_projects(engine: Engine) -> Iterator[Finding]:
         count += 1
         try:
             hosted = query_status(name) is not None
-            reason = "nobody supervises it"
+            reason, hint = "nobody supervises it", f"`stack -p {name} up -d` takes it over"
         except EngineError as error:
             hosted, reason = False, f"its supervisor does not answer: {error.message}"
+            hint = "let it go on, or kill it: its containers go on, and its keeper starts another one"
         if not hosted:
             yield Finding(
                 name="project",
                 state="warning",
                 detail=f"{name}: {reason}; restart policies, health checks and names rest",
-                hint=f"`stack -p {name} up -d` takes it over",
+                hint=hint,
             )
     if count:
         yield Finding(name="projects", state="ok", detail=f"{count} with running containers")

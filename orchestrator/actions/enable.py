@@ -14,6 +14,9 @@ from orchestrator.errors import NotFound, Unavailable
 if TYPE_CHECKING:
     from orchestrator.actions.project import Project, ProjectOptions
 
+CONSENT = "STACK_REMOTE_CONSENT"
+"""Variable that answers what is asked about stacks from elsewhere, where nobody is there to do it."""
+
 _KEPT = ("HOME", "PYTHONPATH", "PATH", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "DOCKER_CONFIG")
 """Variables that a unit would not have; those whose names begin with STACK_ or COMPOSE_ are kept, too."""
 
@@ -21,12 +24,13 @@ _KEPT = ("HOME", "PYTHONPATH", "PATH", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_
 def describe_unit(options: ProjectOptions, project: Project, *, user: bool) -> UnitRequest:
     """What the unit of a project has to do: the same as ``up -d`` with the same global options, at the same place."""
     from orchestrator.engines.native.layout import Layout
+    from orchestrator.spec.paths import is_remote
 
     stack = project.stack
     assert stack is not None
     layout = Layout.from_environment()
     # What is named stays as it is; without names the files are found again, with an override that comes later.
-    files = [one if "://" in one else os.path.abspath(one) for one in options.files]
+    files = [one if is_remote(one) and not os.path.exists(one) else os.path.abspath(one) for one in options.files]
     words = ["--project-name", project.name, *(word for one in files for word in ("--file", one))]
     if options.directory or not files:
         words += ["--project-directory", os.path.abspath(options.directory or stack.directory)]
@@ -37,14 +41,19 @@ def describe_unit(options: ProjectOptions, project: Project, *, user: bool) -> U
         for name, value in os.environ.items()
         if name in _KEPT or (name.startswith(("STACK_", "COMPOSE_")) and name != "STACK_UNIT_DIR")
     }
+    if project.remote is not None:
+        # It has been agreed to now; after a boot nobody is there to be asked.
+        kept[CONSENT] = "1"
     return UnitRequest(
         project=project.name,
         program=(sys.executable, "-m", "orchestrator"),
         words=tuple(words),
-        directory=stack.directory,
+        # Where the variables of a stack from elsewhere are read, and what it is stored in changes with it.
+        directory=stack.directory if project.remote is None else os.getcwd(),
         environment=kept,
         paths=(str(layout.state),),
         user=user,
+        remote=project.remote is not None,
     )
 
 

@@ -89,7 +89,12 @@ def check_owner(stack: Stack, options: ProjectOptions) -> None:
     if not is_derived(stack, options):
         return
     owner = _find_owner(stack.name)
-    if owner and owner != stack.directory and os.path.isdir(owner) and not os.path.samefile(owner, stack.directory):
+    if not owner or owner == stack.directory or not os.path.isdir(owner) or os.path.samefile(owner, stack.directory):
+        return
+    from orchestrator.actions.remote_files import list_origins
+
+    # What is fetched has another folder after each change of it.
+    if not list_origins(owner) & list_origins(stack.directory):
         raise Conflict(
             f"project {stack.name} belongs to the folder {owner}; this is {stack.directory}",
             resource=stack.name,

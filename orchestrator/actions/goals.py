@@ -21,6 +21,16 @@ _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 PullPolicy = Literal["policy", "always", "never", "missing"]
 
+_PULLS: Mapping[str | None, PullPolicy | None] = MappingProxyType(
+    {
+        **dict.fromkeys((None, "policy", "build")),
+        "always": "always",
+        "missing": "missing",
+        "if_not_present": "missing",
+        "never": "never",
+    }
+)
+
 
 class UpOptions(Record):
     """What ``up``, ``create`` and ``scale`` can be asked for. `services` empty means all; times are seconds.
@@ -54,6 +64,9 @@ def edit_up(stack: Stack, previous: Goal | None, options: UpOptions, now: float)
     """Want the services, and what they depend on, running (or only created)."""
     if options.force_recreate and options.no_recreate:
         raise UsageError("--force-recreate and --no-recreate contradict each other")
+    if options.no_recreate and (options.renew_anon_volumes or options.always_recreate_deps):
+        other = "--renew-anon-volumes" if options.renew_anon_volumes else "--always-recreate-deps"
+        raise UsageError(f"{other} and --no-recreate contradict each other")
     named = options.services or tuple(sorted(stack.services))
     wanted = resolve_dependencies(stack, named) if options.dependencies else named
     want: Want = "running" if options.start else "created"
@@ -134,9 +147,18 @@ def edit_want(
 
 
 def edit_start(
-    stack: Stack, previous: Goal | None, existing: Mapping[str, int], now: float, *, wait: bool = False
+    stack: Stack,
+    previous: Goal | None,
+    existing: Mapping[str, int],
+    now: float,
+    *,
+    wait: bool = False,
+    rerun: Sequence[str] = (),
 ) -> Goal:
-    """Want the containers that exist running. `existing` is the number of replicas by service; none are created."""
+    """Want the containers that exist running. `existing` is the number of replicas by service; none are created.
+
+    `rerun` are services that are started even if they have completed.
+    """
     base = previous.stack if previous else stack
     return Goal(
         stack=base,
@@ -144,6 +166,7 @@ def edit_start(
         issued_at=now,
         scale={**_scale_of(previous, base), **existing},
         recreate="never",
+        rerun_before={name: now for name in rerun if name in existing},
         wait_for=tuple(sorted(existing)) if wait else (),
         file_digests=_digests_of(previous),
     )
@@ -201,6 +224,11 @@ def choose_build(*, build: bool, no_build: bool) -> Literal["policy", "always", 
     if build and no_build:
         raise UsageError("--build and --no-build contradict each other")
     return "always" if build else "never" if no_build else "policy"
+
+
+def read_pull(pull: str | None, *, build: bool) -> tuple[PullPolicy | None, bool]:
+    """What ``--pull`` asks for, and whether to build: ``build`` does, ``if_not_present`` is another word."""
+    return _PULLS[pull], build or pull == "build"
 
 
 def parse_scale(texts: Sequence[str]) -> dict[str, int]:

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 
 def prepare_start(engine: Engine, project: Project, services: Sequence[str], *, wait: bool) -> Goal:
-    """Want the containers of `services`, and of what they depend on, running. Raises NotFound where there are none."""
+    """Want the containers of `services`, and of what they depend on, running. Raises NotFound where there are none.
+
+    What is named is started even if it has completed.
+    """
     observed = engine.observe(project.name)
     previous = recall_goal(project.name)
     stack = stack_for_goal(project, previous)
@@ -37,7 +40,7 @@ def prepare_start(engine: Engine, project: Project, services: Sequence[str], *, 
                 operation="start",
                 hint=f"`stack up -d {name}` creates and starts it",
             )
-    return edit_start(stack, previous, existing, time.time(), wait=wait)
+    return edit_start(stack, previous, existing, time.time(), wait=wait, rerun=named if services else ())
 
 
 def prepare_stop(engine: Engine, project: Project, services: Sequence[str], *, timeout: float | None) -> Goal | None:

@@ -13,6 +13,7 @@ from orchestrator.actions.file_digests import read_file_digests
 from orchestrator.actions.goals import UpOptions, edit_up
 from orchestrator.actions.names import resolve_dependencies, select_services
 from orchestrator.actions.project import recall_goal
+from orchestrator.errors import UsageError
 from orchestrator.goal import BuildOptions
 from orchestrator.spec.faults import check_faults
 
@@ -42,6 +43,11 @@ def prepare_up(project: Project, options: UpOptions) -> Goal:
         remove_orphans=options.remove_orphans or read_switch("COMPOSE_REMOVE_ORPHANS", stack.directory),
         ignore_orphans=read_switch("COMPOSE_IGNORE_ORPHANS", stack.directory),
     )
+    if options.remove_orphans and options.ignore_orphans:
+        raise UsageError(
+            "COMPOSE_IGNORE_ORPHANS and --remove-orphans exclude each other",
+            hint="unset COMPOSE_IGNORE_ORPHANS, or leave --remove-orphans (COMPOSE_REMOVE_ORPHANS) away",
+        )
     # Nothing of the goal before is needed when every service is about to get a new one.
     previous = recall_goal(project.name) if options.services else None
     return edit_up(stack, previous, options, time.time())

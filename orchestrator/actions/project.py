@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from orchestrator.errors import Diagnostic, FileMissing
     from orchestrator.goal import Goal
     from orchestrator.model import Stack
-    from orchestrator.spec.loader import Reader
+    from orchestrator.spec.interpolate import Variable
+    from orchestrator.spec.loader import Loaded, Reader
 
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 
@@ -32,10 +33,23 @@ class ProjectOptions(Record):
     compatibility: bool = False
 
 
+class Remote(Record):
+    """What there is to know of a stack that was fetched from elsewhere before it is run.
+
+    `files` and `parts` are the references of stack files, and of what those include or extend; `variables` are named in
+    them.
+    """
+
+    files: tuple[str, ...]
+    parts: tuple[str, ...] = ()
+    variables: tuple[Variable, ...] = ()
+
+
 class Project(Record):
     """A project by name; `stack` is None if no file was read for it.
 
-    `services` and `disabled` are the names that the file has, None and empty where nothing is known of a file.
+    `services` and `disabled` are the names that the file has, None and empty where nothing is known of a file. `remote`
+    is there for stack files that were fetched.
     """
 
     name: str
@@ -44,6 +58,7 @@ class Project(Record):
     disabled: tuple[str, ...] = ()
     warnings: tuple[Diagnostic, ...] = ()
     environment: Mapping[str, str] = _NOTHING
+    remote: Remote | None = None
 
 
 def load_project(options: ProjectOptions, services: Sequence[str] = (), **passes: bool) -> Project:
@@ -51,7 +66,7 @@ def load_project(options: ProjectOptions, services: Sequence[str] = (), **passes
 
     `passes` switches passes of the loader off, as the options of ``config`` do (see ``LoadOptions``).
     """
-    return _load(options, services, _make_watching_reader(lambda _path: None), passes)
+    return _load(options, services, make_reader(), passes)
 
 
 def load_watched(
@@ -77,8 +92,8 @@ def load_again(options: ProjectOptions, services: Sequence[str] = ()) -> Project
         return _restore_project(known)
     seen: dict[str, Signature | None] = {}
     project = load_watched(options, services, seen)
-    # What was warned of has to be warned of again.
-    if not project.warnings and project.stack is not None:
+    # What was warned of has to be warned of again, and what was asked about asked.
+    if not project.warnings and project.stack is not None and project.remote is None:
         import json
 
         from orchestrator.spec.transport import dump_stack
@@ -193,6 +208,8 @@ def _load(options: ProjectOptions, services: Sequence[str], reader: Reader, pass
     stack = loaded.stack.replace(separator="_") if options.compatibility else loaded.stack
     if isolated and isolated.get(stack.directory) == stack.name:
         stack = free_ports(stack)
+    if any(one.config.get("provider") for one in stack.services.values()):
+        stack = stack.replace(environment=loaded.environment)
     return Project(
         name=stack.name,
         stack=stack,
@@ -200,7 +217,14 @@ def _load(options: ProjectOptions, services: Sequence[str], reader: Reader, pass
         disabled=stack.disabled,
         warnings=loaded.warnings,
         environment=loaded.environment,
+        remote=_describe_remote(loaded),
     )
+
+
+def _describe_remote(loaded: Loaded) -> Remote | None:
+    if not loaded.remote_files:
+        return None
+    return Remote(files=loaded.remote_files, parts=loaded.remote_parts, variables=loaded.variables)
 
 
 def _name_alone(options: ProjectOptions, error: FileMissing) -> Project:
@@ -216,7 +240,7 @@ def _make_watching_reader(
     from orchestrator.spec.reader import DiskReader
 
     class WatchingReader(DiskReader):
-        """Tells of every path that the loader is about to look at, and fetches what stands in a registry."""
+        """Tells of every path that the loader is about to look at, and fetches what stands elsewhere."""
 
         def read_text(self, path: str) -> str:
             note(path)
@@ -229,11 +253,18 @@ def _make_watching_reader(
         def fetch_remote(self, name: str) -> str:
             from orchestrator.actions.remote_files import fetch_stack
 
-            # Who knows whether it is the same the next time.
-            note_remote(name)
-            return fetch_stack(name)
+            found = fetch_stack(name)
+            if not found.settled:
+                # Who knows whether it is the same the next time.
+                note_remote(name)
+            return found.path
 
     return WatchingReader()
+
+
+def make_reader() -> Reader:
+    """What reads stack files, wherever they are."""
+    return _make_watching_reader(lambda _path: None)
 
 
 def recall_goal(project: str) -> Goal | None:

@@ -32,7 +32,8 @@ CREATED_NOTE: Final = "org.opencontainers.image.created"
 
 _SECRETS: Final = (
     ("private key", re.compile(r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----")),
-    ("AWS access key", re.compile(r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b")),
+    ("AWS access key", re.compile(r"\b(?:A3T[0-9A-Z]|AKIA|AGPA|AIDA|AIPA|ANPA|ANVA|AROA|ASIA)[0-9A-Z]{16}\b")),
+    ("AWS secret key", re.compile(r"(?i)aws.{0,20}['\"][0-9a-z/+]{40}['\"]")),
     ("GitHub token", re.compile(r"\b(?:gh[pousr]_[A-Za-z0-9]{36,}|github_pat_[A-Za-z0-9_]{40,})")),
     ("GitLab token", re.compile(r"\bglpat-[A-Za-z0-9_-]{20,}")),
     ("Slack token", re.compile(r"\bxox[abprs]-[A-Za-z0-9-]{10,}")),
@@ -187,7 +188,7 @@ class _Files:
             if service.get("env_file"):
                 self.env_services.add(str(name))
             for key, value in _list_environment(service.get("environment")):
-                if value and "$" not in value and _SECRET_KEY.search(key):
+                if value and "$" not in value and is_secret_name(key):
                     self.literals.setdefault(str(name), set()).add(key)
             extends = service.get("extends")
             if type(extends) is Map and isinstance(extends.get("file"), str):
@@ -232,6 +233,11 @@ class _Files:
             text = lines[line - 1]
             lines[line - 1] = text[: column - 1] + name + text[find_scalar_end(text, column - 1) :]
         return "\n".join(lines)
+
+
+def is_secret_name(name: str) -> bool:
+    """Whether a variable is called as secrets are. Pure."""
+    return _SECRET_KEY.search(name) is not None
 
 
 def _list_environment(written: Any) -> Iterator[tuple[str, str]]:

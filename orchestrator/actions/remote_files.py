@@ -1,7 +1,7 @@
-"""Stack files that stand in a registry: an OCI artifact becomes a folder, and is loaded from there.
+"""Stack files that stand elsewhere, in a registry or a repository: they become a folder, and are loaded from there.
 
-The form is that of Docker Compose: a layer for each stack file in their order, further ones for files that are extended
-and for env files, which are known by the names in their annotations.
+In a registry the form is that of Docker Compose: an OCI artifact with a layer for each stack file in their order,
+further ones for files that are extended and for env files, which are known by the names in their annotations.
 """
 
 from __future__ import annotations
@@ -11,8 +11,11 @@ import tempfile
 from typing import TYPE_CHECKING, Final
 
 from orchestrator.errors import FileMissing
+from orchestrator.record import Record
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from orchestrator.engines.native.images.artifacts import Artifact
 
 SCHEME: Final = "oci:"
@@ -33,17 +36,67 @@ class NoStackArtifact(FileMissing):
     code = "no-stack-artifact"
 
 
-def fetch_stack(name: str) -> str:
-    """Fetch ``oci://REPOSITORY[:TAG]``; return the path of the stack file that it became.
+class Fetched(Record):
+    """A stack file that has been fetched. `settled` if its name will never mean another one."""
 
-    What has been fetched is kept by its digest. Its folder is called as the repository is, which names the project.
-    Raises NoStackArtifact, and what fetching an image raises.
+    path: str
+    settled: bool = False
+
+
+def fetch_stack(name: str) -> Fetched:
+    """Fetch ``oci://REPOSITORY[:TAG]`` or what a Git reference names; return the stack file that it became.
+
+    What has been fetched is kept by its digest or commit. Its folder is called as the repository is, which names the
+    project. Raises FileMissing, and what fetching an image raises.
     """
+    folder = _find_folder()
+    if name.startswith(SCHEME):
+        return _fetch_artifact(name, folder)
+    from orchestrator.actions.git_files import fetch_repository
+
+    path, origin, settled = fetch_repository(name, folder)
+    _note_origin(path, origin)
+    return Fetched(path=path, settled=settled)
+
+
+def list_origins(path: str) -> frozenset[str]:
+    """The repositories that the folder or file `path` was fetched from; none for what is this machine's own."""
+    try:
+        with open(_place_origins(path), encoding="utf-8") as file:
+            return frozenset(file.read().splitlines())
+    except (OSError, ValueError):
+        return frozenset()
+
+
+def _find_folder() -> Path:
+    from orchestrator.engines.native.layout import Layout
+
+    return Layout.from_environment().cache / "stacks"
+
+
+def _place_origins(path: str) -> str:
+    """Where the origins of what `path` is a part of are noted. Raises ValueError for what was not fetched."""
+    folder = str(_find_folder())
+    inside = os.path.relpath(path, folder)
+    if inside == "." or inside.startswith(".."):
+        raise ValueError(path)
+    return os.path.join(folder, inside.partition("/")[0], ".origins")
+
+
+def _note_origin(path: str, origin: str) -> None:
+    if origin in list_origins(path):
+        return
+    with open(_place_origins(path), "a", encoding="utf-8") as file:
+        file.write(f"{origin}\n")
+
+
+def _fetch_artifact(name: str, stacks: Path) -> Fetched:
     from orchestrator.actions.images import open_image_store
     from orchestrator.engines.native.images.artifacts import fetch_artifact
     from orchestrator.engines.native.images.reference import parse_reference
-    from orchestrator.engines.native.layout import Layout
 
+    if os.environ.get("COMPOSE_EXPERIMENTAL_OCI_REMOTE", "").lower() in ("0", "f", "false"):
+        raise NoStackArtifact("stacks from registries are switched off by COMPOSE_EXPERIMENTAL_OCI_REMOTE")
     source = name.removeprefix(SCHEME).removeprefix("//")
     reference = parse_reference(source)
     artifact = fetch_artifact(open_image_store().load_settings(), source)
@@ -52,14 +105,20 @@ def fetch_stack(name: str) -> str:
             f"{source} is no stack: it is of the type {artifact.kind or 'unknown'}",
             hint="an image is run by a service; a stack is published with: stack publish",
         )
-    cache = Layout.from_environment().cache / "stacks" / artifact.digest.replace(":", "-")
+    cache = stacks / artifact.digest.replace(":", "-")
     folder = cache / reference.name.rpartition("/")[2]
     path = str(folder / _MAIN)
-    if os.path.exists(path):
-        return path
+    if not os.path.exists(path):
+        _write_files(split_artifact(artifact, source), str(cache), str(folder))
+    _note_origin(path, reference.name)
+    return Fetched(path=path, settled=f"@{artifact.digest}" in source)
+
+
+def _write_files(files: dict[str, bytes], cache: str, folder: str) -> None:
+    """Write `files` into the new `folder`, all or none of them; somebody else may do the same."""
     os.makedirs(cache, mode=0o700, exist_ok=True)
     fresh = tempfile.mkdtemp(prefix=".fresh-", dir=cache)
-    for file, data in split_artifact(artifact, source).items():
+    for file, data in files.items():
         with open(os.path.join(fresh, file), "wb") as out:
             out.write(data)
     try:
@@ -68,9 +127,8 @@ def fetch_stack(name: str) -> str:
         import shutil
 
         shutil.rmtree(fresh)
-        if not os.path.exists(path):
+        if not os.path.exists(os.path.join(folder, _MAIN)):
             raise
-    return path
 
 
 def split_artifact(artifact: Artifact, source: str) -> dict[str, bytes]:

@@ -16,6 +16,7 @@ from orchestrator.digest import config_hash
 from orchestrator.engines.base import AttachRequest
 from orchestrator.errors import EngineError, ModelError, NotFound, UsageError
 from orchestrator.plan import CreateContainer
+from orchestrator.reconcile.providers import inject_environment, is_provided
 from orchestrator.record import Record
 from orchestrator.spec.faults import check_faults
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from orchestrator.state import Container
 
 Converge = Callable[["Goal"], None]
+Provided = Mapping[str, Mapping[str, str]]
+"""Variables for dependents, by the provided service."""
 """Brings the project to a goal; raises StackError when that fails."""
 
 _SLUG_BYTES = 6
@@ -268,13 +271,18 @@ def create_oneoff(engine: Engine, wanted: OneOff) -> Container:
     return found
 
 
-def run_oneoff(engine: Engine, wanted: OneOff, make_ready: Converge, start: Converge) -> tuple[int, Container]:
+def run_oneoff(
+    engine: Engine, wanted: OneOff, make_ready: Converge, start: Converge, query_provided: Callable[[], Provided]
+) -> tuple[int, Container]:
     """Make everything ready, create and start the container; attached, return its exit code (0 if it was left).
 
-    `make_ready` may show what it does; `start` is called in a thread, with the terminal given away. Raises StackError.
+    `make_ready` may show what it does; `start` is called in a thread, with the terminal given away; `query_provided`
+    says what providers have said. Raises StackError.
     """
     options = wanted.options
     make_ready(wanted.goal)
+    if any(is_provided(one) for one in wanted.stack.services.values()):
+        wanted = wanted.replace(stack=inject_environment(wanted.stack, query_provided()))
     container = create_oneoff(engine, wanted)
     goal = wanted.goal.replace(prepare=(), oneoffs=(container.id,))
     begun = False

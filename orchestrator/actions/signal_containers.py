@@ -34,8 +34,6 @@ def kill_services(
     observed = engine.observe(project.name)
     found = choose_containers(project, observed, services, oneoff=True, orphans=orphans or bool(services))
     chosen = [one for one in found if one.alive]
-    if not chosen:
-        raise NotFound("no container to kill", operation="kill")
     for one in chosen:
         tell(one, "Killing")
         if act:
@@ -47,24 +45,26 @@ def kill_services(
 def pause_services(
     engine: Engine, project: Project, services: Sequence[str], tell: Tell, *, paused: bool, act: bool = True
 ) -> None:
-    """Freeze or thaw containers; Conflict for one that is frozen already, or is named and cannot be frozen or thawed.
+    """Freeze or thaw what runs of `services` (none: of all that the file has).
 
+    All are tried; then Conflict is raised for one that was frozen already, or was named and not frozen.
     Without `act` it only tells which.
     """
     before, after = ("running", "Paused") if paused else ("paused", "Unpaused")
-    for one in _chosen(engine, project, services):
+    observed = engine.observe(project.name)
+    conflict: Conflict | None = None
+    for one in choose_containers(project, observed, services, every=False, orphans=bool(services)):
         if one.status == before:
             if act:
                 engine.pause_container(one.id, paused=paused)
             tell(one, after)
-        elif paused and one.status == "paused":
-            raise Conflict(f"container {one.name} is already paused", resource=one.name, operation="pause")
-        elif services:
-            raise Conflict(
-                f"container {one.name} is {one.status}, not {before}",
-                resource=one.name,
-                operation="pause" if paused else "unpause",
+        elif conflict is None and (services or (paused and one.status == "paused")):
+            said = "already paused" if paused and one.status == "paused" else f"{one.status}, not {before}"
+            conflict = Conflict(
+                f"container {one.name} is {said}", resource=one.name, operation="pause" if paused else "unpause"
             )
+    if conflict is not None:
+        raise conflict
 
 
 def wait_for_exit(

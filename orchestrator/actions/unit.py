@@ -11,6 +11,7 @@ from orchestrator.record import Record
 class UnitRequest(Record):
     """What the unit of a project is made of. `program` is the command line up to the words of ``stack``; `words` are
     the global options that say which project is meant. Paths are absolute; `paths` are what has to be mounted before.
+    `remote`: the stack has to be fetched, which is not to be tried when the machine goes down.
     """
 
     project: str
@@ -20,6 +21,7 @@ class UnitRequest(Record):
     environment: Mapping[str, str]
     paths: tuple[str, ...] = ()
     user: bool = False
+    remote: bool = False
 
 
 def name_unit(project: str) -> str:
@@ -30,6 +32,7 @@ def name_unit(project: str) -> str:
 def render_unit(request: UnitRequest) -> str:
     """The text of the unit. Raises UsageError for a path or a value that a unit cannot hold."""
     call = [*request.program, *request.words]
+    named = [*request.program, "--project-name", request.project] if request.remote else call
     lines = [
         f"# Written by `stack enable`; `stack -p {request.project} disable` removes it.",
         "[Unit]",
@@ -44,7 +47,7 @@ def render_unit(request: UnitRequest) -> str:
         *(f"Environment={_quote(f'{name}={value}', '%')}" for name, value in sorted(request.environment.items())),
         f"ExecStart={_render_call([*call, 'up', '--detach'])}",
         f"ExecReload={_render_call([*call, 'up', '--detach'])}",
-        f"ExecStop={_render_call([*call, 'stop'])}",
+        f"ExecStop={_render_call([*named, 'stop'])}",
         "TimeoutStartSec=infinity",
         "TimeoutStopSec=120",
         "",

@@ -94,11 +94,11 @@ class AttachedUp:
         timeout = self._goal.stop_timeout
         try:
             goal = edit_want(self._goal.stack, self._goal, services, "stopped", time.time(), timeout=timeout)
-            self._session.converge(goal, self._sink)
+            self._session.converge(goal, self._hear)
         except KeyboardInterrupt:
             self._remark(KILLING)
             goal = edit_want(self._goal.stack, self._goal, services, "stopped", time.time(), timeout=0)
-            self._session.converge(goal, self._sink)
+            self._session.converge(goal, self._hear)
 
     def _hear(self, event: Event) -> None:
         if event.kind == "container" and event.action == "die":
@@ -111,6 +111,17 @@ class AttachedUp:
             self._remark("Aborting on container exit...")
             self._on_stopping()
         self._sink(event)
+        if event.kind == "operation" and event.phase == "done" and event.verb.endswith("container"):
+            self._take_note(event)
+
+    def _take_note(self, event: Event) -> None:
+        """Tell of an end that was asked for: the supervisor tells only of those that it did not bring about itself."""
+        if event.verb in ("start container", "restart container"):
+            self._told.discard(event.subject)
+        elif event.verb == "stop container":
+            for one in self._observe():
+                if one.name == event.subject and one.status == "exited":
+                    self._tell_end(one)
 
     def _tell_missed(self) -> None:
         """Tell of ends whose events were still on their way when it was seen that all had ended."""
@@ -121,13 +132,16 @@ class AttachedUp:
             if one.status == "exited" and one.finished_at >= since and one.service in self._goal.wants
         ]
         for one in sorted(found, key=lambda one: (one.finished_at, one.name)):
+            self._tell_end(one)
             code = one.exit_code or 0
-            if one.name not in self._told:
-                details = {"container_id": one.id, "exit_code": code}
-                event = Event(time=one.finished_at, kind="container", subject=one.name, action="die")
-                self._hear(event.replace(service=one.service, details=details))
             if self._aborted is None and self._goal.abort_on_exit and (code or self._goal.abort_on_exit == "any"):
                 self._aborted = code
+
+    def _tell_end(self, one: Container) -> None:
+        if one.name not in self._told:
+            details = {"container_id": one.id, "exit_code": one.exit_code or 0}
+            event = Event(time=one.finished_at, kind="container", subject=one.name, action="die")
+            self._hear(event.replace(service=one.service, details=details))
 
     def _is_over(self, event: Event) -> bool:
         telling = event.kind == "converged" or (event.kind == "container" and event.action in ("die", "give-up"))

@@ -116,6 +116,7 @@ class Watcher:
         poll.register(self._trees.fileno(), select.POLLIN)
         poll.register(self._wake, select.POLLIN)
         try:
+            self._tell_rules()
             self._sync_initially(None)
             self._say("Watch enabled")
             while not self._stopping.is_set():
@@ -210,6 +211,13 @@ class Watcher:
             return
         self._say(f'Syncing service "{service}" after {len(syncs)} changes were detected')
         self._copy(service, syncs, changed_only=False)
+
+    def _tell_rules(self) -> None:
+        if not self._options.verbose:
+            return
+        for service in dict.fromkeys(one.service for one in self._rules):
+            lines = [f"  - Action {one.action} for path {one.path!r}" for one in self._rules if one.service == service]
+            self._say("\n".join((f'Watch configuration for service "{service}":', *lines)))
 
     def _tell_complete(self, service: str) -> None:
         if self._options.verbose:

@@ -99,7 +99,7 @@ def _bind_rule(
         target=os.path.normpath(os.path.join(service.working_dir or "/", entry.get("target") or "")),
         include=patterns.get("include", NOTHING),
         ignore=patterns.get("ignore", NOTHING),
-        initial_sync=bool(entry.get("initial_sync")),
+        initial_sync=bool(entry.get("initial_sync", entry.get("x-initialSync"))),
         is_folder=os.path.isdir(path),
         hook=hooks[0] if hooks else None,
         dockerfile=os.path.basename((service.build.dockerfile if service.build else None) or "Dockerfile"),

@@ -10,6 +10,7 @@ import click
 
 from orchestrator.cli.declare import Declared
 from orchestrator.cli.invocation import ANSI, PROGRESS, make_invocation
+from orchestrator.cli.options import spell_options
 from orchestrator.cli.registry import COMMANDS
 from orchestrator.errors import UsageError
 
@@ -18,6 +19,10 @@ INSECURE = "A registry without TLS that can be verified, for `-f oci://...`."
 
 class StackGroup(click.Group):
     """The root group. Commands come from the table and are imported on use."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the words before the command; ``-f=FILE`` is understood too."""
+        return super().parse_args(ctx, spell_options(self, args))
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """All command names, in the table's order."""

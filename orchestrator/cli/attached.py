@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import signal
+import threading
 import time
+from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
 from orchestrator.actions.attach import Attachment
@@ -14,6 +16,7 @@ from orchestrator.cli.converging import report_failures
 from orchestrator.cli.logview import LogView
 from orchestrator.cli.progress import QuietScreen, Screen, leave_out
 from orchestrator.client import Session, query_status
+from orchestrator.reconcile.providers import is_provided
 from orchestrator.record import Record
 
 if TYPE_CHECKING:
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     from orchestrator.cli.invocation import Invocation
     from orchestrator.cli.menu import Menu
     from orchestrator.cli.watching import Companion
+    from orchestrator.engines.base import LogLine
     from orchestrator.events import Event
     from orchestrator.goal import Goal
 
@@ -65,6 +69,24 @@ def run_attached(invocation: Invocation, goal: Goal, options: AttachOptions, com
 
     `companion` watches files meanwhile.
     """
+    before = signal.signal(signal.SIGUSR2, _tell_reader_gone)
+    try:
+        return _stay_with_keys(invocation, goal, options, companion)
+    except _ReaderGone:
+        raise BrokenPipeError from None
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+
+
+class _ReaderGone(BaseException):
+    """Nobody reads the output any more. No OSError: whoever waits for a supervisor takes those for its end."""
+
+
+def _tell_reader_gone(_number: int, _frame: object) -> NoReturn:
+    raise _ReaderGone
+
+
+def _stay_with_keys(invocation: Invocation, goal: Goal, options: AttachOptions, companion: Companion | None) -> int:
     if not options.menu:
         return _stay(invocation, goal, options, companion)
     from orchestrator.cli.menu import LeftRunning, Menu, leave_running, raise_left_running
@@ -111,7 +133,7 @@ def _stay(
         engine,
         stack.name,
         since=time.time(),
-        write=lambda name, line: view.write_line(name, line, flush=True),
+        write=partial(_write_line, view),
         remark=view.write_remark,
         wanted=shown.__contains__,
     )
@@ -120,8 +142,8 @@ def _stay(
 
     def rest() -> None:
         display.rest()
-        if menu is not None and menu.begin():
-            view.write_remark(menu.line)
+        if menu is not None:
+            menu.begin(view.write_remark)
 
     def accompany() -> None:
         if companion is not None:
@@ -166,10 +188,21 @@ def _stay(
     return result.exit_code
 
 
+def _write_line(view: LogView, name: str, line: LogLine) -> None:
+    try:
+        view.write_line(name, line, flush=True)
+    except BrokenPipeError:
+        # In the main thread, wherever it waits: the command ends as any does whose reader has gone.
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR2)
+        raise
+
+
 def _expected_names(goal: Goal, shown: frozenset[str]) -> list[str]:
     names = []
     for name in sorted(shown & goal.wants.keys()):
         service = goal.stack.services[name]
+        if is_provided(service):
+            continue
         if service.container_name:
             names.append(service.container_name)
         else:

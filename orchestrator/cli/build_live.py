@@ -13,13 +13,13 @@ from rich.text import Text
 
 from orchestrator.cli.build_progress import Vertex, Vertices, render_transfer
 from orchestrator.cli.progress import render_warning
-from orchestrator.cli.redrawn import RedrawnScreen
+from orchestrator.cli.redrawn import RedrawnScreen, choose_overflow
 from orchestrator.engines.base import BuildEvent, load_build_events
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from rich.console import RenderableType
+    from rich.console import OverflowMethod, RenderableType
 
     from orchestrator.events import Event
 
@@ -55,14 +55,14 @@ class BuildBoard:
         found = self.vertices.all()
         return sum(1 for one in found if one.ended), len(found)
 
-    def render(self, room: int, width: int, now: float) -> list[Text]:
+    def render(self, room: int, width: int, now: float, overflow: OverflowMethod = "ellipsis") -> list[Text]:
         """Draw in at most `room` lines: what runs stays visible, the oldest of what has ended goes first."""
         running = [line for one in self.vertices.all() if not one.ended for line in self._render_running(one, now)]
         ended = [self._render_ended(one) for one in self.vertices.all() if one.ended]
         left = max(0, room - len(running))
         lines = (ended[-left:] if left else []) + running
         for line in lines:
-            line.truncate(width, overflow="ellipsis")
+            line.truncate(width, overflow=overflow)
         return lines[-room:]
 
     def _render_ended(self, vertex: Vertex) -> Text:
@@ -100,7 +100,8 @@ class LiveBuildScreen(RedrawnScreen):
             else:
                 self._board.show(event.service if self._labelled else "", one)
 
-    def __rich__(self) -> RenderableType:
+    def draw(self) -> RenderableType:
+        """A heading, and the steps."""
         now = time.time()
         return _render_board(self._board, self._console, now - self._began, now)
 
@@ -120,4 +121,6 @@ def render_finished(show: Callable[[Callable[[str, BuildEvent], None]], None], *
 def _render_board(board: BuildBoard, console: Console, seconds: float, now: float) -> RenderableType:
     ended, count = board.counts()
     head = Text(f"[+] Building {seconds:.1f}s ({ended}/{count})", style="bold")
-    return Group(head, *board.render(max(3, console.size.height - 2), console.size.width, now))
+    return Group(
+        head, *board.render(max(3, console.size.height - 3), console.size.width, now, choose_overflow(console))
+    )

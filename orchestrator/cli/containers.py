@@ -76,6 +76,8 @@ def describe_container(container: Container, now: float, *, trunc: bool = True) 
         "Networks": ",".join(one.network for one in container.endpoints),
         "Project": container.project,
         "Publishers": publishers(container),
+        # As Docker Compose has it, which does not ask for it either: it would have to be counted.
+        "Size": "0B",
         "State": container.status,
     }
     return {name: fields[name] for name in sorted(fields)}

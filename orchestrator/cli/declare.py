@@ -147,7 +147,8 @@ TIMEOUT = Option(
 )
 DRY_RUN = Option("--dry-run", flag=True, remember="dry_run", help="Show what would be done, and do nothing.")
 FORMAT = Option("--format", "form", metavar="FORMAT", help="table, json, or a Go template.")
-PULL = Option("--pull", kind=Choice("policy", "always", "missing", "never"), help="When to fetch images.")
+PULL_WORDS = ("policy", "always", "missing", "if_not_present", "never", "build")
+PULL = Option("--pull", kind=Choice(*PULL_WORDS), help="When to fetch images; build: build them instead.")
 BUILDING = (
     Option("--build", flag=True, help="Build images before containers are made, also those that are here."),
     Option("--no-build", flag=True, help="Build nothing, even if an image is missing."),

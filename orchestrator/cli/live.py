@@ -13,7 +13,7 @@ from rich.text import Text
 
 from orchestrator.cli.build_live import BuildBoard
 from orchestrator.cli.progress import render_warning
-from orchestrator.cli.redrawn import RedrawnScreen
+from orchestrator.cli.redrawn import RedrawnScreen, choose_overflow, knows_signs
 from orchestrator.cli.transfer_meter import TransferMeter
 from orchestrator.cli.wording import Wording, describe_operations
 from orchestrator.engines.base import load_build_events
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from orchestrator.events import Event
 
 _MARKS = {"done": ("✔", "green"), "error": ("✘", "red"), "skipped": ("-", "yellow")}
+_ASCII = {"done": "+", "error": "x", "skipped": "-"}
 
 
 class _Row:
@@ -42,7 +43,8 @@ class LiveScreen(RedrawnScreen):
         super().__init__(colour=colour, shared=sys.stdout.isatty())
         self._title = title
         self._rows: dict[str, _Row] = {}
-        self._spinner = Spinner("dots")
+        self._signs = knows_signs(self._console)
+        self._spinner = Spinner("dots" if self._signs else "line")
         self._builds = BuildBoard()
         self._meter = TransferMeter()
 
@@ -70,15 +72,18 @@ class LiveScreen(RedrawnScreen):
             row.line = line
             row.ended = 0.0 if line.style == "working" else event.time
 
-    def __rich__(self) -> RenderableType:
+    def draw(self) -> RenderableType:
+        """A heading, a row for each, and the steps of builds."""
         rows = list(self._rows.values())
         done = sum(1 for row in rows if row.ended)
         head = Text(f"[+] {self._title} {done}/{len(rows)}", style="bold")
         now = time.time()
-        room = max(3, self._console.size.height - 2)
+        room = self._room
         steps: list[Text] = []
         if any(not row.ended and row.line.id.startswith("Image ") for row in rows):
-            steps = self._builds.render(max(room - len(rows), room // 2), self._console.size.width, now)
+            steps = self._builds.render(
+                max(room - len(rows), room // 2), self._console.size.width, now, choose_overflow(self._console)
+            )
             room = max(3, room - len(steps))
         # Rows that are at work must stay visible when there are more rows than lines.
         hidden = max(0, len(rows) - room)
@@ -88,7 +93,7 @@ class LiveScreen(RedrawnScreen):
         table = Table.grid(padding=(0, 1), expand=True)
         for _ in range(2):
             table.add_column(no_wrap=True)
-        table.add_column(no_wrap=True, ratio=1, overflow="ellipsis")
+        table.add_column(no_wrap=True, ratio=1, overflow=choose_overflow(self._console))
         table.add_column(no_wrap=True, justify="right")
         for row in rows:
             table.add_row(*self._render_row(row, now))
@@ -99,7 +104,7 @@ class LiveScreen(RedrawnScreen):
         mark: RenderableType
         if row.ended:
             sign, style = _MARKS[line.style]
-            mark = Text(f" {sign}", style=style)
+            mark = Text(f" {sign if self._signs else _ASCII[line.style]}", style=style)
         else:
             style, mark = "blue", Group(self._spinner)
         state = Text(f" {line.text}", style=style)

@@ -44,12 +44,18 @@ class LogView:
 
     def write_line(self, name: str, line: LogLine, *, flush: bool = False) -> None:
         """Write one line of output of the container called `name` here."""
-        text = f"{line.time} {line.text}" if self._timestamps else line.text
+        text = f"{self._render_time(line)} {line.text}" if self._timestamps else line.text
         with self._lock:
             stream = self._stream_of(line)
             stream.write(f"{self._render_prefix(name)}{text}\n")
             if flush:
                 stream.flush()
+
+    def _render_time(self, line: LogLine) -> str:
+        """In UTC, as docker writes it, wherever the line was written."""
+        from orchestrator.engines.native.runtime.logs import moment_of
+
+        return f"{moment_of(line.time)}Z"
 
     def write_remark(self, text: str) -> None:
         """Write a line of our own between the containers' lines."""

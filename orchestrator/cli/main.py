@@ -41,7 +41,19 @@ def start() -> NoReturn:
 
     usual = gc.get_threshold()
     gc.set_threshold(_YOUNG, *usual[1:])
+    _look_at_streams()
     _leave(main())
+
+
+def _look_at_streams() -> None:
+    if sys.stdin is None or sys.stdout is None or sys.stderr is None:
+        from orchestrator.cli.streams import open_closed_streams
+
+        open_closed_streams()
+    elif os.fstat(2).st_mode & 0o170000 == 0o100000:  # a file, which may be on a full disk
+        from orchestrator.cli.streams import forgive_errors
+
+        forgive_errors()
 
 
 def _leave(status: int) -> NoReturn:
@@ -185,6 +197,12 @@ def _report(error: Exception, arguments: Sequence[str]) -> int:
 
             report_error(error)
             return exit_code_of(error)
+        if isinstance(error, OSError) and (known := _explain_surroundings(error)) is not None:
+            from orchestrator.cli.diagnostics import report_error
+
+            _mute(sys.stdout)
+            report_error(known)
+            return exit_code_of(known)
         from orchestrator.cli.diagnostics import report_internal_error
 
         report_internal_error(error, arguments)
@@ -193,6 +211,27 @@ def _report(error: Exception, arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     return EXIT_FAILURE
+
+
+def _explain_surroundings(error: OSError) -> StackError | None:
+    """What the shell has given us to work with and is not there: the folder that we are in, space for what we write."""
+    from orchestrator.cli.streams import find_full_output
+    from orchestrator.errors import FileMissing, Unavailable
+
+    if isinstance(error, FileNotFoundError):
+        try:
+            os.getcwd()
+        except FileNotFoundError:
+            return FileMissing("the current folder does not exist any more", hint="cd into one that does")
+    if isinstance(error, (NotADirectoryError, FileExistsError)):
+        from orchestrator.engines.native.places import find_places
+
+        if str(error.filename).startswith(find_places()):
+            hint = "STACK_STATE_DIR and STACK_RUN_DIR name folders, which are made when they are not there"
+            return Unavailable(f"{error.filename} cannot be made: part of its path is not a folder", hint=hint)
+    reason = find_full_output(error)
+    hint = "free some space where the output goes"
+    return Unavailable(f"cannot write to standard output: {reason}", hint=hint) if reason else None
 
 
 def _report_interrupt() -> int:

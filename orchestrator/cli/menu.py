@@ -17,19 +17,29 @@ class LeftRunning(BaseException):
 
 
 def wants_menu(asked: bool | None) -> bool:
-    """Whether keys are to be read: on a terminal, unless ``--menu`` or COMPOSE_MENU says otherwise."""
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+    """Whether keys are to be read: on a terminal whose keys are ours, if ``--menu`` or else COMPOSE_MENU says so."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty()) or not _has_keyboard():
         return False
     if asked is not None:
         return asked
     return os.environ.get("COMPOSE_MENU", "").lower() in ("1", "true")
 
 
+def _has_keyboard() -> bool:
+    """False in the background: whoever reads keys there is stopped."""
+    try:
+        return os.tcgetpgrp(0) == os.getpgrp()
+    except OSError:
+        # Somebody else's terminal, which stops nobody.
+        return True
+
+
 class Menu:
     """From :meth:`begin` on, while entered, keys are read from standard input and not echoed; each calls its function
     in a thread.
 
-    `keys` maps a letter to its name on the screen and what it does. Ctrl-C stays what it is.
+    `keys` maps a letter to its name on the screen and what it does. Enter leaves a line free, as it does without a
+    menu; any other key tells again which keys there are. Ctrl-C stays what it is.
     """
 
     def __init__(self, keys: Mapping[str, tuple[str, Callable[[], None]]]) -> None:
@@ -37,6 +47,7 @@ class Menu:
         self._before: list[Any] | None = None
         self._wake = -1
         self._thread: threading.Thread | None = None
+        self._say: Callable[[str], None] = lambda _text: None
 
     @property
     def line(self) -> str:
@@ -46,20 +57,21 @@ class Menu:
     def __enter__(self) -> Menu:
         return self
 
-    def begin(self) -> bool:
-        """Read keys from now on; False if that is done already."""
+    def begin(self, say: Callable[[str], None]) -> None:
+        """Tell by `say` which keys there are and read them from now on, unless that is done already."""
         import termios
         import tty
 
         if self._thread is not None:
-            return False
+            return
+        self._say = say
         self._before = termios.tcgetattr(0)
         # Single keys, no echo; signals and the line ends of the output stay.
         tty.setcbreak(0, termios.TCSANOW)
         self._wake = os.eventfd(0, os.EFD_CLOEXEC)
         self._thread = threading.Thread(target=self._read, name="menu", daemon=True)
         self._thread.start()
-        return True
+        say(self.line)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -85,9 +97,18 @@ class Menu:
             data = os.read(0, 64)
             if not data:
                 return
-            for letter in data.decode("utf-8", "replace").lower():
-                if letter in self._keys:
-                    self._keys[letter][1]()
+            self._obey(data)
+
+    def _obey(self, data: bytes) -> None:
+        if data.startswith(b"\x1b"):
+            # An arrow or a function key, whose letters are no keys; or Escape.
+            self._say(self.line)
+            return
+        for letter in data.decode("utf-8", "replace").lower():
+            if letter in self._keys:
+                self._keys[letter][1]()
+            else:
+                self._say("" if letter == "\n" else self.line)
 
 
 def leave_running() -> None:

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
+from orchestrator.cli.declare import PULL_WORDS
 from orchestrator.errors import UsageError
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -36,8 +37,8 @@ class StackCommand(click.Command):
         return super().invoke(ctx)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Read the words; ``--flag=false`` is understood too."""
-        return super().parse_args(ctx, _spell_flags(self, args))
+        """Read the words; ``--flag=false`` and ``-t=0`` are understood too."""
+        return super().parse_args(ctx, spell_options(self, args))
 
 
 def _remember_dry_run(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
@@ -48,27 +49,47 @@ def _remember_dry_run(ctx: click.Context, _param: click.Parameter, value: bool) 
 _TRUTHS = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
 
 
-def _spell_flags(command: click.Command, words: list[str]) -> list[str]:
-    """Write ``--flag=true`` as ``--flag`` and ``--flag=false`` as its negation, or as nothing, which is the same."""
+def spell_options(command: click.Command, words: list[str]) -> list[str]:
+    """Write options as click reads them: ``--flag=false`` as its negation, or as nothing, which is the same; ``-t=0``
+    as ``-t0``. What stands behind the first word is left alone by commands that hand it on."""
     known = {name: one for one in command.params if isinstance(one, click.Option) for name in one.opts}
-    intermixed = (command.context_settings or {}).get("allow_interspersed_args", True)
+    intermixed = (command.context_settings or {}).get("allow_interspersed_args", command.allow_interspersed_args)
     written: list[str] = []
     rest = list(words)
     while rest:
         word = rest.pop(0)
-        name, equals, value = word.partition("=")
-        one = known.get(name)
         if word == "--" or (not word.startswith("-") and not intermixed):
             return [*written, word, *rest]
-        if one is None or not one.is_flag or not equals or value.lower() not in _TRUTHS:
-            written.append(word)
-            if one is not None and not one.is_flag and not equals and rest:
-                written.append(rest.pop(0))
-        elif _TRUTHS[value.lower()]:
-            written.append(name)
-        elif one.secondary_opts:
-            written.append(one.secondary_opts[0])
+        name, equals, value = word.partition("=")
+        one = known.get(name)
+        if one is not None and one.is_flag and equals and value.lower() in _TRUTHS:
+            written += _spell_flag(one, name, wanted=_TRUTHS[value.lower()])
+            continue
+        letters, said = _split_letters(known, word)
+        if said is not None:
+            written += [letters + said] if said else [letters, said]
+            continue
+        written.append(word)
+        if (one := known.get(word)) is not None and not one.is_flag and rest:
+            written.append(rest.pop(0))
     return written
+
+
+def _spell_flag(one: click.Option, name: str, *, wanted: bool) -> list[str]:
+    if wanted:
+        return [name]
+    return [one.secondary_opts[0]] if one.secondary_opts else []
+
+
+def _split_letters(known: dict[str, click.Option], word: str) -> tuple[str, str | None]:
+    """``-t=0`` and ``-dt=0``: the letters before the equals sign, and the value; None when `word` is something else."""
+    letters, equals, value = word.partition("=")
+    if not equals or letters.startswith("--") or len(letters) < 2:
+        return word, None
+    found = [known.get(f"-{letter}") for letter in letters[1:]]
+    plain = all(one is not None and one.is_flag for one in found[:-1])
+    last = found[-1]
+    return (letters, value) if plain and last is not None and not last.is_flag else (word, None)
 
 
 def stack_command(name: str, **settings: Any) -> Callable[[Callable[..., Any]], click.Command]:
@@ -129,9 +150,9 @@ def pull_option(default: str | None = None) -> Callable[[F], F]:
     """``--pull``: when to fetch images."""
     return lambda target: click.option(
         "--pull",
-        type=click.Choice(["policy", "always", "missing", "never"]),
+        type=click.Choice(PULL_WORDS),
         default=default,
-        help="When to fetch images.",
+        help="When to fetch images; build: build them instead.",
     )(target)
 
 

@@ -141,10 +141,12 @@ class DeferredLiveScreen(QuietScreen):
 
     def __call__(self, event: Event, /) -> None:
         """Show the event."""
-        if self._live is None:
-            from orchestrator.cli.live import LiveScreen
+        # Images come from several threads at once, and two displays would draw over each other.
+        with self._lock:
+            if self._live is None:
+                from orchestrator.cli.live import LiveScreen
 
-            self._live = LiveScreen(self._title, colour=self._colour)
+                self._live = LiveScreen(self._title, colour=self._colour)
         self._live(event)
 
     def close(self) -> None:
@@ -165,7 +167,7 @@ def open_screen(progress: str, title: str, *, ansi: str, colour: bool) -> Screen
     return DeferredLiveScreen(title, colour=colour)
 
 
-LEFT_ALONE = frozenset({"keep container", "rest container"})
+LEFT_ALONE = frozenset({"keep container", "rest container", "spare container"})
 """Verbs of what was as it should be: only some commands tell that."""
 
 

@@ -19,7 +19,7 @@ from orchestrator.events import Event
 if TYPE_CHECKING:
     from orchestrator.actions.pull import Pull
     from orchestrator.cli.invocation import Invocation
-    from orchestrator.engines.base import ImageProgress
+    from orchestrator.engines.base import Engine, ImageProgress
     from orchestrator.errors import StackError
     from orchestrator.events import Phase, Sink
 
@@ -76,9 +76,9 @@ def _open_screen(invocation: Invocation, *, quiet: bool) -> Screen:
 def _pull(
     invocation: Invocation, references: Sequence[str], screen: Sink, *, platforms: Mapping[str, str | None]
 ) -> dict[str, StackError]:
-    if invocation.dry_run:
-        return transfer_references(references, lambda _reference, _tell: None, screen)
     engine = invocation.engine()
+    if invocation.dry_run:
+        return transfer_references(references, _make_asker(engine, platforms), screen)
     stop = threading.Event()
 
     def fetch(reference: str, tell: Callable[[str, dict[str, Any]], None]) -> None:
@@ -91,6 +91,21 @@ def _pull(
             raise explain_denial(error, reference) from error
 
     return transfer_references(references, fetch, tell_layers(screen), stop=stop)
+
+
+def _make_asker(engine: Engine, platforms: Mapping[str, str | None]) -> Callable[[str, object], None]:
+    """What a dry run does instead of fetching: the registry is asked whether it has the image."""
+    from orchestrator.actions.rehearse import ask_registry
+
+    def ask(reference: str, _tell: object) -> None:
+        if engine.name != "native":
+            return
+        try:
+            ask_registry(reference, platforms.get(reference))
+        except EngineError as error:
+            raise explain_denial(error, reference) from error
+
+    return ask
 
 
 def explain_denial(error: EngineError, reference: str) -> EngineError:

@@ -111,8 +111,6 @@ def _read(
                 return None
             value = words[at]
             at += 1
-        elif not name.startswith("--"):
-            return None
         try:
             read = value if one.kind is None else one.kind.read(value)
         except ValueError:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from orchestrator.actions.project import Project
     from orchestrator.actions.watch import Watcher
     from orchestrator.cli.invocation import Invocation
+    from orchestrator.cli.progress import Screen
+    from orchestrator.events import Event
     from orchestrator.goal import Goal
 
 
@@ -21,19 +23,37 @@ class Converger:
 
     def __init__(self, invocation: Invocation, *, quiet: bool) -> None:
         self._invocation, self._quiet = invocation, quiet
+        self._lock = threading.Lock()
+        self._screens: list[Screen] = []
+        self._calls = 0
 
     def __call__(self, goal: Goal, title: str) -> bool:
-        """Whether the goal was reached. Raises StackError where no supervisor can be had."""
+        """Whether the goal was reached. Raises StackError where no supervisor can be had.
+
+        A call while another one is at work calls that off: it goes on with its lines, and what it did not reach is no
+        failure.
+        """
         from orchestrator.actions.converge import converge_goal
         from orchestrator.cli.progress import LEFT_ALONE, PlainScreen, QuietScreen, leave_out
 
-        screen = QuietScreen() if self._invocation.progress == "quiet" else PlainScreen()
-        with screen:
-            outcome = converge_goal(
-                self._invocation.limit(goal),
-                leave_out(screen, (*LEFT_ALONE, *(("build image",) if self._quiet else ()))),
-            )
-        if not outcome.converged:
+        with self._lock:
+            self._calls += 1
+            number = self._calls
+            quiet = self._invocation.progress == "quiet"
+            screen = self._screens[-1] if self._screens else QuietScreen() if quiet else PlainScreen()
+            self._screens.append(screen)
+
+        def show(event: Event, /) -> None:
+            with self._lock:
+                screen(event)
+
+        try:
+            hidden = (*LEFT_ALONE, *(("build image",) if self._quiet else ()))
+            outcome = converge_goal(self._invocation.limit(goal), leave_out(show, hidden))
+        finally:
+            with self._lock:
+                self._screens.pop()
+        if not outcome.converged and number == self._calls:
             report_failures(outcome.failures, goal.stack)
         return outcome.converged
 

@@ -34,6 +34,7 @@ _WORDS: dict[str, tuple[str, str, str]] = {
     "await container": ("Container", "Waiting", "Healthy"),
     "keep container": ("Container", "Running", "Running"),
     "rest container": ("Container", "Stopped", "Stopped"),
+    "spare container": ("Container", "Exited", "Exited"),
     "copy": ("Container", "Copying", "Copied"),
     "commit": ("Container", "Committing", "Committed"),
     "wait container": ("Container", "Waiting", "Exited"),

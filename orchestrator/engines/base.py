@@ -310,6 +310,9 @@ class Engine(Protocol):
     def record_restart(self, container_id: str, count: int, *, at: float = 0.0) -> None:
         """Remember how often the restart policy has started the container again, and when it is going to (0: not)."""
 
+    def record_hooks(self, container_id: str, due: int) -> None:
+        """Remember how many of a container's ``post_start`` hooks, the last ones, are still to be run."""
+
     def exec_attached(self, container: Container, request: ExecRequest) -> int:
         """Run a command with this process's stdio (and terminal, if asked), pass on resizes and signals; exit code."""
 
@@ -398,5 +401,5 @@ class Engine(Protocol):
     def stop_serving(self) -> None:
         """End what :meth:`serve` began."""
 
-    def diagnose(self) -> Sequence[Finding]:
-        """What this machine has and lacks for this engine."""
+    def diagnose(self, *, fix: bool = False) -> Sequence[Finding]:
+        """What this machine has and lacks for this engine; with `fix`, put right what the engine can."""

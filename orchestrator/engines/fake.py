@@ -269,6 +269,12 @@ class FakeEngine(FakeInside):
             if container_id in self._containers:
                 self._containers[container_id].change(restart_count=count, restart_at=at)
 
+    def record_hooks(self, container_id: str, due: int) -> None:
+        """Remember how many of a container's hooks are still to be run."""
+        with self._lock:
+            if container_id in self._containers:
+                self._containers[container_id].change(hooks_due=due)
+
     # Looking inside
 
     def exec_attached(self, container: Container, request: ExecRequest) -> int:
@@ -349,7 +355,7 @@ class FakeEngine(FakeInside):
         """Forget it."""
         self.served.clear()
 
-    def diagnose(self) -> Sequence[Finding]:
+    def diagnose(self, *, fix: bool = False) -> Sequence[Finding]:
         """It stands on nothing."""
         return (Finding(name="fake engine", state="ok", detail="everything is in memory"),)
 

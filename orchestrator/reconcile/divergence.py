@@ -133,6 +133,8 @@ def explain_restart(draft: Draft, service: Service, container: Container) -> str
     """Say why a container that runs has to be started again; empty if it can go on."""
     if container.started_at < draft.goal.restart_before.get(service.name, 0.0):
         return "a restart was asked for"
+    if container.stale_volumes:
+        return f"somebody has deleted what it has mounted: {', '.join(container.stale_volumes)}"
     for name in namespace_services(service):
         base = _base_replica(draft, name)
         if base is None or base.container is None:

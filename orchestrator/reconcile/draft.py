@@ -141,6 +141,14 @@ class Draft:
     def __contains__(self, operation_id: object) -> bool:
         return operation_id in self._operations
 
+    def operations(self) -> tuple[Operation, ...]:
+        """The operations so far, in the order in which they were written down."""
+        return tuple(self._operations.values())
+
+    def await_others(self, operation: Operation, needs: Iterable[str]) -> None:
+        """Have an operation that stands in the draft wait for `needs`, and no others."""
+        self._operations[operation.id] = operation.replace(needs=tuple(sorted(needs)))
+
     def present(self, operation_ids: Iterable[str]) -> tuple[str, ...]:
         """The ids that stand in the draft, each once, sorted."""
         return tuple(sorted({one for one in operation_ids if one in self._operations}))
@@ -176,6 +184,7 @@ class Draft:
             warnings=tuple(self._warnings),
             running=self._left_alone("running", alive=True),
             resting=self._left_alone("stopped", alive=False),
+            completed=self._left_alone("running", alive=False),
         )
 
     def _left_alone(self, want: Want, *, alive: bool) -> tuple[tuple[str, str], ...]:
@@ -208,6 +217,11 @@ class Draft:
             stuck = sorted(set(ids) - {one.id for one in ordered})
             raise AssertionError(f"the plan has a circle: {stuck}")
         return tuple(ordered)
+
+
+def group_oneoffs(service: str) -> str:
+    """Where a draft has the one-off containers of a service that go: beside its replicas."""
+    return f"{service} run"
 
 
 def describe_age(seconds: float) -> str:

@@ -17,12 +17,32 @@ if TYPE_CHECKING:
 
 
 def decide_down(draft: Draft) -> None:
-    """Everything of the project is removed: services, orphans and one-off containers."""
+    """Everything of the project is removed: services and one-off containers, and orphans if the goal says so.
+
+    Another stack file of the same project may have made them, and still want them.
+    """
+    known = draft.stack.services.keys() | set(draft.stack.disabled)
+    kept = []
     for one in sorted(draft.observed.containers, key=lambda c: (c.service, c.number, c.created_at, c.id)):
+        if not (draft.goal.remove_orphans or one.oneoff or one.service in known):
+            kept.append(one.name)
+            continue
         group = draft.replicas.setdefault(one.service, [])
         twin = one.oneoff or any(other.number == one.number and not other.tag for other in group)
         tag = one.id[:12] if twin else ""
         group.append(Replica(one.service, one.number, one.name, one, "remove", "the project is taken down", tag))
+    if kept and not draft.goal.ignore_orphans:
+        draft.warn(
+            "orphan-containers",
+            f"{', '.join(kept)}: the stack file has no such service; it stays, and what it uses",
+            hint="--remove-orphans removes them, too",
+        )
+
+
+def list_kept(draft: Draft) -> list[Container]:
+    """The containers that stay when the project is taken down."""
+    going = {one.container.id for one in draft.all_replicas() if one.container is not None}
+    return [one for one in draft.observed.containers if one.id not in going]
 
 
 def plan_endings(draft: Draft) -> None:
@@ -66,7 +86,7 @@ def _plan_ending(draft: Draft, one: Replica, before: Iterable[str]) -> None:
                 needs=(stopped,) if stopped else (),
                 container_id=container.id,
                 service=one.service,
-                volumes=draft.goal.down and draft.goal.remove_volumes,
+                volumes=container.auto_remove or (draft.goal.down and draft.goal.remove_volumes),
             )
         )
 

@@ -11,6 +11,7 @@ from orchestrator.spec.bind import bind_hooks
 if TYPE_CHECKING:
     from orchestrator.model import Service
     from orchestrator.reconcile.draft import Draft, Replica
+    from orchestrator.state import Container
 
 
 def plan_post_start(draft: Draft, service: Service, label: str, name: str, started: str) -> None:
@@ -30,6 +31,29 @@ def plan_post_start(draft: Draft, service: Service, label: str, name: str, start
             service=service.name,
             when="post_start",
             hooks=service.post_start,
+        )
+    )
+
+
+def plan_hooks_due(draft: Draft, service: Service, label: str, container: Container) -> None:
+    """Write down the hooks that were never run after the container's start, because whoever started it was killed.
+
+    One that was cut short is among them, and is run again.
+    """
+    hooks = service.post_start[-container.hooks_due :] if container.hooks_due else ()
+    if not hooks or container.status != "running":
+        return
+    draft.add(
+        RunHooks(
+            id=f"post_start {label}",
+            subject=container.name,
+            cause="it has started, and its hooks were not run to their end",
+            container_name=container.name,
+            container_id=container.id,
+            service=service.name,
+            when="post_start",
+            hooks=hooks,
+            first=len(service.post_start) - len(hooks),
         )
     )
 

@@ -8,6 +8,9 @@ from orchestrator.model import image_reference
 from orchestrator.plan import BuildImage, PullImage
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from orchestrator.graph import Graph
     from orchestrator.model import Service, Stack
     from orchestrator.reconcile.draft import Draft
     from orchestrator.state import ImageFacts
@@ -46,6 +49,36 @@ def list_builders(stack: Stack) -> dict[str, Service]:
     return builders
 
 
+def order_builds(stack: Stack, graph: Graph, needs: Mapping[str, Iterable[str]]) -> dict[str, tuple[str, ...]]:
+    """Return `needs` (builds, each with those that it is built from) with those added that a build waits for besides.
+
+    A Dockerfile may stand on the image of a service that its own depends on (``FROM base``) without saying that it is
+    one. So a build waits for those of its dependencies whose images have names of their own. What is built from each
+    other anyway goes first.
+    """
+    named = {name for name in needs if stack.services[name].image is not None}
+    ordered = {name: set(others) for name, others in needs.items()}
+    if named and len(ordered) > 1:
+        makers = {reference: one.name for reference, one in list_builders(stack).items()}
+        for name in sorted(ordered):
+            found = {makers.get(image_reference(stack, stack.services[one])) for one in graph.dependencies([name])}
+            for maker in sorted(one for one in found if one is not None and one in named):
+                if name not in _reach(maker, ordered):
+                    ordered[name].add(maker)
+    return {name: tuple(sorted(others)) for name, others in ordered.items()}
+
+
+def _reach(start: str, edges: Mapping[str, Iterable[str]]) -> set[str]:
+    seen: set[str] = set()
+    waiting = [start]
+    while waiting:
+        one = waiting.pop()
+        if one not in seen:
+            seen.add(one)
+            waiting.extend(edges.get(one, ()))
+    return seen
+
+
 def image_operation(draft: Draft, service: Service) -> str:
     """The id of the operation that provides the service's image, if the plan has one."""
     builder = _find_builder(draft, service)
@@ -69,6 +102,15 @@ def plan_images(draft: Draft) -> None:
     for service in draft.present_services():
         if _is_created(draft, service):
             _plan_mounted(draft, service)
+    _order_builds(draft)
+
+
+def _order_builds(draft: Draft) -> None:
+    builds = {one.service.name: one for one in draft.operations() if isinstance(one, BuildImage)}
+    if len(builds) > 1:
+        needs = {name: [need.removeprefix("build ") for need in one.needs] for name, one in builds.items()}
+        for name, others in order_builds(draft.stack, draft.graph, needs).items():
+            draft.await_others(builds[name], (f"build {other}" for other in others))
 
 
 def mount_operations(draft: Draft, service: Service) -> list[str]:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.plan import PullImage, RunInit
+from orchestrator.reconcile.draft import group_oneoffs
 from orchestrator.reconcile.images import image_operation
 from orchestrator.spec.bind import bind_service
 
@@ -35,7 +36,9 @@ def plan_init(draft: Draft, service: Service, needs: Sequence[str]) -> tuple[str
     # Not those of the others as well: in a rolling update they come after the start that this comes before.
     made = [f"create {fresh[0].label}"] if fresh[0].action != "start" else []
     images = [_plan_image(draft, service, str(hook["image"])) for hook in hooks if hook.get("image")]
-    last: tuple[str, ...] = tuple(sorted({*needs, *made, *filter(None, images)}))
+    left = draft.replicas.get(group_oneoffs(service.name), ())
+    going = draft.present(f"remove {one.label}" for one in left)
+    last: tuple[str, ...] = tuple(sorted({*needs, *made, *filter(None, images), *going}))
     for index, hook in enumerate(hooks):
         name = f"{_name_prefix(draft, service.name)}{index}"
         shaped = shape_init(service, hook, name)

@@ -111,9 +111,12 @@ def plan_networks(draft: Draft) -> None:
 
 
 def plan_network_removals(draft: Draft) -> None:
-    """Write down the removal of every network of the project."""
+    """Write down the removal of every network of the project that no container which stays is on."""
+    from orchestrator.reconcile.endings import list_kept
+
+    used = {name for one in list_kept(draft) for name in attached_networks(draft, one)}
     for name, network in sorted(draft.observed.networks.items()):
-        if network.project == draft.observed.project:
+        if network.project == draft.observed.project and name not in used:
             _remove_network(draft, name, "the project is taken down", draft.all_replicas())
 
 

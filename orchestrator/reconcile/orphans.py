@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from orchestrator.reconcile.draft import Replica
+from orchestrator.reconcile.draft import Replica, group_oneoffs
 from orchestrator.reconcile.init_containers import is_init_container
 
 if TYPE_CHECKING:
@@ -30,12 +30,26 @@ def _is_left_over(draft: Draft, one: Container) -> bool:
         return True
     # While one is being run there is nobody to tell, and its command still wants to know how it ended.
     ended = one.status in ("exited", "dead") and one.finished_at < draft.goal.issued_at
-    return ended and not draft.goal.oneoffs
+    return (ended or one.abandoned) and not draft.goal.oneoffs
+
+
+def _explain_removal(draft: Draft, one: Container) -> str:
+    """Say why a one-off container goes whatever the goal says: nobody is there any more who waited for it."""
+    if one.oneoff and one.abandoned and one.auto_remove and one.id not in draft.goal.oneoffs:
+        return "whoever was to start it was killed, and it was to go when it has ended (--rm)"
+    # One that has failed stays, so that what it said can be read.
+    if is_init_container(draft, one) and (one.status != "exited" or one.exit_code == 0):
+        return "whoever waited for it was killed"
+    return ""
 
 
 def decide_orphans(draft: Draft) -> None:
     """Remove the orphans if the goal says so, otherwise warn of them where new containers are asked for."""
-    orphans = find_orphans(draft)
+    gone = {one.id: cause for one in draft.observed.containers if (cause := _explain_removal(draft, one))}
+    for one in draft.observed.containers:
+        if one.id in gone:
+            _remove(draft, one, gone[one.id])
+    orphans = [one for one in find_orphans(draft) if one.id not in gone]
     if not orphans:
         return
     if not draft.goal.remove_orphans:
@@ -43,21 +57,16 @@ def decide_orphans(draft: Draft) -> None:
             _warn_orphans(draft, orphans)
         return
     for one in orphans:
-        # What becomes of the service's own replicas is decided later, under its name.
-        group = draft.replicas.setdefault(f"{one.service} run" if one.oneoff else one.service, [])
-        group.append(
-            Replica(
-                one.service,
-                one.number,
-                one.name,
-                one,
-                "remove",
-                "orphan: a one-off container that is left over"
-                if one.oneoff
-                else f"orphan: the stack file has no service {one.service}",
-                tag=one.id[:12] if one.oneoff or any(other.number == one.number for other in group) else "",
-            )
-        )
+        left = "orphan: a one-off container that is left over"
+        _remove(draft, one, left if one.oneoff else f"orphan: the stack file has no service {one.service}")
+
+
+def _remove(draft: Draft, one: Container, cause: str) -> None:
+    # What becomes of the service's own replicas is decided later, under its name.
+    group = draft.replicas.setdefault(group_oneoffs(one.service) if one.oneoff else one.service, [])
+    twin = one.oneoff or any(other.number == one.number for other in group)
+    tag = one.id[:12] if twin else ""
+    group.append(Replica(one.service, one.number, one.name, one, "remove", cause, tag))
 
 
 def _warn_orphans(draft: Draft, orphans: list[Container]) -> None:

@@ -14,6 +14,7 @@ from orchestrator.graph import resolve_dependencies
 from orchestrator.plan import RunProvider
 
 if TYPE_CHECKING:
+    from orchestrator.goal import Goal
     from orchestrator.model import Service, Stack
     from orchestrator.reconcile.draft import Draft
     from orchestrator.state import Container
@@ -113,10 +114,15 @@ def _list_questions(draft: Draft, provided: list[str]) -> dict[str, str]:
     return found
 
 
+def choose_action(goal: Goal, name: str) -> str:
+    """What the provider of a service has to do for a goal: up, stop or down; empty for nothing."""
+    want = "absent" if goal.down else goal.wants.get(name, "untouched")
+    return {"running": "up", "created": "up", "stopped": "stop", "absent": "down"}.get(want, "")
+
+
 def _choose_action(draft: Draft, name: str) -> tuple[str, Mapping[str, float]]:
     """What the provider of a service has to do, and when which service's provider last did that (epoch seconds)."""
-    want = "absent" if draft.goal.down else draft.goal.wants.get(name, "untouched")
-    action = {"running": "up", "created": "up", "stopped": "stop", "absent": "down"}.get(want, "")
+    action = choose_action(draft.goal, name)
     return action, draft.observed.provided.get(action, MappingProxyType({}))
 
 

@@ -15,7 +15,7 @@ from orchestrator.reconcile.draft import Replica, describe_age
 from orchestrator.reconcile.providers import is_provided
 
 if TYPE_CHECKING:
-    from orchestrator.model import Service
+    from orchestrator.model import Service, Stack
     from orchestrator.reconcile.draft import Draft
     from orchestrator.state import Container
 
@@ -25,9 +25,30 @@ def container_name(draft: Draft, service: Service, number: int) -> str:
     return service.container_name or draft.stack.separator.join((draft.stack.name, service.name, str(number)))
 
 
+class _Digests:
+    # Of the services of one stack: each is asked for several times in a plan, and a goal is planned until nothing is
+    # left to do.
+
+    def __init__(self) -> None:
+        self._of: tuple[Stack, Mapping[str, str]] | None = None
+        self._found: dict[str, str] = {}
+
+    def find(self, service: Service, stack: Stack, files: Mapping[str, str]) -> str:
+        if stack.services.get(service.name) is not service:
+            return config_hash(service, stack, files)
+        if self._of is None or self._of[0] is not stack or self._of[1] is not files:
+            self._of, self._found = (stack, files), {}
+        if service.name not in self._found:
+            self._found[service.name] = config_hash(service, stack, files)
+        return self._found[service.name]
+
+
+_digests = _Digests()
+
+
 def wanted_hash(draft: Draft, service: Service) -> str:
     """The configuration digest that the service's containers should have been made with."""
-    return config_hash(service, draft.stack, draft.goal.file_digests)
+    return _digests.find(service, draft.stack, draft.goal.file_digests)
 
 
 def decide_replicas(draft: Draft, service: Service) -> list[Replica]:

@@ -15,7 +15,7 @@ from orchestrator.plan import (
     StopContainer,
 )
 from orchestrator.reconcile.divergence import restart_moment
-from orchestrator.reconcile.hooks import plan_post_start, plan_pre_stop
+from orchestrator.reconcile.hooks import plan_hooks_due, plan_post_start, plan_pre_stop
 from orchestrator.reconcile.images import image_operation, mount_operations
 from orchestrator.reconcile.init_containers import plan_init
 from orchestrator.reconcile.networks import attached_networks, create_network_operation, service_networks
@@ -75,7 +75,9 @@ def plan_services(draft: Draft) -> Waits:
             elif one.action == "start":
                 _plan_start(draft, service, one, gates + _prerequisites(draft, service), claims)
             elif one.action == "restart":
-                _plan_restart(draft, service, one, gates)
+                _plan_restart(draft, service, one, gates + _volume_creations(draft, service))
+            elif one.action == "keep" and one.container is not None and draft.want(name) == "running":
+                plan_hooks_due(draft, service, one.label, one.container)
         rolling.finish()
     return waits
 
@@ -84,10 +86,14 @@ def _prerequisites(draft: Draft, service: Service) -> tuple[str, ...]:
     """Everything that a container of the service is made of."""
     ids = [image_operation(draft, service), *mount_operations(draft, service)]
     ids += [create_network_operation(network.name) for network in service_networks(draft, service)]
-    ids += [create_volume_operation(volume.name) for volume in service_volumes(draft, service)]
+    ids += _volume_creations(draft, service)
     for name in shared_services(service):
         ids += [f"create {one.label}" for one in draft.replicas.get(name, ())]
     return draft.present(ids)
+
+
+def _volume_creations(draft: Draft, service: Service) -> tuple[str, ...]:
+    return draft.present(create_volume_operation(volume.name) for volume in service_volumes(draft, service))
 
 
 def _plan_creation(
@@ -199,6 +205,7 @@ def _plan_start(draft: Draft, service: Service, one: Replica, needs: tuple[str, 
             container_name=name,
             service=one.service,
             number=one.number,
+            hooks=len(service.post_start),
         )
     )
     plan_post_start(draft, service, one.label, name, started)
@@ -216,6 +223,7 @@ def _plan_restart(draft: Draft, service: Service, one: Replica, gates: tuple[str
             container_name=one.name,
             service=one.service,
             timeout=draft.goal.stop_timeout,
+            hooks=len(service.post_start),
         )
     )
     plan_post_start(draft, service, one.label, one.name, started)

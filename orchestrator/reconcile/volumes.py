@@ -96,12 +96,15 @@ def plan_volumes(draft: Draft) -> None:
                     id=create_volume_operation(name), subject=name, cause=renewed, needs=(removed,), volume=volume
                 )
             )
-        elif found is not None:
+        elif found is not None and found.lost and not volume.external:
+            _plan_replacement(draft, volume, found)
+        elif found is not None and not found.lost:
             _compare(draft, volume, found)
         elif volume.external:
             draft.refuse(
                 "external-volume-missing",
-                f"external volume {name} not found; {', '.join(users) or '--all-resources'} would mount it",
+                f"external volume {name} not found; {', '.join(users) or '--all-resources'} would mount it"
+                + (f" (somebody has deleted {found.mountpoint})" if found is not None else ""),
                 ("volumes", volume.key),
                 hint="create it first, or take `external: true` away so that it belongs to this project",
             )
@@ -116,6 +119,18 @@ def plan_volumes(draft: Draft) -> None:
                     volume=volume,
                 )
             )
+
+
+def _plan_replacement(draft: Draft, volume: Volume, found: ObservedVolume) -> None:
+    """Write down the creation of a volume that was deleted by hand; what has it mounted is started again."""
+    cause = f"somebody has deleted {found.mountpoint}"
+    draft.warn(
+        "volume-lost",
+        f"volume {volume.key} is gone with its data: {cause}; it is made again, empty",
+        ("volumes", volume.key),
+        hint="if there is a copy, stop the services that use it and put it back",
+    )
+    draft.add(CreateVolume(id=create_volume_operation(volume.name), subject=volume.name, cause=cause, volume=volume))
 
 
 def _compare(draft: Draft, volume: Volume, found: ObservedVolume) -> None:
@@ -151,13 +166,16 @@ def plan_volume_removals(draft: Draft) -> None:
     """
     if not draft.goal.remove_volumes:
         return
+    from orchestrator.reconcile.endings import list_kept
+
+    used = {name for one in list_kept(draft) for name in one.volumes.values()}
     holders: dict[str, set[str]] = {}
     for one in draft.all_replicas():
         if one.container is not None:
             for name in one.container.volumes.values():
                 holders.setdefault(name, set()).add(f"remove {one.label}")
     for name, volume in sorted(draft.observed.volumes.items()):
-        if volume.project != draft.observed.project or (not volume.key and name in holders):
+        if volume.project != draft.observed.project or name in used or (not volume.key and name in holders):
             continue
         draft.add(
             RemoveVolume(

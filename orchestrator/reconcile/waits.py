@@ -59,8 +59,9 @@ class Waits:
 
     def _wait(self, name: str, condition: Condition, starts: tuple[str, ...], *, required: bool) -> str:
         suffix = "" if required else " (optional)"
-        # Every replica that is there is looked at, so those that are to go have to be gone.
-        going = self._draft.present(f"remove {one.label}" for one in self._draft.replicas.get(name, ()) if one.ends)
+        # Every container that is there is looked at, so those that are to go have to be gone: an old one, too, that
+        # goes on until the new one is well (`order: start-first`).
+        going = self._draft.present(f"remove {one.label}" for one in self._draft.replicas.get(name, ()))
         return self._draft.add(
             WaitFor(
                 id=f"wait {name} {_WORDS[condition]}{suffix}",

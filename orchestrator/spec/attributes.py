@@ -294,6 +294,8 @@ _DEVELOP = (
     Row(f"{_S}.develop.watch[].initial_sync", "true_boolean"),
     Row(f"{_S}.develop.watch[].path", "string", resolve="optional"),
     Row(f"{_S}.develop.watch[].target", "string"),
+    # What initial_sync was called before the specification had it.
+    Row(f"{_S}.develop.watch[].x-initialSync", "true_boolean"),
 )
 
 _VOLUME = (

@@ -10,7 +10,6 @@ from orchestrator.source import Path
 from orchestrator.spec.attributes import SERVICE
 from orchestrator.spec.casts import INVALID, suggest_name
 from orchestrator.spec.merge import clear_paths, clone_tree, copy_map, count_values, merge_service
-from orchestrator.spec.paths import is_remote
 from orchestrator.spec.positions import Map, Mark
 from orchestrator.spec.schema import shape_service
 from orchestrator.spec.yaml import extract_merge_tags
@@ -114,11 +113,9 @@ class Extender:
         if not file:
             self._loader.report_empty_path("the file to extend", place, (*path, "file"))
             return None, wanted
-        if is_remote(file):
-            hint = "fetch it, and extend the local path"
-            self._problems.report("unsupported-extends", f"{file} is not a local file", place, (*path, "file"), hint)
+        target = self._loader.find_file(file, source.directory, place, (*path, "file"))
+        if target is None:
             return None, wanted
-        target = self._loader.locate_file(file, source.directory)
         if target == source.file:
             return source, wanted
         if target not in self._sources:

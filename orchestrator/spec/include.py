@@ -6,11 +6,8 @@ import posixpath
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.errors import FileMissing, StackError
 from orchestrator.source import Path
-from orchestrator.spec.paths import is_remote
 from orchestrator.spec.positions import Map, Mark, Seq
-from orchestrator.spec.reader import fetch_remote
 
 if TYPE_CHECKING:
     from orchestrator.spec.layers import LayerLoader
@@ -64,15 +61,9 @@ def _include_one(
     paths = entry["path"]
     for written, mark in zip(paths, paths.marks, strict=True):
         name = loader.substitute_path(written, mark, environment)
-        if is_remote(name):
-            try:
-                file = fetch_remote(loader.reader, name)
-            except StackError as error:
-                code = "unsupported-include" if type(error) is FileMissing else error.code
-                loader.problems.report(code, error.message, mark, path, error.hint)
-                return
-        else:
-            file = loader.locate_file(name, directory)
+        file = loader.find_file(name, directory, mark, path)
+        if file is None:
+            return
         if loader.reader.find_kind(file) == "directory":
             file = loader.reader.find_stack_file(file) or file
         files.append((file, mark, path))
@@ -98,7 +89,8 @@ def _include_one(
         project = posixpath.dirname(project)
     variables = _read_variables(loader, entry, path, directory, project, environment)
     tree = loader.load_stack_files(files, project, variables, included)
-    _keep_values(loader, tree, variables)
+    if variables is not environment:
+        _keep_values(loader, tree, variables)
     _import(loader, tree, layer, mark, path)
 
 
@@ -132,6 +124,9 @@ def _read_variables(
 
 def _keep_values(loader: LayerLoader, tree: Map, environment: Mapping[str, str]) -> None:
     # The variables of an include are known here alone; who included it does not have them.
+    for name, service in (tree.get("services") or {}).items():
+        if service.get("env_file") or service.get("label_file"):
+            loader.included_variables.setdefault(name, environment)
     for section in ("secrets", "configs"):
         for name, source in (tree.get(section) or {}).items():
             variable = source.get("environment")

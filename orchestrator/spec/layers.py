@@ -6,7 +6,7 @@ import posixpath
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.errors import FileMissing
+from orchestrator.errors import FileMissing, StackError
 from orchestrator.source import Path
 from orchestrator.spec.attributes import ROOT
 from orchestrator.spec.casts import name_type
@@ -18,6 +18,7 @@ from orchestrator.spec.merge import clear_paths, count_values, drop_extending_nu
 from orchestrator.spec.normalize import apply_defaults, resolve_names
 from orchestrator.spec.paths import absolute_path, resolve_paths
 from orchestrator.spec.positions import Map, Mark, Problems, pack_mark
+from orchestrator.spec.reader import fetch_remote, names_remote
 from orchestrator.spec.schema import shape_layer
 from orchestrator.spec.yaml import extract_merge_tags, has_merge_tags, parse_documents
 
@@ -55,8 +56,12 @@ class LayerLoader:
         self.resolve = resolve
         self.loaded: list[str] = []
         self.variables: set[str] = set()
+        # What was fetched for includes and extends, as it was written.
+        self.remotes: list[str] = []
         # What an include's own variables hold, for the secrets and configs that name them: section, key, variable.
         self.included_values: dict[tuple[str, str, str], str] = {}
+        # The variables that env files of included services see, by service: those of the innermost include.
+        self.included_variables: dict[str, Environment] = {}
         self._cwd = cwd
         self._project_directory = project_directory
         self._documents: dict[str, list[tuple[Any, Mark]]] = {}
@@ -134,6 +139,21 @@ class LayerLoader:
     def locate_file(self, path: str, directory: str) -> str:
         """Return the absolute path of a file that a stack file names."""
         return absolute_path(path, directory, self.home)
+
+    def find_file(self, name: str, directory: str, mark: Mark, path: Path) -> str | None:
+        """Return the local file that a stack file names: remote ones are fetched. None for what has been reported."""
+        file = self.locate_file(name, directory)
+        if not names_remote(self.reader, name, file):
+            return file
+        self.remotes.append(name)
+        try:
+            return fetch_remote(self.reader, name)
+        except StackError as error:
+            code = "unsupported-include" if path[0] == "include" else "unsupported-extends"
+            self.problems.report(
+                code if type(error) is FileMissing else error.code, error.message, mark, path, error.hint
+            )
+            return None
 
     def display_name(self, file: str) -> str:
         """Return `file` as diagnostics show it: relative to the working directory where that is shorter."""

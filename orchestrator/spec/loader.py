@@ -21,7 +21,7 @@ from orchestrator.spec.normalize import normalize_stack, prune_resources, resolv
 from orchestrator.spec.paths import absolute_path, is_remote
 from orchestrator.spec.positions import Map, Mark, Problems
 from orchestrator.spec.project_names import normalize_project_name
-from orchestrator.spec.reader import OVERRIDE_FILES, STACK_FILES, STDIN, DiskReader, Reader, fetch_remote
+from orchestrator.spec.reader import OVERRIDE_FILES, STACK_FILES, STDIN, DiskReader, Reader, fetch_remote, names_remote
 from orchestrator.spec.sources import TreeSources
 from orchestrator.spec.validate import check_resources, check_stack
 
@@ -59,11 +59,18 @@ class LoadOptions(Record):
 
 
 class Loaded(Record):
-    """A loaded stack, the warnings on the way, and the variables that interpolation saw."""
+    """A loaded stack, the warnings on the way, and the variables that interpolation saw.
+
+    `remote_files` are the stack files that had to be fetched, `remote_parts` what any of them includes or extends from
+    elsewhere, both as they were written. With the former, `variables` are those that the files name.
+    """
 
     stack: Stack
     warnings: tuple[Diagnostic, ...]
     environment: Mapping[str, str]
+    remote_files: tuple[str, ...] = ()
+    remote_parts: tuple[str, ...] = ()
+    variables: tuple[Variable, ...] = ()
 
 
 def load_stack(options: LoadOptions, environ: Mapping[str, str], reader: Reader) -> Loaded:
@@ -98,7 +105,14 @@ def _load(options: LoadOptions, environ: Mapping[str, str], reader: Reader) -> L
     name, environment = _name_project(loader, setup, environment)
     tree = loader.load_stack_files([(file, 0, ()) for file in setup.files], setup.directory, environment)
     stack = _complete(loader, setup, tree, name, environment)
-    return Loaded(stack=stack, warnings=problems.warnings, environment=environment)
+    return Loaded(
+        stack=stack,
+        warnings=problems.warnings,
+        environment=environment,
+        remote_files=tuple(setup.remotes),
+        remote_parts=tuple(dict.fromkeys(loader.remotes)),
+        variables=tuple(collect_variables(loader.list_trees())) if setup.remotes else (),
+    )
 
 
 def load_variables(options: LoadOptions, environ: Mapping[str, str], reader: Reader) -> list[Variable]:
@@ -236,12 +250,15 @@ class _Setup:
         self._cwd = options.cwd
         problems.keep_templates = not options.interpolate
         early = self._variables(environ, self._working_directory(options.files), problems)
+        self.remotes: dict[str, str] = {}
+        """Stack files that had to be fetched, and what they became."""
         self.files = self._find_files(early)
         self.directory = self._working_directory(self.files)
-        # What came from a registry has no variables of its own beside it.
-        remote = bool(options.files) and is_remote(options.files[0])
+        if self.remotes and not options.project_directory:
+            self.directory = posixpath.dirname(next(iter(self.remotes.values())))
         self.environment = early
-        if not remote and self.directory != self._working_directory(options.files):
+        # What came from elsewhere has no variables of its own beside it.
+        if not self.remotes and self.directory != self._working_directory(options.files):
             # Beside the files that COMPOSE_FILE, or the search, has found: what was known before counts more.
             self.environment = {**self._variables(environ, self.directory, problems), **early}
         chosen = options.profiles or _split(self.environment.get("COMPOSE_PROFILES", ""), ",")
@@ -252,15 +269,20 @@ class _Setup:
         if own:
             return absolute_path(own, self._cwd)
         for file in files:
-            if file != STDIN and not is_remote(file):
-                path = absolute_path(file, self._cwd)
-                return path if self._reader.find_kind(path) == "directory" else posixpath.dirname(path)
+            if file == STDIN:
+                continue
+            path = absolute_path(file, self._cwd)
+            if names_remote(self._reader, file, path):
+                break
+            return path if self._reader.find_kind(path) == "directory" else posixpath.dirname(path)
         return self._cwd
 
     def _find_files(self, variables: Mapping[str, str]) -> list[str]:
         named = list(self.options.files)
         if not named and variables.get("COMPOSE_FILE"):
-            named = _split(variables["COMPOSE_FILE"], variables.get("COMPOSE_PATH_SEPARATOR") or ":")
+            listed, separator = variables["COMPOSE_FILE"], variables.get("COMPOSE_PATH_SEPARATOR")
+            # An address has colons of its own.
+            named = [listed] if not separator and is_remote(listed) else _split(listed, separator or ":")
         if not named:
             return self._search()
         files = []
@@ -268,10 +290,11 @@ class _Setup:
             if name == STDIN:
                 files.append(STDIN)
                 continue
-            if is_remote(name):
-                files.append(fetch_remote(self._reader, name))
-                continue
             path = absolute_path(name, self._cwd)
+            if names_remote(self._reader, name, path):
+                self.remotes[name] = fetch_remote(self._reader, name)
+                files.append(self.remotes[name])
+                continue
             if self._reader.find_kind(path) == "directory":
                 found = self._reader.find_stack_file(path)
                 if found is None:
@@ -286,14 +309,14 @@ class _Setup:
         return files
 
     def _search(self) -> list[str]:
-        directory = absolute_path(self.options.project_directory or ".", self._cwd)
+        start = directory = absolute_path(self.options.project_directory or ".", self._cwd)
         while True:
             found = self._reader.find_stack_file(directory)
             if found is not None:
                 return [found, *self._find_override(directory)]
             parent = posixpath.dirname(directory)
             if parent == directory:
-                raise FileMissing(f"there is no stack file in {self._cwd} or above it", hint=_expected())
+                raise FileMissing(f"there is no stack file in {start} or above it", hint=_expected())
             directory = parent
 
     def _find_override(self, directory: str) -> list[str]:

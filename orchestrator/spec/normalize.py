@@ -197,10 +197,11 @@ def _is_active(service: Map, active: set[str]) -> bool:
 def resolve_env_files(loader: LayerLoader, services: Map, environment: Mapping[str, str]) -> None:
     """Merge the env files and label files of `services` below what the services say themselves, in place."""
     for name, service in services.items():
+        known = loader.included_variables.get(name, environment)
         if service.get("env_file"):
-            _merge_env_files(loader, service, ("services", name, "env_file"), environment)
+            _merge_env_files(loader, service, ("services", name, "env_file"), known)
         if service.get("label_file"):
-            _merge_label_files(loader, service, ("services", name, "label_file"), environment)
+            _merge_label_files(loader, service, ("services", name, "label_file"), known)
 
 
 def _lookup_in(environment: Mapping[str, str], values: Map) -> Callable[[str], str | None]:

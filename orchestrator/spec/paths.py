@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+import re
 from typing import Any
 
 from orchestrator.spec.attributes import ROWS
@@ -10,6 +11,9 @@ from orchestrator.spec.mounts import clean_path
 from orchestrator.spec.positions import Map, Seq
 
 _REMOTE_PREFIXES = ("service:", "git@", "github.com/", "gitlab.com/", "bitbucket.org/", "ssh:", "git:")
+
+_REMOTE = r"[a-zA-Z][a-zA-Z0-9+.-]*://|[a-zA-Z0-9_.-]+@(?:[a-zA-Z0-9_.-]+|\[[0-9a-fA-F:]+\]):(?!//)."
+"""An address, or ``user@host:path`` as scp(1) and git(1) have it."""
 
 
 def _split_rows() -> list[tuple[list[str], str]]:
@@ -87,5 +91,8 @@ def _is_share(path: str) -> bool:
 
 
 def is_remote(path: str) -> bool:
-    """Tell whether what ``include`` or ``extends`` names is a Git or OCI reference or a URL, not a path."""
-    return "://" in path or "git@" in path or path.startswith("oci:")
+    """Tell whether what ``-f``, ``include`` or ``extends`` names is a Git or OCI reference or a URL, not a path."""
+    if path.startswith(("oci:", "github.com/")):
+        return True
+    # Most paths have neither, and an expression takes a while to be made.
+    return ("://" in path or "@" in path) and re.match(_REMOTE, path) is not None

@@ -8,6 +8,7 @@ import sys
 from typing import Protocol
 
 from orchestrator.errors import FileMissing
+from orchestrator.spec.paths import is_remote
 from orchestrator.spec.yaml import MAX_BYTES
 
 STACK_FILES = (
@@ -33,16 +34,22 @@ class Reader(Protocol):
         """Return the stack file of `directory`, if it holds one."""
 
 
+def names_remote(reader: Reader, name: str, path: str) -> bool:
+    """Tell whether `name` is to be fetched; `path` is the local file that it could be as well.
+
+    A folder may be called ``github.com``.
+    """
+    return is_remote(name) and not (name.startswith("github.com/") and reader.find_kind(path) is not None)
+
+
 def fetch_remote(reader: Reader, name: str) -> str:
     """The path of the local file that a remote stack file becomes, where `reader` has a way to fetch it.
 
     Raises FileMissing where it has none, or nothing is there.
     """
     fetch = getattr(reader, "fetch_remote", None)
-    if fetch is None or not name.startswith("oci:"):
-        raise FileMissing(
-            f"{name} is not a local file", hint="stacks are fetched from registries (oci://...); fetch others yourself"
-        )
+    if fetch is None:
+        raise FileMissing(f"{name} is not a local file", hint="fetch it, and name the local path")
     path: str = fetch(name)
     return path
 

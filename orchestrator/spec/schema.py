@@ -33,7 +33,7 @@ Shape = Callable[[Problems, Row, Any, Mark, Path], Any]
 def shape_layer(tree: Map, mark: Mark, problems: Problems) -> Map:
     """Check one file's tree and return its canonical form; what is wrong is reported and left out.
 
-    Top-level ``x-`` extensions are kept as they are, deeper ones dropped (except ``x-stack``).
+    Top-level ``x-`` extensions are kept as they are, deeper ones dropped (except those that have a row of their own).
     """
     result = Map()
     for key, item in tree.items():

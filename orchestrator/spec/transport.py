@@ -31,6 +31,7 @@ def dump_stack(stack: Stack) -> dict[str, Any]:
         "disabled": list(stack.disabled),
         "values": values,
         "separator": stack.separator,
+        "environment": dict(stack.environment),
     }
 
 
@@ -47,4 +48,4 @@ def load_dumped_stack(data: dict[str, Any]) -> Stack:
         files=tuple(data["files"]),
         disabled=tuple(data["disabled"]),
         values={(section, key): value for section, key, value in data["values"]},
-    ).replace(separator=data.get("separator", "-"))
+    ).replace(separator=data.get("separator", "-"), environment=data.get("environment", {}))

@@ -85,7 +85,7 @@ class ShelfEngine:
     def watch(self, project: str, notify: Callable[[Change], None]) -> Callable[[], None]:
         return lambda: None
 
-    def diagnose(self) -> Sequence[Finding]:
+    def diagnose(self, *, fix: bool = False) -> Sequence[Finding]:
         return self.findings
 
     def check(self, stack: object) -> Sequence[object]:

@@ -110,6 +110,16 @@ def test_build_without_names_builds_all_and_with_dependencies_more(
     assert not builder.built
 
 
+def test_a_build_waits_for_images_with_names_of_what_its_service_depends_on(
+    stack: Callable[..., Ran], builder: BuildingEngine
+) -> None:
+    Path("compose.yaml").write_text(
+        "services: {zero: {image: zero, build: z}, app: {build: a, depends_on: [zero]}, more: {build: m}}\n"
+    )
+    assert stack("build").code == 0
+    assert builder.built.index("zero") < builder.built.index("shop-app")
+
+
 def test_a_failed_build_holds_back_what_needs_it_and_is_told(
     stack: Callable[..., Ran], builder: BuildingEngine
 ) -> None:

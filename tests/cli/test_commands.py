@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -29,9 +32,7 @@ def test_logs_prefix_every_line_with_its_container(stack: Callable[..., Ran], en
     engine.containers = [make_container(), make_container("database")]
     engine.lines = [line("web1", "hello"), line("database1", "ready", 1)]
     assert stack("-p", "shop", "logs").out == "web-1       | hello\ndatabase-1  | ready\n"
-    assert stack("-p", "shop", "logs", "--no-log-prefix", "-t", "web").out == (
-        "2026-11-23T08:00:00.000000000+00:00 hello\n"
-    )
+    assert stack("-p", "shop", "logs", "--no-log-prefix", "-t", "web").out == ("2026-11-23T08:00:00.000000000Z hello\n")
     coloured = stack("--ansi", "always", "-p", "shop", "logs", "web").out
     assert coloured == "\x1b[36mweb-1  | \x1b[0mhello\n"
     assert "\x1b" not in stack("--ansi", "always", "-p", "shop", "logs", "--no-color").out
@@ -81,6 +82,18 @@ def test_port(stack: Callable[..., Ran], engine: ShelfEngine) -> None:
     assert ran.code == 1
     assert "published are 80/tcp" in ran.err
     assert stack("-p", "shop", "port", "web", "http").code == 16
+    bindings = [
+        Binding(host_ip=ip, host_port=port, container_port=target, protocol=kind)
+        for target, port, kind in ((80, 8080, "tcp"), (53, 5353, "udp"))
+        for ip in ("::", "0.0.0.0")
+    ]
+    engine.containers = [make_container(bindings=tuple(bindings))]
+    # One line, whatever there is: it is put into a URL.
+    assert stack("-p", "shop", "port", "web", "80").out == "0.0.0.0:8080\n"
+    assert stack("-p", "shop", "port", "--protocol", "UDP", "web", "53").out == "0.0.0.0:5353\n"
+    shown = "53/udp -> [::]:5353\n53/udp -> 0.0.0.0:5353\n"
+    assert stack("-p", "shop", "port", "--protocol", "udp", "web").out == shown
+    assert stack("-p", "shop", "port", "web").out == "80/tcp -> [::]:8080\n80/tcp -> 0.0.0.0:8080\n" + shown
 
 
 def test_pause_and_signals(stack: Callable[..., Ran], engine: ShelfEngine) -> None:
@@ -93,6 +106,17 @@ def test_pause_and_signals(stack: Callable[..., Ran], engine: ShelfEngine) -> No
     assert stack("-p", "shop", "pause").code == 0
     assert engine.asked[-1] == ("pause", engine.containers[0].id, True)
     assert stack("-p", "shop", "unpause", "web").code == 1
+    engine.containers = [
+        make_container("a", status="paused"),
+        make_container("b"),
+        make_container("c", status="exited"),
+    ]
+    ran = stack("-p", "shop", "pause")
+    assert (ran.code, "shop-a-1 is already paused" in ran.err) == (1, True)
+    assert engine.asked[-1] == ("pause", engine.containers[1].id, True), "the others are frozen all the same"
+    assert stack("-p", "shop", "unpause", "c").code == 0
+    ran = stack("-p", "shop", "kill", "c")
+    assert (ran.code, ran.err) == (0, "no container to kill\n")
 
 
 def test_wait_has_the_exit_code(stack: Callable[..., Ran], engine: ShelfEngine) -> None:
@@ -147,6 +171,17 @@ def test_version(stack: Callable[..., Ran]) -> None:
     assert stack("version", "--short").out == f"{orchestrator.__version__}\n"
     assert stack("--version").out == f"stack version {orchestrator.__version__}\n"
     assert json.loads(stack("version", "-f", "json").out) == {"version": orchestrator.__version__}
+
+
+def test_output_without_buffers(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-u", "-m", "orchestrator", "version", "--short"],
+        env={**os.environ, "STACK_STATE_DIR": str(tmp_path), "STACK_RUN_DIR": str(tmp_path)},
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{orchestrator.__version__}\n", "")
 
 
 @pytest.mark.parametrize(
@@ -230,3 +265,18 @@ def test_no_traceback_ever(stack: Callable[..., Ran], engine: ShelfEngine, monke
         assert "Traceback" in file.read()
     monkeypatch.setenv("STACK_DEBUG", "1")
     assert "Traceback" in stack("ls").err
+
+
+def test_bash_goes_on_behind_an_equals_sign(capsys: pytest.CaptureFixture[str]) -> None:
+    import subprocess
+
+    from orchestrator.cli.main import main
+
+    assert main(["completion", "bash"]) == 0
+    script = capsys.readouterr().out
+    asked = """
+    stack() { :; }; env() { echo "$OFFERED"; }; compopt() { echo "$@"; }
+    OFFERED='plain,web=' _stack_completion stack; OFFERED='plain,web' _stack_completion stack; echo "${COMPREPLY[@]}"
+    """
+    done = subprocess.run(["bash", "--norc", "-c", script + asked], capture_output=True, text=True, check=True)
+    assert done.stdout == "-o nospace\nweb= web\n"

@@ -115,6 +115,46 @@ def test_consistency_can_be_left_unchecked(stack: Callable[..., Ran], folder: Pa
     assert stack("config", "--no-consistency", "-q").code == 0
 
 
+def test_services_without_an_image_have_a_digest(stack: Callable[..., Ran], folder: Path) -> None:
+    (folder / "compose.yaml").write_text("services: {web: {}}\n")
+    assert stack("config", "--hash", "*").code == 15
+    assert stack("config", "--no-consistency", "--hash", "*").out.startswith("web ")
+
+
+@pytest.mark.parametrize(
+    ("filters", "expected"),
+    [
+        (("profile=work",), "monitor\nworker\n"),
+        (("label=tier=back",), "core\n"),
+        (("label=tier",), "core\n"),
+        (("profile=work", "label=tier=back"), "worker\n"),
+        (("profile=none",), ""),
+    ],
+)
+def test_services_are_chosen_by_profile_and_label(
+    stack: Callable[..., Ran], folder: Path, filters: tuple[str, ...], expected: str
+) -> None:
+    (folder / "compose.yaml").write_text(
+        "services:\n  core: {image: x, labels: {tier: back}}\n"
+        "  worker: {image: x, profiles: [work], labels: {tier: back}}\n"
+        "  monitor: {image: x, profiles: [look, work], labels: {tier: ops}}\n"
+    )
+    words = [word for one in filters for word in ("--filter", one)]
+    assert stack("config", "--services", *words).out == expected
+
+
+def test_filters_that_make_no_sense(stack: Callable[..., Ran]) -> None:
+    for words, said in (
+        (("--filter", "profile=x"), "--filter requires --services"),
+        (("--services", "--filter", "profile=*"), "profiles must be selected explicitly"),
+        (("--services", "--filter", "state=up"), 'unknown criteria "state"'),
+        (("--services", "--filter", "label"), "has no value"),
+    ):
+        ran = stack("config", *words)
+        assert (ran.code, ran.out) == (1, "")
+        assert said in ran.err
+
+
 def test_variables(stack: Callable[..., Ran], folder: Path) -> None:
     (folder / "more.yaml").write_text("services: {more: {image: '$OTHER ${A:-${B:-2}}'}}\n")
     with (folder / "compose.yaml").open("a") as file:

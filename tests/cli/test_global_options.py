@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.cli.options import spell_options
+
 from .conftest import Ran
 
 TEXT = """
@@ -76,6 +78,25 @@ def test_convert_writes_and_pins(stack: Callable[..., Ran], folder: Path) -> Non
     old, new = stack("convert", "--resolve-image-digests"), stack("config", "--resolve-image-digests")
     assert (old.code, old.err) == (new.code, new.err)
     assert stack("convert", "--variables").code == 16
+
+
+def test_letters_take_a_value_behind_an_equals_sign(stack: Callable[..., Ran], folder: Path) -> None:
+    (folder / "compose.yaml").rename(folder / "=odd.yaml")
+    assert stack("-f==odd.yaml", "-p=other", "config", "--services").out == "db\n"
+    written = stack("-f==odd.yaml", "-p=other", "config", "-qo=out.yaml")
+    assert (written.code, written.out) == (0, "")
+    assert json.loads(stack("-f==odd.yaml", "-p=other", "config", "--format=json").out)["name"] == "other"
+
+
+def test_words_that_are_handed_on_stay_as_they_are() -> None:
+    from click import Command, Option
+
+    options = [Option(["-t", "--timeout"]), Option(["-d", "--detach"], is_flag=True), Option(["-e", "--env"])]
+    settings = {"allow_interspersed_args": False}
+    command = Command("run", params=list(options), context_settings=settings)
+    words = ["-dt=0", "-e=A=b", "-eC=d", "--env=E=f", "-d=false", "web", "-t=0", "--detach=false"]
+    wanted = ["-dt0", "-eA=b", "-eC=d", "--env=E=f", "web", "-t=0", "--detach=false"]
+    assert spell_options(command, words) == wanted
 
 
 def test_flags_take_a_value_too(stack: Callable[..., Ran]) -> None:

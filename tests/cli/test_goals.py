@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 
 from orchestrator.actions.goals import (
@@ -13,13 +16,14 @@ from orchestrator.actions.goals import (
     edit_up,
     edit_want,
     parse_scale,
+    read_pull,
 )
 from orchestrator.errors import UsageError
 from orchestrator.goal import Goal
 from orchestrator.model import Dependency, Service, Stack
 from orchestrator.state import ObservedState
 
-from .conftest import make_container
+from .conftest import Ran, make_container
 
 
 def make_stack() -> Stack:
@@ -78,6 +82,7 @@ def test_stop_is_about_the_stack_that_was_brought_up() -> None:
 def test_start_and_restart_make_no_containers() -> None:
     goal = edit_start(STACK, None, {"web": 2}, 6.0, wait=True)
     assert (goal.wants, goal.scale, goal.wait_for, goal.recreate) == ({"web": "running"}, {"web": 2}, ("web",), "never")
+    assert edit_start(STACK, None, {"web": 2}, 6.0, rerun=("web", "db")).rerun_before == {"web": 6.0}
     goal = edit_restart(STACK, None, ("api",), {"api": 1, "web": 2, "db": 1}, 6.0)
     assert goal.restart_before == {"api": 6.0, "web": 6.0}
     assert goal.scale == {"api": 1, "web": 2}
@@ -105,3 +110,31 @@ def test_scale_words(text: str) -> None:
     assert parse_scale(["web=3", "db=0"]) == {"web": 3, "db": 0}
     with pytest.raises(UsageError):
         parse_scale([text])
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("-V", "--no-recreate"), "--renew-anon-volumes and --no-recreate contradict each other"),
+        (("--always-recreate-deps", "--no-recreate"), "--always-recreate-deps and --no-recreate contradict each other"),
+        (("-d", "--attach", "web"), "--attach is about output that is shown"),
+        (("--wait", "--attach-dependencies"), "--attach-dependencies is about output that is shown"),
+        (("--attach", "web", "--attach-dependencies"), "leave out --attach-dependencies"),
+        (("--watch", "--no-build"), "leave out --no-build"),
+        (("--abort-on-container-exit", "--abort-on-container-failure"), "cannot be combined"),
+    ],
+)
+def test_options_that_would_do_nothing_are_refused(
+    stack: Callable[..., Ran], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], told: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "compose.yaml").write_text("services: {web: {image: w}}")
+    ran = stack("--dry-run", "up", *words)
+    assert (ran.code, told in ran.err) == (16, True), ran.err
+
+
+def test_words_of_pull() -> None:
+    assert read_pull(None, build=False) == (None, False)
+    assert read_pull("if_not_present", build=False) == ("missing", False)
+    assert read_pull("never", build=True) == ("never", True)
+    assert read_pull("build", build=False) == (None, True)

@@ -60,7 +60,7 @@ LINES = {
     "logs": [["-f", "-n", "10", "web"], ["--since=10m", "--no-color"], ["--index", "2", "web"]],
     "ls": [["-a", "-q"], ["--filter", "name=x"]],
     "start": [["--wait", "web"]],
-    "stop": [["-t", "3"]],
+    "stop": [["-t", "3"], ["-t=3"]],
     "restart": [["--no-deps", "web"]],
     "build": [["web", "--build-arg", "A=1", "--build-arg=B", "--no-cache", "-q"], ["--push", "--progress", "plain"]],
     "image build": [

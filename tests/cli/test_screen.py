@@ -106,6 +106,27 @@ def test_the_live_display_gives_the_terminal_back(
     assert "a limit was lowered" in shown
 
 
+def test_the_live_display_in_ascii_and_below_it_a_line_for_what_is_typed(monkeypatch: pytest.MonkeyPatch) -> None:
+    import io
+
+    from rich.console import Console
+
+    from orchestrator.cli.live import LiveScreen
+
+    monkeypatch.setenv("TERM", "xterm")
+    terminal = io.TextIOWrapper(io.BytesIO(), encoding="ascii", errors="backslashreplace")
+    monkeypatch.setattr("sys.stderr", terminal)
+    with LiveScreen("up", colour=False) as screen:
+        for one in EVENTS:
+            screen(one)
+        drawn = io.StringIO()
+        Console(file=drawn, width=60).print(screen)
+        # A Ctrl-C is echoed where the cursor is: not behind the last row, which would break.
+        assert drawn.getvalue().endswith("\n\n")
+    terminal.seek(0)
+    assert "\\u" not in terminal.read()
+
+
 def test_tables_as_docker_prints_them() -> None:
     assert render_table(("NAME", "STATUS"), [("a", "Up"), ("longer-name", "")]) == (
         "NAME          STATUS\na             Up\nlonger-name\n"

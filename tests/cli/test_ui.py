@@ -567,6 +567,8 @@ def test_news_says_each_thing_once() -> None:
     assert happened("kill", signal="15") == "web-1 was sent SIGTERM"
     assert happened("health_status: unhealthy") == "web-1 is unhealthy"
     assert happened("exec_start: sh") == "web-1 runs sh"
+    # It makes room for another one.
+    assert happened("die", exitCode="0", name="0123456789ab_shop-web-1") == "web-1 exited with code 0"
     assert [happened(one) for one in ("stop", "exec_die", "rename")] == [None, None, None]
 
     def operation(verb: str, phase: Any, message: str = "") -> str | None:

@@ -17,12 +17,14 @@ def test_options_reach_the_watcher(
     stack: Callable[..., Ran], builder: BuildingEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with open("compose.yaml", "w") as file:
-        file.write("services: {a: {build: ., develop: {watch: [{path: ., action: rebuild}]}}}")
+        rules = "[{path: ., action: rebuild}, {path: src, action: sync, target: /src, x-initialSync: true}]"
+        file.write(f"services: {{a: {{build: ., develop: {{watch: {rules}}}}}}}")
     asked: list[Any] = []
 
     class Watcher:
-        def __init__(self, *_given: Any, options: Any, **_more: Any) -> None:
+        def __init__(self, _engine: Any, _project: Any, rules: Any, *, options: Any, **_more: Any) -> None:
             asked.append(options.prune)
+            assert [one.initial_sync for one in rules] == [False, True]
 
         def run(self) -> None:
             return

@@ -115,9 +115,10 @@ def _remove_cgroup(top: str, containers: set[str]) -> bool:
 
 
 def _kill(pids: list[int]) -> None:
-    for pid in pids:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+    for number in (signal.SIGSTOP, signal.SIGKILL):  # none may start another one again meanwhile
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
 
 
 def _unmount(places: list[str]) -> None:

@@ -43,15 +43,15 @@ class Typist:
         """Type."""
         os.write(self._master, keys)
 
-    def read_until(self, word: bytes, seconds: float = 60) -> None:
-        """Read until `word` has been shown."""
+    def read_until(self, *words: bytes, seconds: float = 60) -> None:
+        """Read until all of `words` have been shown, in whatever order."""
         end = time.monotonic() + seconds
-        while word not in self.shown:
+        while missing := [word for word in words if word not in self.shown]:
             left = end - time.monotonic()
-            assert left > 0, f"no {word!r} in {self.shown!r}"
+            assert left > 0, f"no {missing} in {self.shown!r}"
             if select.select([self._master], [], [], left)[0]:
                 self.shown += os.read(self._master, 4096)
-        self.shown = self.shown.partition(word)[2]
+        self.shown = self.shown[max(self.shown.index(word) + len(word) for word in words) :]
 
     def wait(self, seconds: float = 60) -> int:
         """The exit code. What is still being shown is read, so that the command never waits for a reader."""

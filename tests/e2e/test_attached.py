@@ -76,9 +76,25 @@ def test_sigterm_is_a_ctrl_c(project: Project) -> None:
     up = project.popen("up")
     read_until(up.stdout, "a-1  | up")
     up.terminate()
-    up.communicate(timeout=60)
+    out, _err = up.communicate(timeout=60)
     assert up.returncode == 130
+    assert "a-1 exited with code 143" in out
     assert project.containers()["a-1"]["State"] == "exited"
+
+
+def test_what_others_stop_is_told_of(project: Project) -> None:
+    sleeper = "image: busybox, init: true, command: [sh, -c, 'echo here; exec sleep 1000']"
+    project.write(f"services:\n  a: {{{sleeper}}}\n  b: {{{sleeper}, depends_on: [a]}}\n")
+    up = project.popen("up")
+    read_until(up.stdout, "b-1  | here")
+    project.succeed("stop", "a")
+    read_until(up.stdout, "a-1 exited with code 143")
+    project.succeed("start", "a")
+    read_until(up.stdout, "a-1  | here")
+    project.succeed("stop", "a", "b")
+    out, _err = up.communicate(timeout=60)
+    assert sorted(out.splitlines()) == ["a-1 exited with code 143", "b-1 exited with code 143"]
+    assert up.returncode == 0
 
 
 def test_ctrl_c_in_the_background_begins_nothing_more(project: Project) -> None:
@@ -181,3 +197,13 @@ def test_all_that_a_container_wrote_is_shown_before_its_end(project: Project) ->
     lines = project.succeed("up").splitlines()
     assert lines[-2:] == ["much-1  | 150000", "much-1 exited with code 0"]
     assert sum(line.startswith("much-1  | ") for line in lines) == 150_000
+
+
+def test_up_ends_when_nobody_reads_it_any_more(project: Project) -> None:
+    project.write("services: {a: {image: busybox, init: true, command: [sh, -c, 'while echo on; do sleep 0.1; done']}}")
+    up = project.popen("up", "-t", "0")
+    read_until(up.stdout, "a-1  | on")
+    up.stdout.close()
+    assert "Traceback" not in up.stderr.read()
+    assert up.wait(timeout=60) == 141
+    assert project.containers()["a-1"]["State"] == "running"

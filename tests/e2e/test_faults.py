@@ -57,11 +57,13 @@ def processes(project: Project, *names: str) -> list[int]:
 
 
 def kill_all(pids: list[int]) -> None:
-    for pid in pids:
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
+    """End all of them at once: none may start again another one that it keeps."""
+    for number in (signal.SIGSTOP, signal.SIGKILL):
+        for pid in pids:
+            try:
+                os.kill(pid, number)
+            except ProcessLookupError:
+                continue
 
 
 def read_page(project: Project) -> str:
@@ -215,6 +217,7 @@ def lose_power(machine: Machine) -> None:
         left = list(list_processes(machine.state, machine.run_dir))  # type: ignore[arg-type]
         if not left:
             break
+        kill_all(left)
         time.sleep(0.02)
     places = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
     for place in reversed([one for one in places if one.startswith(f"{machine.run_dir}/")]):

@@ -135,6 +135,17 @@ def test_orphans_are_named(project: Project) -> None:
     project.wait_until("the orphan has ended", lambda: project.containers()["web-1"]["State"] == "exited")
     for command in ("start", "restart"):
         assert "web cannot be started" in project.run(command, "web").err
+    # What another file of the project has made stays, with what it is on, and goes on being looked after.
+    ran = project.run("down", "-v", "-t", "0")
+    assert (ran.code, "web-1: the stack file has no such service; it stays" in ran.err) == (0, True), ran.err
+    assert "Network" not in ran.err
+    assert list(project.containers()) == ["web-1"]
+    project.write(PAIR)
+    project.succeed("up", "-d")
+    project.write("services: {db: {image: busybox, init: true, command: [sleep, '1000']}}")
+    project.succeed("down", "-t", "0")
+    assert project.containers()["web-1"]["State"] == "running"
+    assert json.loads(project.succeed("why", "--format", "json", "web"))["pid"]
     project.succeed("down", "-t", "0", "--remove-orphans")
     assert project.containers() == {}
 
@@ -252,6 +263,13 @@ def test_a_menu_of_keys(project: Project) -> None:
 
     project.write(PAIR)
     with Typist(project, "up", "--menu", "-t", "0") as typist:
+        typist.read_until(b"d Detach")
+        # Enter leaves a line free; what is no key tells again which there are.
+        typist.type(b"\n")
+        typist.read_until(b"\r\n\r\n")
+        typist.type(b"?")
+        typist.read_until(b"d Detach")
+        typist.type(b"\x1b[D")
         typist.read_until(b"d Detach")
         typist.type(b"d")
         assert typist.wait() == 0

@@ -62,6 +62,20 @@ def test_what_a_provider_says_reaches_its_dependents(provided: Project) -> None:
     assert log.read_text().splitlines()[-1].startswith(f"compose --project-name={provided.name} down")
 
 
+def test_what_a_provider_says_is_shown_and_reaches_one_offs(provided: Project) -> None:
+    path = provided.folder / "cloud"
+    job = "{image: busybox, command: [env], environment: [TOKEN=own], depends_on: [a-long-name]}"
+    provided.write(f"services: {{a-long-name: {{provider: {{type: {path}}}}}, job: {job}}}")
+    ran = provided.run("up")
+    assert ran.code == 0, ran.err
+    assert "overrides environment variable TOKEN of job" in ran.err
+    lines = ran.out.splitlines()
+    assert lines[0] == "Attaching to job-1"
+    assert {"job-1  | TOKEN=abc=d", "job-1  | A_LONG_NAME_URL=http://there:1"} <= set(lines)
+    said = provided.succeed("run", "--rm", "-T", "job").splitlines()
+    assert {"TOKEN=abc=d", "A_LONG_NAME_URL=http://there:1"} <= set(said)
+
+
 def test_a_provider_that_fails(provided: Project) -> None:
     (provided.folder / "log.broken").touch()
     ran = provided.run("up", "-d")
@@ -72,3 +86,91 @@ def test_a_provider_that_fails(provided: Project) -> None:
     ran = provided.run("up", "-d")
     assert ran.code == 1
     assert "there is no provider no-such-cloud" in ran.err
+
+
+def describe(project: Project, text: str, *, body: str = "") -> None:
+    """Write a provider that describes itself, and a stack that asks for it."""
+    program = project.folder / "cloud"
+    program.write_text(f"""#!/bin/sh
+case "$2" in metadata) cat <<'END'
+{text}
+END
+exit 0 ;; esac
+echo "$PWD $3 $*" >> {project.folder}/log
+{body}
+""")
+    program.chmod(0o755)
+    project.write(STACK.format(path=program))
+
+
+def asked(project: Project) -> list[str]:
+    """The commands that the provider was asked for, with its own options."""
+    log = project.folder / "log"
+    lines = log.read_text().splitlines() if log.exists() else []
+    assert all(line.startswith(f"{project.folder} ") for line in lines), lines
+    return [" ".join(word for word in line.split()[4:] if word != "my-db") for line in lines]
+
+
+def test_stop_is_only_for_providers_that_say_so(project: Project) -> None:
+    takes = '{"parameters": [{"name": "size"}]}'
+    describe(project, f'{{"up": {takes}, "down": {{}}, "stop": null}}')
+    project.succeed("up", "-d")
+    project.succeed("stop", "-t", "0")
+    project.succeed("down", "-t", "0")
+    assert asked(project) == ["up --size=10", "down"]
+    (project.folder / "log").unlink()
+    describe(project, f'{{"up": {takes}, "down": {takes}, "stop": {{}}}}')
+    project.succeed("up", "-d")
+    project.succeed("stop", "-t", "0")
+    assert project.containers()["web-1"]["State"] == "exited"
+    project.succeed("up", "-d")
+    project.succeed("down", "-t", "0")
+    assert asked(project) == ["up --size=10", "stop", "up --size=10", "down --size=10"]
+
+
+def test_what_a_provider_requires_and_what_it_complains_of(project: Project) -> None:
+    describe(project, '{"up": {"parameters": [{"name": "region", "required": true}]}}')
+    ran = project.run("up", "-d", "my-db")
+    assert ran.code == 1
+    assert "requires the option region" in ran.err
+    assert asked(project) == []
+    # An error is one, whatever the exit code is; and without one, its last words are worth something.
+    describe(project, "", body="""echo '{"type": "error", "message": "no credit left"}'; exit 0""")
+    ran = project.run("up", "-d", "my-db")
+    assert ran.code == 1
+    assert "my-db: no credit left" in ran.err
+    describe(project, "", body="test $3 = down || { echo 'where am I?' >&2; exit 3; }")
+    ran = project.run("up", "-d", "my-db")
+    assert ran.code == 1
+    assert "ended with exit code 3: where am I?" in ran.err
+
+
+def test_a_provider_under_way_is_ended_by_a_goal_that_has_no_use_for_it(project: Project) -> None:
+    describe(project, "", body="test $3 = down || exec sleep 1000")
+    command = project.popen("up", "-d")
+    project.wait_until("it is at work", lambda: bool(asked(project)))
+    project.succeed("down", "-t", "0")
+    assert command.wait(60) == 1
+    assert "wants something else of" in "".join(command.communicate())
+    assert asked(project)[-1].startswith("down")
+
+
+def test_a_provider_sees_the_projects_variables(project: Project) -> None:
+    body = """test $3 != up || echo '{"type": "setenv", "message": "REGION='$REGION'"}'"""
+    describe(project, "", body=body)
+    for region in ("here", "there"):
+        project.write(f"REGION={region}\n", ".env")
+        project.succeed("up", "-d")
+        assert f"MY_DB_REGION={region}" in project.succeed("exec", "-T", "web", "env").split()
+    kept = [path for path in project.machine.state.rglob("goal.json") if project.name in str(path)]
+    assert len(kept) == 1
+    assert json.loads(kept[0].read_text())["goal"]["stack"].get("environment") is None
+
+
+def test_variables_have_the_services_name_as_it_is_written(project: Project) -> None:
+    body = """test $3 != up || { echo '{"type": "setenv", "message": "URL=x"}'
+echo '{"type": "rawsetenv", "message": "TOKEN=y"}'; }"""
+    describe(project, "", body=body)
+    project.succeed("up", "-d")
+    said = project.succeed("exec", "-T", "web", "env").splitlines()
+    assert {"MY-DB_URL=x", "MY_DB_URL=x", "TOKEN=y"} <= set(said)

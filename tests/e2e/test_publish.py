@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import urllib.request
 from typing import Any
@@ -13,7 +14,7 @@ from orchestrator.actions.publish import find_scalar_end, find_secret
 from orchestrator.actions.remote_files import NoStackArtifact, split_artifact
 from orchestrator.engines.native.images.artifacts import Artifact, Part
 
-from .conftest import Project
+from .conftest import Project, Ran
 from .test_build import registry
 
 __all__ = ["registry"]
@@ -86,6 +87,41 @@ def test_a_stack_goes_to_a_registry_and_runs_from_there(project: Project, regist
     assert "COLOUR: green" in shown.out, shown.err
 
 
+def test_a_stack_from_a_registry_runs_once_that_is_agreed_to(project: Project, registry: str) -> None:
+    target, away = f"{registry}/shop/asked:1", project.folder / "away"
+    away.mkdir()
+
+    def publish(seconds: int) -> None:
+        project.write(
+            f"services: {{web: {{image: busybox, init: true, command: [sleep, '{seconds}'], "
+            "environment: ['A=${COLOUR:-red}']}}"
+        )
+        project.succeed("publish", "-y", target)
+
+    def run(*words: str, stdin: str | None = None) -> Ran:
+        return project.machine.run("-f", f"oci://{target}", *words, cwd=away, stdin=stdin)
+
+    publish(1000)
+    for answer in (None, "n\n", "\n"):
+        ran = run("up", "-d", stdin=answer)
+        assert (ran.code, "error[declined]: operation cancelled by user" in ran.err) == (1, True), ran.err
+        assert "\nCOLOUR red compose file no red\n" in re.sub(" +", " ", ran.err), ran.err
+        assert run("ps", "-aq").out == ""
+    try:
+        assert run("up", "-d", stdin="y\n").code == 0
+        first = run("ps", "-q", "--no-trunc").out
+        assert first.count("\n") == 1
+        # Another folder, and the same project: what it is stored in is named by its digest.
+        publish(2000)
+        ran = run("up", "-d", "-y")
+        assert (ran.code, "Recreated" in ran.err) == (0, True), ran.err
+        assert "VARIABLE" not in ran.err
+        assert (run("run", "--rm", "web", "true").code, run("run", "-y", "--rm", "web", "true").code) == (1, 0)
+        assert first != run("ps", "-q", "--no-trunc").out
+    finally:
+        assert run("down", "-t", "0").code == 0
+
+
 def test_what_cannot_be_published(project: Project, registry: str) -> None:
     target = f"{registry}/shop/bad:1"
     project.write("services:\n  web:\n    build: .\n")
@@ -117,7 +153,7 @@ def test_what_cannot_be_published(project: Project, registry: str) -> None:
     ran = project.run("-f", f"oci://{registry}/nothing:1", "config")
     assert ran.code != 0
     assert "has no" in ran.err
-    project.write("include: [https://example.test/x.git]\n")
+    project.write("include: [https://example.test/x.yaml]\n")
     assert "not a local file" in project.run("config").err
     project.write("services: {web: {image: busybox}}")
 
@@ -158,6 +194,8 @@ def test_an_app_brings_its_images(project: Project, registry: str) -> None:
         ("# password: hunter22", ""),
         ("secrets:", ""),
         ("ghp: ghp_" + "a" * 36, "GitHub token"),
+        ("- AWS_ACCESS_KEY_ID=A3TX1234567890ABCDEF", "AWS access key"),
+        ('- AWS_SECRET_ACCESS_KEY=aws"12345+67890/abcdefghijklm+NOPQRSTUVWXYZ+"', "AWS secret key"),
     ],
 )
 def test_what_looks_like_a_secret(line: str, kind: str) -> None:

@@ -110,6 +110,15 @@ def test_stop_start_restart_leave_the_others_alone(project: Project) -> None:
     assert project.run("start", "web").code == 1
 
 
+def test_what_has_done_its_work_is_done_again_only_by_name(project: Project) -> None:
+    project.write("services: {once: {image: busybox, command: [echo, done]}}")
+    project.succeed("up")
+    project.succeed("start")
+    assert project.succeed("logs") == "once-1  | done\n"
+    project.succeed("start", "once")
+    project.wait_until("it has run again", lambda: project.succeed("logs") == "once-1  | done\n" * 2)
+
+
 def test_scale_up_and_down(project: Project) -> None:
     project.write("services: {w: {image: busybox, init: true, command: [sleep, '1000']}}")
     project.succeed("up", "-d", "--scale", "w=3")

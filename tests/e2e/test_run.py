@@ -155,3 +155,14 @@ def test_run_outlives_its_supervisor(project: Project) -> None:
     out, err = run.communicate(timeout=60)
     assert (out, run.returncode) == ("over\n", 9), err
     assert project.containers() == {}
+
+
+def test_run_tells_what_has_done_its_work_already(project: Project) -> None:
+    project.write(
+        "services:\n  job: {image: busybox, command: [echo, work], depends_on: [done]}\n"
+        "  done: {image: busybox, command: ['true']}\n"
+    )
+    project.succeed("up", "done")
+    ran = project.run("run", "--rm", "job")
+    assert (ran.code, ran.out) == (0, "work\n")
+    assert f"Container {project.name}-done-1 Exited" in ran.err

@@ -48,7 +48,7 @@ def test_a_day_in_the_interface(project: Project) -> None:
         ui.read_until(b"create container")
         ui.type(b"y")
         project.wait_until("all are up", lambda: states(project) == {"db-1": "running", "web-1": "running"})
-        ui.read_until(b"accepting")
+        ui.read_until(b"2/2 running", b"accepting")
         ui.type(b"j")
         ui.read_until(b"serving")
         # A shell in the container, and back.

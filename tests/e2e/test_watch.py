@@ -158,7 +158,8 @@ def test_restarts_and_commands(project: Project) -> None:
     project.write(STACK)
     make_folders(project, "src", "etc", "only", "told", "other")
     project.succeed("up", "-d", "--scale", "web=1")
-    with watching(project, "watch", "--no-up") as watch:
+    with watching(project, "--verbose", "watch", "--no-up") as watch:
+        assert watch.says('Watch configuration for service "other":')
         before = {name: project.pid(name) for name in ("web-1", "other-1")}
         project.write("on\n", "etc/settings")
         project.wait_until("web restarted", lambda: watch.says('service(s) ["web"] restarted'))

@@ -230,6 +230,10 @@ class DiskEngine:
         with self._lock:
             self.save(self.find(container_id).replace(restart_count=count, restart_at=at))
 
+    def record_hooks(self, container_id: str, due: int) -> None:
+        with self._lock:
+            self.save(self.find(container_id).replace(hooks_due=due))
+
     def exec_captured(self, container: Container, request: ExecRequest, *, timeout: float) -> ExecResult:
         return self.healthy(container)
 

@@ -13,7 +13,7 @@ from disk_engine import DiskEngine
 
 from orchestrator.engines.base import ExecResult
 from orchestrator.events import Event
-from orchestrator.goal import Goal
+from orchestrator.goal import Goal, Want
 from orchestrator.loop import Loop, Settled
 from orchestrator.model import Dependency, Probe, RestartPolicy, Service, Stack
 from orchestrator.state import Container
@@ -32,7 +32,8 @@ def running(stack: Stack, **fields: Any) -> Goal:
 
 
 def down(stack: Stack) -> Goal:
-    return Goal(stack=stack, wants=dict.fromkeys(stack.services, "absent"), issued_at=time.time(), down=True)
+    wants: dict[str, Want] = dict.fromkeys(stack.services, "absent")
+    return Goal(stack=stack, wants=wants, issued_at=time.time(), down=True, remove_orphans=True)
 
 
 class Scene:
@@ -208,6 +209,34 @@ def test_an_unhealthy_dependency_fails_its_dependents_and_nothing_else(disk: Dis
     play(disk, scenario)
 
 
+def test_a_predecessors_verdict_of_a_containers_health_is_asked_for_again(disk: DiskEngine) -> None:
+    probe = Probe(test=("CMD-SHELL", "check"), interval=0.01, retries=2)
+    db = service("db", healthcheck=probe)
+    web = service("web", depends_on={"db": Dependency(service="db", condition="service_healthy")})
+
+    async def fall_ill(scene: Scene) -> None:
+        disk.healthy = lambda _one: ExecResult(exit_code=1, output="refused\n")
+        await scene.converge(running(stack_of(db)))
+        await scene.until(lambda: disk.find("demo-db-1").health == "unhealthy")
+
+    async def recover(scene: Scene) -> None:
+        disk.healthy = lambda _one: ExecResult(exit_code=0, output="fine\n")
+        assert (await scene.converge(running(stack_of(db, web)))).converged
+        assert disk.find("demo-db-1").health == "healthy"
+
+    async def stay_ill(scene: Scene) -> None:
+        settled = await scene.converge(running(stack_of(db, web)))
+        # It takes one probe to be sure, not as many as at first.
+        assert [one.message for one in settled.failures] == [
+            "dependency failed to start: container demo-db-1 is unhealthy"
+        ]
+        assert scene.loop.health.history(disk.find("demo-db-1").id)["failing_streak"] >= 3  # type: ignore[index]
+
+    play(disk, fall_ill)
+    play(disk, stay_ill)
+    play(disk, recover)
+
+
 def test_a_dependency_that_dies_before_it_is_healthy_is_not_waited_for(disk: DiskEngine) -> None:
     async def scenario(scene: Scene) -> None:
         probe = Probe(test=("CMD", "check"), interval=3600)
@@ -315,6 +344,21 @@ def test_abort_on_failure_stops_the_others_and_tells_the_exit_code(disk: DiskEng
         assert scene.told("message", "abort")[0].details["exit_code"] == 4
         assert scene.status("demo-app-1") == "exited"
         await scene.until(lambda: scene.idle)
+
+    play(disk, scenario)
+
+
+def test_abort_concerns_only_what_was_asked_for(disk: DiskEngine) -> None:
+    async def scenario(scene: Scene) -> None:
+        stack = stack_of(service("app"), service("job"), service("other"), service("bystander"))
+        await scene.converge(running(stack))
+        await scene.converge(running(stack, wants={"app": "running", "job": "running"}, abort_on_exit="any"))
+        disk.end_container("demo-bystander-1", 3)
+        await scene.until(lambda: scene.status("demo-bystander-1") == "exited")
+        disk.end_container("demo-job-1", 4)
+        await scene.until(lambda: len(scene.settled) == 3)
+        assert [one.details["exit_code"] for one in scene.told("message", "abort")] == [4]
+        assert (scene.status("demo-app-1"), scene.status("demo-other-1")) == ("exited", "running")
 
     play(disk, scenario)
 

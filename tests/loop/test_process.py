@@ -23,7 +23,7 @@ from orchestrator.client import Session, converge, load_goal, query_status, requ
 from orchestrator.engines.native.layout import Layout
 from orchestrator.errors import StackError, Unavailable
 from orchestrator.events import Event
-from orchestrator.goal import Goal
+from orchestrator.goal import Goal, Want
 from orchestrator.model import Stack
 from orchestrator.source import SourceMap
 from orchestrator.spec.bind import bind_stack
@@ -43,7 +43,8 @@ def up(stack: Stack, **fields: Any) -> Goal:
 
 
 def down(stack: Stack) -> Goal:
-    return Goal(stack=stack, wants=dict.fromkeys(stack.services, "absent"), issued_at=time.time(), down=True)
+    wants: dict[str, Want] = dict.fromkeys(stack.services, "absent")
+    return Goal(stack=stack, wants=wants, issued_at=time.time(), down=True, remove_orphans=True)
 
 
 def ignore(_event: Event) -> None:
@@ -178,18 +179,77 @@ def tell_end(disk: DiskEngine, name: str, code: int) -> None:
         news.write(f"{name} {code}\n")
 
 
-def test_a_supervisor_without_its_keeper_goes_on_and_is_found(project: Stack, disk: DiskEngine) -> None:
+def test_a_killed_keeper_is_replaced_at_once_and_the_new_one_keeps(project: Stack, disk: DiskEngine) -> None:
     converge(up(project), sink=ignore, prepared=launch.prepare())
-    status = query_status("demo")
-    assert status is not None
-    os.kill(status["keeper"], signal.SIGKILL)
-    with contextlib.suppress(ChildProcessError):
-        os.waitpid(status["keeper"], 0)
-    after = query_status("demo")
-    assert after is not None and after["pid"] == status["pid"]
+    first = query_status("demo")
+    assert first is not None
     calls = disk.calls()
+    keeper = first["keeper"]
+    for _ in range(2):
+        kill_and_reap(keeper)
+        status = eventually(lambda gone=keeper: has_keeper_other_than(gone), "another keeper")
+        assert status["pid"] == first["pid"]
+        keeper = status["keeper"]
+        assert Path(f"/proc/{keeper}/comm").read_text() == "stack-keeper\n"
+    # The new one is no parent of what it keeps; of what it starts, it is.
+    for _ in range(2):
+        before = query_status("demo")
+        assert before is not None
+        os.kill(before["pid"], signal.SIGKILL)
+        after = eventually(lambda gone=before["pid"]: has_successor(gone), "a successor")
+        assert after["keeper"] == keeper
+        eventually(lambda: query_status("demo")["containers"], "it has adopted the containers")  # type: ignore[index]
+    assert disk.calls() == calls
     assert converge(up(project), sink=ignore).converged
     assert disk.calls() == calls
+
+
+def kill_and_reap(pid: int) -> None:
+    os.kill(pid, signal.SIGKILL)
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, 0)
+
+
+def has_keeper_other_than(gone: int) -> dict[str, Any] | None:
+    """The project's status once it has a keeper that is its own comm, and not `gone`."""
+    status = query_status("demo")
+    if status is None or status["keeper"] in (0, gone):
+        return None
+    # Before it is itself it is still an interpreter that has just been started.
+    named = Path(f"/proc/{status['keeper']}/comm")
+    return status if named.exists() and named.read_text() == "stack-keeper\n" else None
+
+
+def has_successor(gone: int) -> dict[str, Any] | None:
+    status = query_status("demo")
+    return status if status is not None and status["pid"] != gone else None
+
+
+def test_a_new_keeper_starts_nothing_after_a_supervisor_that_left(project: Stack, disk: DiskEngine) -> None:
+    converge(up(project), sink=ignore, prepared=launch.prepare())
+    first = query_status("demo")
+    assert first is not None
+    kill_and_reap(first["keeper"])
+    status = eventually(lambda: has_keeper_other_than(first["keeper"]), "another keeper")
+    assert request_shutdown("demo")
+    wait_for_end(status["keeper"])
+    assert query_status("demo") is None
+    assert all(one.alive for one in disk.load())
+
+
+def test_keeper_and_supervisor_killed_one_after_the_other(project: Stack, disk: DiskEngine) -> None:
+    """Whether another keeper was there in time or not: the next command finds the project as it was."""
+    converge(up(project), sink=ignore, prepared=launch.prepare())
+    calls = disk.calls()
+    for pause in (0.0, 0.001, 0.01, 0.03):
+        status = eventually(lambda: query_status("demo"), "a supervisor")
+        os.kill(status["keeper"], signal.SIGKILL)
+        time.sleep(pause)
+        os.kill(status["pid"], signal.SIGKILL)
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(status["keeper"], 0)
+        assert converge(up(project), sink=ignore, prepared=launch.prepare()).converged
+        assert disk.calls() == calls
 
 
 def test_after_both_are_killed_the_next_command_adopts(project: Stack, disk: DiskEngine) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from orchestrator.engines.native.capabilities import check_stack
-from orchestrator.model import Network, NetworkAttachment, Port, Service, Stack, VolumeMount
+from orchestrator.model import FileSource, Network, NetworkAttachment, Port, Service, Stack, VolumeMount
 
 
 def _check(service: Service, **parts: object) -> list[tuple[str, str]]:
@@ -26,7 +26,7 @@ def test_an_ordinary_service_is_fine() -> None:
 def test_attributes_are_refused_or_named_without_effect() -> None:
     service = Service(
         name="web",
-        config={"models": ["x"], "deploy": {"placement": {"spread": "a"}}},
+        config={"models": ["x"], "deploy": {"placement": {"constraints": ["a"]}}},
         userns_mode="keep-id",
         ports=(Port(target=80, protocol="sctp"),),
     )
@@ -34,7 +34,45 @@ def test_attributes_are_refused_or_named_without_effect() -> None:
         ("error", "services.web.models"),
         ("error", "services.web.ports[0]"),
         ("error", "services.web.userns_mode"),
-        ("warning", "services.web.deploy.placement"),
+        ("warning", "services.web.deploy.placement.constraints"),
+    ]
+
+
+def test_what_is_for_a_cluster_is_named_where_nothing_comes_of_it() -> None:
+    idle = {
+        "mode": "replicated-job",
+        "endpoint_mode": "vip",
+        "labels": {"a": "b"},
+        "placement": {"constraints": ["node.role == x"], "preferences": [{"spread": "x"}], "max_replicas_per_node": 1},
+        "resources": {"reservations": {"cpus": 1.0, "memory": "1", "generic_resources": [{"kind": "gpu"}]}},
+    }
+    base = "services.web.deploy"
+    assert _check(Service(name="web", config={"deploy": idle})) == [
+        ("warning", f"{base}.{one}")
+        for one in (
+            *("mode", "endpoint_mode", "labels", "placement.constraints", "placement.preferences"),
+            *("placement.max_replicas_per_node", "resources.reservations.generic_resources"),
+        )
+    ]
+    honoured = {
+        "mode": "global",
+        "replicas": 1,
+        "endpoint_mode": "dnsrr",
+        "placement": {},
+        "update_config": {"parallelism": 2},
+        "rollback_config": {"order": "stop-first"},
+        "restart_policy": {"condition": "any", "window": "1s"},
+        "resources": {"limits": {"cpus": 0.5, "pids": 3}, "reservations": {"cpus": 0.1}},
+    }
+    assert _check(Service(name="web", config={"deploy": honoured})) == []
+    assert _check(Service(name="web", config={"deploy": {**honoured, "mode": "replicated", "replicas": 3}})) == []
+    assert _check(Service(name="web", config={"deploy": {"mode": "global", "replicas": 3}})) == [
+        ("warning", f"{base}.mode")
+    ]
+    secret = FileSource(key="s", name="p_s", file="/x", config={"driver": "vault", "template_driver": "golang"})
+    assert _check(Service(name="web"), secrets={"s": secret}) == [
+        ("warning", "secrets.s.driver"),
+        ("warning", "secrets.s.template_driver"),
     ]
 
 

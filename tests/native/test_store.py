@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from orchestrator import launch
 from orchestrator.engines.native.store import Store
-from orchestrator.errors import Conflict, Unavailable
+from orchestrator.errors import Conflict, NotFound, Unavailable
 
 
 @pytest.fixture
@@ -131,3 +133,25 @@ def test_a_second_connection_of_a_process_does_not_cost_the_first_its_locks(tmp_
     assert "two" in seen.stdout
     for store in (first, third):
         store.close()
+
+
+def test_no_connection_is_carried_into_a_supervisor(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fork with one open makes the child believe that it holds locks that only its parent has."""
+    _insert(store, "web")
+    held = []
+
+    def fork() -> int:
+        links = [os.readlink(entry) for entry in Path("/proc/self/fd").iterdir() if entry.is_symlink()]
+        held.extend(link for link in links if "stack.db" in link)
+        raise BlockingIOError
+
+    monkeypatch.setattr(launch.os, "fork", fork)
+    with pytest.raises(BlockingIOError):
+        launch.prepare("native")
+    assert held == []
+    assert store.container("web") is not None
+
+
+def test_ports_of_a_container_that_is_gone(store: Store) -> None:
+    with pytest.raises(NotFound, match="it has been removed"):
+        store.lease_ports("0" * 64, [])

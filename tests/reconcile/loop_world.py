@@ -188,7 +188,7 @@ class World:
                 self._say(f"WRONG {error!r}")
                 self.errors.append(error)
 
-        def ask(_project: str, service: Any, action: str, _tell: Any) -> tuple[dict[str, str], tuple[str, ...]]:
+        def ask(_project: str, service: Any, action: str, *_more: Any) -> tuple[dict[str, str], tuple[str, ...]]:
             self._say(f"    provider {action} {service.name}")
             self.engine._begin(f"provider {action}", service.name)
             (self.engine.answered.add if action == "up" else self.engine.answered.discard)(service.name)
@@ -267,8 +267,9 @@ class World:
             scale={name: chance.randint(0, 3) for name in scalable if maybe(0.2)},
             force_recreate=recreate == "force",
             no_recreate=recreate == "never",
-            always_recreate_deps=maybe(0.1),
-            renew_anon_volumes=maybe(0.1),
+            # What contradicts itself is refused before there is a goal.
+            always_recreate_deps=maybe(0.1) and recreate != "never",
+            renew_anon_volumes=maybe(0.1) and recreate != "never",
             remove_orphans=maybe(0.4),
             pull=chance.choice(("policy", "policy", "always", "missing")),
             wait=start and maybe(0.3),
@@ -369,6 +370,8 @@ class World:
                 # A server that ended well and may rest counts as a job that is done.
                 done = one.exit_code == 0 and service.restart.condition in ("no", "on-failure")
                 assert one.alive or done, f"{one.name} is {one.status}"
+                hooked = not (one.alive and service.post_start and one.id in self.engine.hookless)
+                assert hooked, f"the hooks after the start of {one.name} were never run"
         strange = [one for one in observed.containers if one.oneoff or one.service not in stack.services]
         assert not strange, f"orphans are left: {[(one.name, one.status) for one in strange]}"
 

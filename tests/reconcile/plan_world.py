@@ -55,7 +55,7 @@ def live_plans(seed: int, tell: Callable[[str], None]) -> Counter[str]:
             assert not goal.remove_orphans or goal.wants.keys() != stack.services.keys(), runner.failed
             assert all(type(error) is Conflict for error in runner.failed.values()), runner.failed
         _let_something_end(chance, runner)
-    runner.converge(Goal(stack=stack, down=True, remove_volumes=True, issued_at=runner.clock()))
+    runner.converge(Goal(stack=stack, down=True, remove_orphans=True, remove_volumes=True, issued_at=runner.clock()))
     left = runner.engine.observe("app")
     assert not (left.containers or left.networks or left.volumes), f"down leaves {left}"
     return happened

@@ -182,3 +182,23 @@ def test_images_that_are_mounted_are_fetched_or_built_first(runner: Runner) -> N
     assert not runner.plan(goal)
     with pytest.raises(NotFound, match="--pull never forbids"):
         runner.plan(want_all(bind_stack({"db": {"image": "db:1", "volumes": ["image=gone:1"]}}), 1.0, pull="never"))
+
+
+def test_a_build_waits_for_images_with_names_of_what_its_service_depends_on(runner: Runner) -> None:
+    base = {"build": "base", "image": "base:1"}
+    stack = bind_stack(
+        {
+            "base": base,
+            "between": {"image": "db:1", "depends_on": ["base"]},
+            "plain": {"build": "plain"},
+            "web": {"build": "web", "depends_on": ["between", "plain"]},
+        }
+    )
+    plan = {one.id: one for one in runner.plan(want_all(stack, 1.0))}
+    assert plan["build web"].needs == ("build base",)
+    assert plan["build plain"].needs == ()
+    # It is the base that is built from the other one here.
+    context = {"context": "base", "additional_contexts": {"x": "service:web"}}
+    stack = bind_stack({"base": {**base, "build": context}, "web": {"build": "web", "depends_on": ["base"]}})
+    plan = {one.id: one for one in runner.plan(want_all(stack, 1.0))}
+    assert (plan["build base"].needs, plan["build web"].needs) == (("build web",), ())

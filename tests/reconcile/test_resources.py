@@ -162,7 +162,7 @@ def test_down_removes_everything_but_volumes(runner: Runner) -> None:
     stack = bind_stack({"web": {"depends_on": ["db"]}, "db": {"volumes": ["data:/d", "/anonymous"]}, "api": {}})
     up(runner, stack)
     smaller = bind_stack({"web": {"depends_on": ["db"]}, "db": {"volumes": ["data:/d", "/anonymous"]}})
-    runner.converge(Goal(stack=smaller, down=True))
+    runner.converge(Goal(stack=smaller, down=True, remove_orphans=True))
     left = runner.engine.observe("app")
     assert not left.containers
     assert not left.networks
@@ -171,9 +171,33 @@ def test_down_removes_everything_but_volumes(runner: Runner) -> None:
     assert not runner.engine.projects()
 
 
+def test_down_leaves_orphans_and_what_they_use(runner: Runner) -> None:
+    stack = bind_stack(
+        {
+            "web": {"networks": ["front", "back"], "volumes": ["kept:/k"]},
+            "api": {"networks": ["back"], "volumes": ["kept:/k", "lost:/l"]},
+        },
+        {"front": {}, "back": {}},
+    )
+    up(runner, stack)
+    smaller = bind_stack({"api": {"networks": ["back"]}}, {"back": {}})
+    goal = Goal(stack=smaller, down=True, remove_volumes=True)
+    plan = runner.plan(goal)
+    assert [one.code for one in plan.warnings] == ["orphan-containers"]
+    assert "app-web-1" in plan.warnings[0].message
+    assert [one.id for one in plan] == ["stop api-1", "remove api-1", "remove volume app_lost"]
+    runner.converge(goal)
+    left = runner.engine.observe("app")
+    assert [one.name for one in left.containers if one.alive] == ["app-web-1"]
+    assert set(left.networks) == {"app_front", "app_back"}
+    assert set(left.volumes) == {"app_kept"}
+    assert not runner.plan(goal)
+    assert not runner.plan(goal.replace(ignore_orphans=True)).warnings
+
+
 def test_down_without_a_stack_file_still_knows_the_order(runner: Runner) -> None:
     up(runner, bind_stack({"web": {"depends_on": ["db"]}, "db": {}}))
-    plan = runner.plan(Goal(stack=Stack(name="app"), down=True))
+    plan = runner.plan(Goal(stack=Stack(name="app"), down=True, remove_orphans=True))
     assert {one.id: one.needs for one in plan}["stop db-1"] == ("stop web-1",)
 
 

@@ -53,6 +53,8 @@ class WeatherEngine(FakeEngine):
         self._completed: set[str] = set()
         self._started: set[str] = set()
         self._init_done: dict[str, float] = {}
+        self.hookless: set[str] = set()
+        """Containers whose last start by an operation has not been followed by their hooks."""
         self.starts: list[tuple[str, str]] = []
         self.before = self._maybe_fail
 
@@ -89,6 +91,8 @@ class WeatherEngine(FakeEngine):
         if not one.state.alive:
             raise EngineError(f"{one.state.name} is not running", operation="exec")
         bad = self._chance.random() < self.sick
+        if request.command == ("post", "start") and not bad:
+            self.hookless.discard(container.id)
         return ExecResult(exit_code=1 if bad else 0, output="bad weather\n" if bad else "")
 
     # What is checked
@@ -123,7 +127,15 @@ class WeatherEngine(FakeEngine):
         if POLICY not in cause:
             self._healthy.discard(container_id)
             self._completed.discard(container_id)
+            self._note_hooks(state)
         self._plan_end(container_id)
+
+    def _note_hooks(self, state: Container) -> None:
+        service = self.executing.stack.services.get(state.service) if self.executing is not None else None
+        if service is not None and service.post_start and not state.oneoff:
+            self.hookless.add(state.id)
+        else:
+            self.hookless.discard(state.id)
 
     def _plan_end(self, container_id: str) -> None:
         one = self._find(container_id)

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from reconcile.loop_world import World
 from reconcile.plan_world import live_plans
 
+SECOND = "goals that needed a second attempt in good weather"
+
 
 def live_loop(seed: int, tell: Callable[[str], None]) -> Counter[str]:
     """One run of the real loop. AssertionError says what must never happen; returns what happened how often."""
@@ -25,7 +27,7 @@ def live_loop(seed: int, tell: Callable[[str], None]) -> Counter[str]:
             "starts by restart policies": starts["restart policy"],
             "starts by operations": starts["operation"],
             "engine calls": len(world.engine.calls),
-            "goals that needed a second attempt in good weather": world.attempts > 1,
+            SECOND: world.attempts > 1,
         }
     )
 
@@ -44,7 +46,10 @@ def run_worlds(seed: int, runs: int, *, only: str | None = None, tell: bool = Fa
             if number > seed and (number - seed) % 1000 == 0:
                 print(f"  {kind}: {number - seed} of {runs}", flush=True)
             try:
-                totals += KINDS[kind](number, say)
+                counts = KINDS[kind](number, say)
+                totals += counts
+                if counts[SECOND]:
+                    print(f"second  {kind} --seed {number}: a goal needed a second attempt in good weather", flush=True)
             except Exception as error:
                 failed += 1
                 print(f"FAILED  {kind} --seed {number}: {_first_line(error)}", flush=True)

@@ -103,11 +103,6 @@ class Deeds:
             child.communicate(timeout=20)
         self._followers.clear()
 
-    def replace_supervisor(self, pid: int) -> None:
-        """End a supervisor that nobody starts again; the next command makes another one."""
-        if kill(pid):
-            self._note("a supervisor without a keeper")
-
     def _reap(self) -> None:
         now = time.monotonic()
         for one in [one for one in self._followers if one[0] < now or one[1].poll() is not None]:

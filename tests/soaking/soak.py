@@ -111,10 +111,13 @@ class Soak:
     def _settle(self, deeds: Deeds) -> None:
         """`up` until it succeeds, at most three times; then every service has to be as the file says."""
         project = deeds.project
-        supervisor, keeper = project.hosts()
-        if supervisor and not keeper:
-            # Nobody keeps a supervisor whose keeper was killed; the next one has one again.
-            deeds.replace_supervisor(supervisor)
+        end = time.monotonic() + SETTLE_LIMIT
+        while project.hosts()[0] and not project.hosts()[1]:
+            # A supervisor whose keeper was killed sees to another one by itself.
+            if time.monotonic() > end:
+                self._complain(f"{project.name} has a supervisor without a keeper", "nobody would start it again")
+                break
+            time.sleep(0.1)
         for _attempt in range(3):
             project.run("unpause")
             ran = project.run("up", "-d", "--remove-orphans")

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.errors import StackError
-from orchestrator.spec.loader import Loaded, LoadOptions, load_stack
+from orchestrator.errors import FileMissing, StackError
+from orchestrator.spec.loader import Loaded, LoadOptions, load_stack, load_variables
 
 
 class TextReader:
@@ -31,6 +31,21 @@ class TextReader:
     def find_stack_file(self, directory: str) -> str | None:
         names = ("stack.yaml", "compose.yaml")
         return next((f"{directory}/{name}" for name in names if f"{directory}/{name}" in self.files), None)
+
+
+class FetchingReader(TextReader):
+    """Finds what is elsewhere in a table."""
+
+    def __init__(self, files: Mapping[str, str], elsewhere: Mapping[str, str]) -> None:
+        super().__init__(files)
+        self.elsewhere = elsewhere
+        self.fetched: list[str] = []
+
+    def fetch_remote(self, name: str) -> str:
+        self.fetched.append(name)
+        if name not in self.elsewhere:
+            raise FileMissing(f"there is no {name}")
+        return self.elsewhere[name]
 
 
 Load = Callable[..., Loaded]
@@ -74,5 +89,18 @@ def refuse(load: Load) -> Callable[..., list[str]]:
             for one in caught.value.diagnostics
             if one.severity == "error"
         ]
+
+    return run
+
+
+@pytest.fixture
+def read() -> Callable[..., Any]:
+    """Load files by name where some are elsewhere; returns what was loaded, the reader, and the variables."""
+
+    def run(files: Mapping[str, str], *names: str, environ: Mapping[str, str] | None = None, **options: Any) -> Any:
+        elsewhere = {"https://host/shop.git#v1": "/cache/shop/compose.yaml", "github.com/a/b": "/cache/b/compose.yaml"}
+        reader = FetchingReader(files, elsewhere)
+        asked = LoadOptions(files=names, cwd="/app", **options)
+        return load_stack(asked, environ or {}, reader), reader, load_variables(asked, environ or {}, reader)
 
     return run

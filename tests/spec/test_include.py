@@ -113,3 +113,21 @@ def test_files_are_found_also_when_variables_are_left_alone(load):
     more = {"/app/sub/a.yaml": "services: {a: {image: '$TAG'}}\n", "/app/sub/.env": "TAG=2\n"}
     stack = load("include: ['${DIR:-sub}/a.yaml']\n", more, interpolate=False).stack
     assert stack.tree["services"]["a"]["image"] == "$TAG"
+
+
+def test_env_files_of_an_included_service_see_the_variables_of_the_include(load):
+    stack = load(
+        """
+        include: [{path: sub/compose.yaml, env_file: values.env}]
+        services: {web: {image: w, env_file: web.env}}
+        """,
+        more={
+            "/app/.env": "OUTER=outer\n",
+            "/app/values.env": "VAR=1\nOUTER=inner\n",
+            "/app/web.env": "SEEN=${VAR:-nothing}\n",
+            "/app/sub/compose.yaml": "services: {app: {image: a, env_file: app.env}}",
+            "/app/sub/app.env": "MINE=${VAR?}\nTHEIRS=${OUTER}\n",
+        },
+    ).stack
+    assert stack.services["app"].environment == {"MINE": "1", "THEIRS": "outer"}
+    assert stack.services["web"].environment == {"SEEN": "nothing"}

@@ -24,6 +24,7 @@ RESULT = Path("/result")
 QUICKSTART = "/opt/stack/examples/quickstart"
 CGROUPS = Path("/sys/fs/cgroup")
 WORK = Path("/root/projects")
+AWAY = ".away"
 STATE, RUN = Path("/var/lib/stack"), Path("/run/stack")
 
 LIMITS = """
@@ -197,6 +198,9 @@ def shows_what_it_is() -> None:
     for command in (["systemctl", "--version"], [RUNTIME, "--version"], ["conmon", "--version"], ["nft", "--version"]):
         print(run(*command).splitlines()[0])
     check((CGROUPS / "cgroup.controllers").exists(), "this machine has no cgroup v2")
+    if RUNTIME == "runc":
+        # Where both are, crun is taken.
+        take_away("crun")
 
 
 def doctor_finds_everything() -> None:
@@ -477,7 +481,8 @@ def down_after_reboot_leaves_nothing() -> None:
 
 def other_runtime() -> None:
     other = "runc" if RUNTIME == "crun" else "crun"
-    run("dpkg", "--remove", "--force-depends", RUNTIME)
+    bring_back(other)
+    take_away(RUNTIME)
     print(out := stack("doctor"))
     check(f"{other} at" in out, "doctor does not find the other runtime")
     globals()["RUNTIME"] = other
@@ -507,9 +512,9 @@ def missing_parts_are_named() -> None:
         ("libseccomp2", "libseccomp"),
         ("runc crun", "crun"),
     ):
-        paths = [path for one in package.split() for path in list_files(one)]
-        for path in paths:
-            os.rename(path, path + ".away")
+        here = [one for one in package.split() if list_files(one)]
+        for one in here:
+            take_away(one)
         try:
             for words in (["doctor"], ["up", "-d"], ["ps", "-a"], ["down"]):
                 out = stack(*words, at="bare", code=None)
@@ -518,10 +523,23 @@ def missing_parts_are_named() -> None:
                 if words[0] in ("doctor", "up"):
                     check("apt-get install" in out and word in out, f"{words[0]} does not say how to get {package}")
         finally:
-            for path in paths:
-                os.rename(path + ".away", path)
+            for one in here:
+                bring_back(one)
     stack("up", "-d", at="bare")
     stack("down", "-t", "0", at="bare")
+
+
+def take_away(package: str) -> None:
+    """Have a package's programs and libraries out of everybody's sight."""
+    for path in list_files(package):
+        os.rename(path, path + AWAY)
+
+
+def bring_back(package: str) -> None:
+    """Undo `take_away`."""
+    for path in run("dpkg", "-L", package, code=None).splitlines():
+        if os.path.lexists(path + AWAY):
+            os.rename(path + AWAY, path)
 
 
 def list_files(package: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from typing import TYPE_CHECKING, Literal
 
@@ -28,6 +29,10 @@ _JOURNALLED = ("create", "start", "stop", "restart", "kill", "remove", "rename",
 """First words of operations on containers whose effect the journal tells of by itself."""
 
 
+_REPLACED = re.compile(r"^[0-9a-f]{12}_")
+"""What stands before the name of a container while another takes its place."""
+
+
 class News(Record):
     """One thing that happened. `time` is seconds since the epoch; `subject` a container, an image, a network ..."""
 
@@ -40,7 +45,7 @@ class News(Record):
 def tell_container_event(event: ContainerEvent, project: str) -> News | None:
     """Say an event of the journal; None for one that another one tells as well."""
     name = event.attributes.get("name", event.container[:12])
-    subject = name.removeprefix(f"{project}-").removeprefix(f"{project}_")
+    subject = _REPLACED.sub("", name).removeprefix(f"{project}-").removeprefix(f"{project}_")
     time = event.time / 1e9
     if event.action in _WORDS:
         text, tone = _WORDS[event.action]

@@ -84,9 +84,7 @@ def command(
         check_dockerfiles(stack, needs, options)
         return
     if invocation.dry_run:
-        from orchestrator.cli.rehearsal import rehearse
-
-        rehearse(invocation, "build image", [image_reference(stack, stack.services[name]) for name in needs])
+        _rehearse(invocation, engine.name, stack, needs)
         return
     if not needs:
         print("No services to build", file=sys.stderr)
@@ -112,6 +110,27 @@ def command(
         push_services(invocation, stack, tuple(needs), quiet=quiet)
     elif all("=" in arg for arg in args):
         _keep_printed(invocation, stack, services, needs, options, progress, quiet=quiet, notes=notes, out=out)
+
+
+def _rehearse(invocation: Invocation, engine: str, stack: Stack, names: Iterable[str]) -> None:
+    """Tell what would be built. Raises OperationFailed after what can be foreseen to fail has been told."""
+    from orchestrator.actions.rehearse import check_context
+    from orchestrator.cli.rehearsal import rehearse
+    from orchestrator.errors import StackError
+
+    images = {image_reference(stack, stack.services[name]): name for name in names}
+    failures: dict[str, StackError] = {}
+    for image, name in images.items():
+        try:
+            if engine == "native":
+                check_context(stack, stack.services[name])
+        except StackError as error:
+            failures[image] = error
+    rehearse(invocation, "build image", images, failures=failures)
+    for one in failures.values():
+        report_build_error(one)
+    if failures:
+        raise OperationFailed(f"{len(failures)} of {len(images)} images could not be built" if len(images) > 1 else "")
 
 
 def _keep_printed(

@@ -8,6 +8,14 @@ import click
 
 from orchestrator.cli.options import stack_command
 
+_GOING_ON = """\
+    if [[ ${#COMPREPLY[@]} == 1 && ${COMPREPLY[0]} == *[=:] ]]; then
+        compopt -o nospace
+    fi
+
+"""
+"""Lines for bash: `web=` and `web:` are the beginning of a word."""
+
 
 @stack_command("completion")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
@@ -19,4 +27,7 @@ def command(ctx: click.Context, shell: str) -> None:
     kind = get_completion_class(shell)
     assert kind is not None
     root = ctx.find_root().command
-    sys.stdout.write(kind(root, {}, "stack", "_STACK_COMPLETE").source() + "\n")
+    source = kind(root, {}, "stack", "_STACK_COMPLETE").source()
+    if shell == "bash":
+        source = source.replace("    return 0\n", f"{_GOING_ON}    return 0\n")
+    sys.stdout.write(source + "\n")

@@ -20,6 +20,13 @@ _PARTS = ("schema", *(f"list_{kind}" for kind in _LISTS), "hashes", "variables",
     Option("-q", "--quiet", flag=True, help="Only check."),
     Option("-o", "--output", metavar="FILE", help="Write to a file."),
     Option("--services", "list_services", flag=True, help="Only the names of services."),
+    Option(
+        "--filter",
+        "filters",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="Of the services only those with profile=NAME, label=KEY or label=KEY=VALUE.",
+    ),
     Option("--volumes", "list_volumes", flag=True, help="Only the names of volumes."),
     Option("--networks", "list_networks", flag=True, help="Only the names of networks."),
     Option("--images", "list_images", flag=True, help="Only the images."),
@@ -77,6 +84,10 @@ def _render(invocation: Invocation, services: tuple[str, ...], part: str, asked:
     if part == "list_profiles":
         # A profile that is off keeps its services out of the model, and with them its name.
         options = options.replace(profiles=("*",))
+    filters = config.read_filters(asked["filters"], listed=part == "list_services")
+    if filters:
+        # What has a profile is not there unless that is on.
+        options = options.replace(profiles=(*options.profiles, *(value for key, value in filters if key == "profile")))
     if asked["no_consistency"] and part in ("list_volumes", "list_networks", "list_models"):
         # Who uses what is a question of consistency, too.
         options = options.replace(all_resources=True)
@@ -92,7 +103,7 @@ def _render(invocation: Invocation, services: tuple[str, ...], part: str, asked:
         resolve_paths=not passes.get("no_path_resolution"),
         # The values of an env file may name variables, which are left alone then.
         resolve_env=not (passes.get("no_env_resolution") or passes.get("no_interpolate")),
-        consistency=not passes.get("no_consistency"),
+        consistency=not asked["no_consistency"],
     )
     stack = project.stack
     assert stack is not None
@@ -102,8 +113,14 @@ def _render(invocation: Invocation, services: tuple[str, ...], part: str, asked:
         shared = find_shared_names(stack, severity="warning")
         faults = find_faults(stack.tree, stack.sources.locate, severity="warning")
         warnings += [*(one for _, one in faults), *shared]
+        if _names_cluster(stack.tree):
+            from orchestrator.engines.native.swarm import find_ignored
+
+            warnings += find_ignored(stack)
     report_diagnostics(warnings)
     tree = config.restrict_tree(stack, services)
+    if filters:
+        tree = config.filter_services(tree, filters)
     if part == "hashes":
         return "".join(f"{name} {digest}\n" for name, digest in config.list_hashes(stack, asked["hashes"]))
     if part == "environment":
@@ -121,6 +138,11 @@ def _render(invocation: Invocation, services: tuple[str, ...], part: str, asked:
 
         keep_output(text, seen)
     return text
+
+
+def _names_cluster(tree: Any) -> bool:
+    """Whether there may be something to say about attributes that are for a cluster."""
+    return any("deploy" in one for one in tree["services"].values()) or "secrets" in tree or "configs" in tree
 
 
 def _name_services(hashes: str | None) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from orchestrator.actions.goals import PullPolicy, UpOptions, choose_build, parse_scale
+from orchestrator.actions.goals import UpOptions, choose_build, parse_scale, read_pull
 from orchestrator.cli.converging import converge_with_progress
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.options import build_options, dry_run_option, pull_option, services_argument, stack_command
@@ -37,7 +37,7 @@ def command(
     remove_orphans: bool,
     build: bool,
     no_build: bool,
-    pull: PullPolicy | None,
+    pull: str | None,
     quiet_pull: bool,
     yes: bool,
 ) -> None:
@@ -45,6 +45,7 @@ def command(
     from orchestrator.actions.prepare_up import prepare_up
     from orchestrator.cli.consenting import ask_to_renew
 
+    policy, build = read_pull(pull, build=build)
     project = load_own(invocation, services)
     goal = prepare_up(
         project,
@@ -56,7 +57,7 @@ def command(
             no_recreate=no_recreate,
             remove_orphans=remove_orphans,
             build=choose_build(build=build, no_build=no_build),
-            pull=pull or "policy",
+            pull=policy or "policy",
             renew_volumes=ask_to_renew(invocation, project.stack, yes=yes),
         ),
     )

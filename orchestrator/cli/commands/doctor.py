@@ -18,13 +18,16 @@ _MARKS = {"ok": ("✔", "32"), "warning": ("!", "33"), "missing": ("✘", "31")}
 
 @stack_command("doctor")
 @format_option("table or json.")
+@click.option("--fix", is_flag=True, help="Put right what stack can: what crashes left behind, and wrong rights.")
 @click.pass_obj
-def command(invocation: Invocation, form: str | None) -> int:
+def command(invocation: Invocation, form: str | None, fix: bool) -> int:
     """Show what this machine has and lacks, and how to get it. Exit code 1 when something needed is missing."""
     if form not in (None, "table", "json"):
         raise UsageError(f"--format: there is no format {form}", hint="there are table and json")
     engine = invocation.engine()
-    findings = [*engine.diagnose(), *_look_around(invocation, engine)]
+    findings = [*engine.diagnose(fix=fix)]
+    told = {one.detail for one in findings}
+    findings += (one for one in _look_around(invocation, engine) if one.detail not in told)
     if form == "json":
         rows = [{"name": one.name, "state": one.state, "detail": one.detail, "hint": one.hint} for one in findings]
         sys.stdout.write(json.dumps(rows, indent=2, ensure_ascii=False) + "\n")
@@ -54,8 +57,12 @@ def _look_around(invocation: Invocation, engine: Engine) -> Iterator[Finding]:
             name="stack file", state="missing", detail=error.render().splitlines()[0], hint="`stack config` tells more"
         )
         return
-    if stack is not None:
+    if stack is None:
+        return
+    try:
         yield from diagnose_stack(engine, stack)
+    except EngineError as error:
+        yield Finding(name="stack file", state="missing", detail=error.message, hint=error.hint)
 
 
 def render_findings(findings: Sequence[Finding], *, colour: bool) -> str:

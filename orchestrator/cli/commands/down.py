@@ -53,6 +53,10 @@ def command(
     if goal is None and rmi and project.stack is not None and _remove_images(invocation, project.stack, rmi):
         return
     if goal is None:
+        if not services and not invocation.dry_run:
+            from orchestrator.control import Place, clear_place
+
+            clear_place(Place.of(project.name))
         print(f'warning: No resource found to remove for project "{project.name}".', file=sys.stderr)
         return
     converge_with_progress(invocation, goal, "down")

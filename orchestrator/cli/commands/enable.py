@@ -12,14 +12,16 @@ USER = Option("--user", flag=True, help="With this user's systemd, not the syste
     "enable",
     Option("--now", flag=True, help="Bring it up at once, too."),
     USER,
+    Option("-y", "--yes", flag=True, help="Ask nothing: yes."),
     Option("--print", "show", flag=True, help="Print the systemd unit, and write nothing."),
     DRY_RUN,
     rest="",
 )
-def command(invocation: Invocation, now: bool, user: bool, show: bool) -> int:
+def command(invocation: Invocation, now: bool, user: bool, show: bool, yes: bool) -> int:
     """Bring the project up at every boot: write a systemd unit that does it."""
     from orchestrator.actions.enable import describe_unit, enable_unit, list_fleeting, place_unit
     from orchestrator.actions.unit import render_unit
+    from orchestrator.cli.consenting import ask_about_remote
     from orchestrator.cli.owning import load_own
     from orchestrator.spec.faults import check_faults
 
@@ -27,6 +29,8 @@ def command(invocation: Invocation, now: bool, user: bool, show: bool) -> int:
     project = load_own(invocation, ())
     assert project.stack is not None
     check_faults(project.stack, ())
+    if not show:
+        ask_about_remote(invocation, project, yes=yes)
     request = describe_unit(invocation.project, project, user=user)
     fleeting = list_fleeting(invocation.project)
     if fleeting:

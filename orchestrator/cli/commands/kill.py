@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from orchestrator.actions.signal_containers import kill_services
@@ -21,4 +23,5 @@ def command(invocation: Invocation, services: tuple[str, ...], signal: str, orph
     """Send a signal to the main processes of running containers."""
     engine, project = invocation.engine(), invocation.recognize()
     tell = rehearse_words(invocation) if invocation.dry_run else tell_lines()
-    kill_services(engine, project, services, signal, tell, orphans=orphans, act=not invocation.dry_run)
+    if not kill_services(engine, project, services, signal, tell, orphans=orphans, act=not invocation.dry_run):
+        print("no container to kill", file=sys.stderr)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from orchestrator.cli.declare import DRY_RUN, Option, declare
 from orchestrator.cli.diagnostics import report_diagnostics
 from orchestrator.cli.invocation import Invocation
+from orchestrator.errors import UsageError
 
 
 @declare(
@@ -39,6 +40,12 @@ def command(invocation: Invocation, check: bool, update: bool, quiet: bool) -> i
         if not told and not quiet:
             print(f"{path} is up to date")
         return 1 if told else 0
+    if project.remote is not None and not invocation.dry_run:
+        # What is kept of a commit is not its repository: nobody would find the lock there.
+        raise UsageError(
+            f"{project.remote.files[0]} is not of this machine: a lock would be lost with what is kept of it",
+            hint="lock it where it is written and commit stack.lock there; publish with --resolve-image-digests",
+        )
     lock = make_lock(stack, update=update)
     if invocation.dry_run:
         print(render_lock(lock), end="")

@@ -8,7 +8,7 @@ import time
 
 import click
 
-from orchestrator.actions.goals import PullPolicy, UpOptions, choose_build, parse_scale
+from orchestrator.actions.goals import UpOptions, choose_build, parse_scale, read_pull
 from orchestrator.cli.diagnostics import report_diagnostics
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.options import build_options, format_option, pull_option, services_argument, stack_command
@@ -36,7 +36,7 @@ def command(
     no_deps: bool,
     build: bool,
     no_build: bool,
-    pull: PullPolicy | None,
+    pull: str | None,
     form: str | None,
 ) -> None:
     """Show what `up` would do, and why, and do nothing."""
@@ -46,6 +46,7 @@ def command(
     from orchestrator.actions.prepare_up import prepare_up
     from orchestrator.cli.plans import dump_plan, render_plan
 
+    policy, build = read_pull(pull, build=build)
     project = invocation.load(services)
     options = UpOptions(
         services=services,
@@ -55,7 +56,7 @@ def command(
         no_recreate=no_recreate,
         remove_orphans=remove_orphans,
         build=choose_build(build=build, no_build=no_build),
-        pull=pull or "policy",
+        pull=policy or "policy",
     )
     goal = prepare_up(project, options)
     plan = plan_goal(invocation.engine(), goal, time.time())

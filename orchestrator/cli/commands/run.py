@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.actions.goals import PullPolicy
+from orchestrator.actions.goals import read_pull
 from orchestrator.cli.converging import report_failures, show_plan
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.options import dry_run_option, pull_option, stack_command
 from orchestrator.errors import Interrupted, StackError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from orchestrator.client import Session
     from orchestrator.engines.base import Engine
     from orchestrator.events import Sink
@@ -56,6 +58,7 @@ class InputIsNoTerminal(StackError):
     "-v", "--volume", "--volumes", "volumes", multiple=True, metavar="VOLUME", help="Mount a path or a volume."
 )
 @click.option("-w", "--workdir", metavar="DIR", help="Run in this directory.")
+@click.option("-y", "--yes", is_flag=True, help="Ask nothing: yes.")
 @dry_run_option
 @click.argument("service")
 @click.argument("words", nargs=-1, metavar="[COMMAND] [ARGS]...", type=click.UNPROCESSED)
@@ -76,7 +79,7 @@ def command(
     no_deps: bool,
     publish: tuple[str, ...],
     locked: bool,
-    pull: PullPolicy | None,
+    pull: str | None,
     quiet: bool,
     quiet_build: bool,
     quiet_pull: bool,
@@ -87,12 +90,14 @@ def command(
     user: str | None,
     volumes: tuple[str, ...],
     workdir: str | None,
+    yes: bool,
     service: str,
     words: tuple[str, ...],
 ) -> int:
     """Run a one-off container of a service; the exit code is the container's."""
     from orchestrator.actions.plan import check_stack
     from orchestrator.actions.run import RunOptions, prepare_run, run_oneoff
+    from orchestrator.cli.consenting import ask_about_remote
     from orchestrator.cli.progress import leave_out
     from orchestrator.client import Session
 
@@ -102,6 +107,7 @@ def command(
             "cannot attach stdin to a TTY-enabled container because stdin is not a terminal",
             hint="leave --tty out, or give it no input with --no-interactive",
         )
+    policy, build = read_pull(pull, build=build)
     options = RunOptions(
         service=service,
         command=words,
@@ -125,9 +131,10 @@ def command(
         dependencies=not no_deps,
         remove_orphans=remove_orphans,
         build=build,
-        pull=pull or "policy",
+        pull=policy or "policy",
     )
     project = invocation.load((service,), naming=env)
+    ask_about_remote(invocation, project, yes=yes)
     if locked:
         from orchestrator.actions.lock import hold_to_lock
 
@@ -161,7 +168,11 @@ def command(
             if not outcome.converged:
                 raise report_failures(outcome.failures, goal.stack)
 
-        code, container = run_oneoff(engine, wanted, make_ready, start)
+        def query_provided() -> Mapping[str, Mapping[str, str]]:
+            answer = session.ask("provided", "provided")
+            return answer["provided"] if answer else {}
+
+        code, container = run_oneoff(engine, wanted, make_ready, start, query_provided)
     if detach:
         print(container.id)
     return code

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Literal
 
-from orchestrator.actions.goals import PullPolicy, UpOptions, choose_build, parse_scale
+from orchestrator.actions.goals import UpOptions, choose_build, parse_scale, read_pull
 from orchestrator.cli.converging import converge_with_progress, show_plan
 from orchestrator.cli.declare import BUILDING, DRY_RUN, PULL, TIMEOUT, AtLeast, Option, declare
 from orchestrator.cli.invocation import Invocation
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     Option("--attach", multiple=True, metavar="SERVICE", help="Show the output of this service only."),
     Option("--no-attach", multiple=True, metavar="SERVICE", help="Do not show the output of this service."),
     Option("--attach-dependencies", flag=True, help="Show the output of services that they depend on, too."),
-    Option("--menu/--no-menu", flag=True, default=None, help="Read keys: d leaves the services running."),
+    Option("--menu/--no-menu", flag=True, default=None, help="Read keys: d detaches, w watches files."),
     Option("-w", "--watch", flag=True, help="Follow the files that develop.watch names."),
     Option("--no-color", flag=True, help="No colours."),
     Option("--no-log-prefix", flag=True, help="No names before the lines."),
@@ -74,7 +74,7 @@ def command(
     build: bool,
     no_build: bool,
     quiet_build: bool,
-    pull: PullPolicy | None,
+    pull: str | None,
     quiet_pull: bool,
     timeout: int | None,
     abort_on_container_exit: bool,
@@ -96,26 +96,35 @@ def command(
     """Create and start the services, and what they depend on."""
     wait = wait or wait_timeout is not None
     abort: Literal["", "any", "failure"] = ""
+    if abort_on_container_exit and abort_on_container_failure:
+        raise UsageError("--abort-on-container-failure cannot be combined with --abort-on-container-exit")
     if abort_on_container_exit or exit_code_from:
         abort = "any"
     if abort_on_container_failure:
-        if abort:
-            raise UsageError("--abort-on-container-failure cannot be combined with the other reasons to abort")
         abort = "failure"
     if abort and (detach or wait or no_start):
         raise UsageError("to abort on a container's end, `up` has to stay: leave out --detach, --wait and --no-start")
     if watch and (detach or wait or no_start):
         raise UsageError("--watch stays with the services: leave out --detach, --wait and --no-start")
+    if watch and no_build:
+        raise UsageError("--watch builds what has changed: leave out --no-build")
+    if (attach or attach_dependencies) and (detach or wait):
+        option = "--attach" if attach else "--attach-dependencies"
+        raise UsageError(f"{option} is about output that is shown: leave out --detach and --wait")
+    if attach and attach_dependencies:
+        raise UsageError("--attach names whose output is shown: leave out --attach-dependencies")
     from orchestrator.actions.prepare_up import prepare_up
-    from orchestrator.cli.consenting import ask_to_renew
+    from orchestrator.cli.consenting import ask_about_remote, ask_to_renew
 
+    policy, build = read_pull(pull, build=build)
     project = load_own(invocation, services, isolate=isolate)
+    ask_about_remote(invocation, project, yes=yes)
     if locked:
         from orchestrator.actions.lock import hold_to_lock
 
         project = hold_to_lock(project)
         # A digest cannot move; what has none must not be replaced.
-        pull = None if pull == "always" else pull
+        policy = None if policy == "always" else policy
     goal = prepare_up(
         project,
         UpOptions(
@@ -129,7 +138,7 @@ def command(
             renew_anon_volumes=renew_anon_volumes,
             remove_orphans=remove_orphans,
             build=choose_build(build=build, no_build=no_build),
-            pull=pull or "policy",
+            pull=policy or "policy",
             renew_volumes=ask_to_renew(invocation, project.stack, yes=yes),
             timeout=timeout,
             wait=wait,

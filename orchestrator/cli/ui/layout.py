@@ -10,7 +10,7 @@ HEIGHTS: Final = [(0, "-tiny"), (12, "-low"), (19, "-high")]
 
 CSS: Final = """
 Screen { layout: vertical; }
-#summary, #tabs, #news-title { text-wrap: nowrap; text-overflow: ellipsis; }
+#summary, #tabs, #news-title, #news { text-wrap: nowrap; text-overflow: ellipsis; }
 #summary { height: 1; background: $panel; color: $foreground; padding: 0 1; }
 #services { height: auto; max-height: 40%; min-height: 3; scrollbar-size-vertical: 1; overflow-x: hidden; }
 #tabs { height: 1; background: $panel; color: $foreground; padding: 0 1; }

@@ -123,9 +123,9 @@ def await_caller(layout: Layout, store: Store, container_id: str) -> None:
     from orchestrator.engines.native.runtime.process import wait_process
 
     row = store.container(container_id)
-    caller = load_spec(row).caller if row is not None and row["boot_id"] in ("", read_boot_id()) else ()
-    if caller:
-        wait_process(*caller)
+    spec = load_spec(row) if row is not None and row["boot_id"] in ("", read_boot_id()) else None
+    if spec is not None and spec.called and spec.caller:
+        wait_process(*spec.caller)
         forget_caller(layout, container_id)
 
 

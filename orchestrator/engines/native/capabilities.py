@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from orchestrator.engines.native.swarm import find_ignored
 from orchestrator.errors import Diagnostic, EngineError
 from orchestrator.model import Service, Stack
 from orchestrator.source import Path, render_path
 
 _NOT_YET = "is not supported yet"
 _WINDOWS = "is for Windows containers"
-_ONE_HOST = "has no effect on one host"
 
 _REFUSED: Mapping[Path, str] = {
     ("cpu_count",): _WINDOWS,
@@ -21,14 +21,6 @@ _REFUSED: Mapping[Path, str] = {
     ("models",): _NOT_YET,
     ("storage_opt",): _NOT_YET,
     ("use_api_socket",): "asks for the socket of an engine that has none: the native engine is daemonless",
-    ("deploy", "resources", "reservations", "generic_resources"): _NOT_YET,
-}
-
-_WITHOUT_EFFECT: Mapping[Path, str] = {
-    ("deploy", "mode"): _ONE_HOST,
-    ("deploy", "endpoint_mode"): _ONE_HOST,
-    ("deploy", "placement"): _ONE_HOST,
-    ("deploy", "resources", "reservations", "cpus"): "has no effect on cgroups of this kind: use limits",
 }
 
 _NETWORK_DRIVERS = ("bridge", "default", "macvlan", "ipvlan")
@@ -40,6 +32,7 @@ def check_stack(stack: Stack) -> Sequence[Diagnostic]:
     found.extend(_check_networks(stack))
     found.extend(_check_volumes(stack))
     found.extend(_check_files(stack))
+    found.extend(find_ignored(stack))
     return found
 
 
@@ -48,9 +41,6 @@ def _check_service(stack: Stack, service: Service) -> Iterator[Diagnostic]:
     for path, reason in _REFUSED.items():
         if _has(service.config, path):
             yield _diagnose(stack, base + path, f"{path[-1]} {reason}")
-    for path, reason in _WITHOUT_EFFECT.items():
-        if _has(service.config, path):
-            yield _diagnose(stack, base + path, f"{path[-1]} {reason}", severity="warning")
     if service.userns_mode not in (None, "", "host"):
         yield _diagnose(stack, (*base, "userns_mode"), f"userns_mode {service.userns_mode} {_NOT_YET}", hint="host")
     for index, mount in enumerate(service.volumes):
@@ -136,12 +126,11 @@ def _has(config: Mapping[str, Any], path: Path) -> bool:
     return value not in (None, "", [], {})
 
 
-def _diagnose(stack: Stack, path: Path, message: str, *, hint: str = "", severity: Any = "error") -> Diagnostic:
+def _diagnose(stack: Stack, path: Path, message: str, *, hint: str = "") -> Diagnostic:
     return Diagnostic(
         code="unsupported-by-engine",
         message=message,
         location=stack.sources.locate(path),
         path=render_path(path),
         hint=hint,
-        severity=severity,
     )

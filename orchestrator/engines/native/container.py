@@ -28,8 +28,8 @@ class ContainerSpec(Record):
 
     `networks` and `volumes` map keys of the file to engine names; `command` is what runs, for ``ps``; `addresses` holds
     the static addresses and aliases by engine network name. `called` and `auto_remove` are those of
-    :class:`orchestrator.plan.CreateContainer`; `caller` is the pid and start time of the process that made a container
-    which is `called`.
+    :class:`orchestrator.plan.CreateContainer`; `caller` is the pid and start time of the process that made a one-off
+    container.
     """
 
     service: Service

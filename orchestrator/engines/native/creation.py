@@ -43,7 +43,7 @@ def _create_container(layout: Layout, store: Store, images: ImageStore, stack: S
         directory=stack.directory,
         oneoff=request.oneoff,
         called=request.called,
-        caller=(os.getpid(), read_process_start(os.getpid())) if request.called else (),
+        caller=(os.getpid(), read_process_start(os.getpid())) if request.oneoff else (),
         auto_remove=request.auto_remove,
         networks=_network_names(service, stack),
         volumes=_volume_names(service, stack),
@@ -107,10 +107,8 @@ def _entrypoint(service: Service, image: Image) -> tuple[str, ...]:
 
 
 def _command(service: Service, image: Image) -> tuple[str, ...]:
-    if service.command is not None:
-        return service.command
-    # An entrypoint in the file drops the image's command, as Docker does.
-    return () if service.entrypoint is not None else (image.config.cmd or ())
+    # An entrypoint in the file drops the image's command, as Docker does; what is empty does not.
+    return service.command or (() if service.entrypoint else image.config.cmd or ())
 
 
 def _labels(stack: Stack, request: CreateContainer, image: Image) -> Mapping[str, str]:

@@ -64,6 +64,9 @@ def _diagnose_runtime(layout: Layout) -> Finding:
         runtime = load_runtime(layout, observe_cgroups())
     except StackError as error:
         return Finding(name="runtime", state="missing", detail=error.message, hint=error.hint)
+    except OSError as error:
+        # It is tried by running a container; what keeps that from being done is told of the disk below.
+        return Finding(name="runtime", state="warning", detail=f"it cannot be tried: {error.strerror or error}")
     return Finding(name="runtime", state="ok", detail=f"{runtime.name} at {runtime.path}")
 
 
@@ -90,7 +93,7 @@ def _diagnose_library(name: str, purpose: str, library: str, package: str) -> Fi
 
 def _diagnose_firewall(layout: Layout) -> Iterator[Finding]:
     """Whether the kernel takes our rules, and whether another firewall drops what our containers send."""
-    from orchestrator.engines.native.network.docker_coexistence import find_drops
+    from orchestrator.engines.native.network.docker_coexistence import find_drops, find_foreign_drops
     from orchestrator.engines.native.network.links import name_prefix
     from orchestrator.engines.native.network.nftables import list_tables
     from orchestrator.errors import StackError
@@ -100,10 +103,19 @@ def _diagnose_firewall(layout: Layout) -> Iterator[Finding]:
     try:
         running = bool(list_tables("stack"))
         drops = find_drops(name_prefix(layout.tag))
+        foreign = find_foreign_drops(name_prefix(layout.tag))
     except StackError as error:
         hint = "`modprobe nf_tables`; the kernel needs nftables"
         yield Finding(name="firewall", state="missing", detail=error.message, hint=error.hint or hint)
         return
+    for place in foreign:
+        links = f'"{name_prefix(layout.tag)}*"'
+        yield Finding(
+            name="firewall",
+            state="warning",
+            detail=f"the nftables chain {place} drops what is forwarded: nothing gets out of containers, nor in",
+            hint=f"`nft 'insert rule {place} iifname {links} accept; insert rule {place} oifname {links} accept'`",
+        )
     for place, accepted in drops:
         if accepted or not running:
             detail = f"{place} drops what is forwarded; " + (

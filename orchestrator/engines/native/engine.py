@@ -226,6 +226,10 @@ class NativeEngine:
         """Remember how often the restart policy has started a container, and when it is going to."""
         self.store.update_container(container_id, restart_count=count, restart_at=at)
 
+    def record_hooks(self, container_id: str, due: int) -> None:
+        """Remember how many of a container's hooks are still to be run."""
+        self.store.update_container(container_id, hooks_due=due)
+
     # Looking inside
 
     def exec_attached(self, container: Container, request: ExecRequest) -> int:
@@ -384,11 +388,19 @@ class NativeEngine:
         self.hosting.end()
         self.lifecycle.parting.finish_all()
 
-    def diagnose(self) -> Sequence[Finding]:
-        """What this machine has and lacks."""
+    def diagnose(self, *, fix: bool = False) -> Sequence[Finding]:
+        """What this machine has and lacks, and what is amiss with our own things; `fix` puts right what can be."""
         from orchestrator.engines.native.diagnosis import diagnose_host
+        from orchestrator.engines.native.mending import diagnose_projects
+        from orchestrator.engines.native.state_diagnosis import diagnose_state
 
-        return diagnose_host(self.layout)
+        found = [*diagnose_host(self.layout)]
+        if os.geteuid() != 0:
+            return found
+        found += diagnose_state(self.layout, self.store, fix=fix)
+        if all(one.name != "store" for one in found):
+            found += diagnose_projects(self.layout, self.store)
+        return found
 
 
 def _adapt(progress: Callable[[ImageProgress], None] | None) -> Callable[[PullProgress], None] | None:

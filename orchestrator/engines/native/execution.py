@@ -12,7 +12,7 @@ from orchestrator.engines.native.runtime import exec as runtime_exec
 from orchestrator.engines.native.runtime.cgroups import observe_cgroups
 from orchestrator.engines.native.runtime.logs import LogSource, read_logs
 from orchestrator.engines.native.runtime.monitor import observe_process
-from orchestrator.engines.native.runtime.oci_runtime import load_runtime
+from orchestrator.engines.native.runtime.oci_runtime import load_owner
 from orchestrator.engines.native.runtime.process import open_process
 from orchestrator.errors import NotFound
 
@@ -43,7 +43,7 @@ def _find_target(layout: Layout, store: Store, container: Container) -> runtime_
             operation="exec",
             hint=f"start it with: stack start {container.service}",
         )
-    runtime = load_runtime(layout, observe_cgroups(), load_spec(row).service.runtime)
+    runtime = load_owner(layout, observe_cgroups(), container.id, load_spec(row).service.runtime)
     return runtime_exec.Target(layout, runtime, container.id, container.name)
 
 

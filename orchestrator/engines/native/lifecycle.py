@@ -28,11 +28,13 @@ from orchestrator.engines.native.files.parting import Parting
 from orchestrator.engines.native.files.volume_store import VolumeStore
 from orchestrator.engines.native.files.volumes import release_mounts
 from orchestrator.engines.native.host_errors import explains_refusals
+from orchestrator.engines.native.images.reserve import keep_reserve, release_reserve
 from orchestrator.engines.native.journal import Journal
+from orchestrator.engines.native.mending import mend_project
 from orchestrator.engines.native.network.namespaces import delete_namespace
 from orchestrator.engines.native.network.naming import NameService, adopt_names
 from orchestrator.engines.native.network.neighbours import Neighbours
-from orchestrator.engines.native.network.networks import create_network, ensure_link, find_network, remove_network
+from orchestrator.engines.native.network.networks import create_network, leave_networks, remove_network
 from orchestrator.engines.native.network.publishing import Publisher
 from orchestrator.engines.native.observing import read_ending
 from orchestrator.engines.native.preparing import stands_alone
@@ -40,8 +42,9 @@ from orchestrator.engines.native.recovery import await_exit_file, delete_state, 
 from orchestrator.engines.native.runtime.cgroups import freeze_cgroup, remove_empty_parent
 from orchestrator.engines.native.runtime.monitor import remove_traces
 from orchestrator.engines.native.runtime.oci_runtime import forget_container
-from orchestrator.engines.native.runtime.process import parse_signal, send_signal, wait_process
+from orchestrator.engines.native.runtime.process import parse_signal, send_signal
 from orchestrator.engines.native.starting import Starter, netns_path
+from orchestrator.engines.native.stopping import ask_to_stop, await_stop
 from orchestrator.engines.native.store import now
 from orchestrator.errors import Conflict, Diagnostic, EngineError, NotFound
 from orchestrator.model import Network, Stack
@@ -58,10 +61,9 @@ if TYPE_CHECKING:
     from orchestrator.engines.native.runtime.monitor import ExitInfo, Launched
     from orchestrator.engines.native.store import Store
 
-_KILL_PATIENCE = 20.0
-
-_CLEARING = 8
-"""How many containers are cleared away at a time: more only wait for the same locks of the kernel and the store."""
+_ACTING = 8
+"""How many containers are ended or cleared away at a time: more only wait for the same locks. Any number may be waited
+for."""
 
 
 class Lifecycle:
@@ -87,7 +89,7 @@ class Lifecycle:
         self.starter = Starter(layout, store, images, self.publisher, self.names, warn)
         self.neighbours = Neighbours(layout, store)
         self.parting = Parting()
-        self._clearing = threading.BoundedSemaphore(_CLEARING)
+        self._acting = threading.BoundedSemaphore(_ACTING)
         self._watch: ExitWatch | None = None
         self._rotator: LogRotator | None = None
         self._locks: dict[str, threading.RLock] = {}
@@ -115,6 +117,7 @@ class Lifecycle:
         if uses_default_bridge(request.service):
             create_network(self._layout, self._store, "", Network(key=DEFAULT_BRIDGE, name=DEFAULT_BRIDGE))
         container_id = creation.create_container(self._layout, self._store, self._images, stack, request)
+        keep_reserve(self._layout.images)
         self._journal.note(self._row(container_id), "create", request.service.labels)
         return container_id
 
@@ -140,11 +143,13 @@ class Lifecycle:
                 launched = self._start_process(row, spec)
             except BaseException as error:
                 self._give_back(row, spec)
+                if isinstance(error, Exception) and self._store.container(container_id) is None:
+                    raise _tell_removed(row) from error
                 if isinstance(error, EngineError):
                     code = getattr(error, "exit_code", 128)
                     self._store.update_container(container_id, exit_code=code, error=error.message, finished_at=now())
                 raise
-            self._store.update_container(
+            here = self._store.update_container(
                 container_id,
                 state="running",
                 pid=launched.pid,
@@ -161,6 +166,9 @@ class Lifecycle:
                 health=None,
                 restart_at=0.0,
             )
+            if not here:
+                self._give_back(row, spec)
+                raise _tell_removed(row)
             # While the lock is held: the end of a short run must not come before its start.
             self._journal.note(row, "start", spec.labels, **({"cause": cause} if cause else {}))
         self._tend(container_id, spec)
@@ -205,42 +213,27 @@ class Lifecycle:
     def stop(self, container_id: str, *, timeout: float | None, hold: bool) -> None:
         """Stop signal, then SIGKILL when the grace period is over; returns when settled."""
         with self._locked(container_id):
-            row = self._store.container(container_id)
-            if row is None:
-                return
-            if hold and not row["hold"]:
-                self._store.update_container(container_id, hold=1)
-            if row["state"] != "running":
-                return
-            spec = load_spec(row)
-            pid, start = row["pid"], row["pid_start"]
-            stopped = is_alive(row, read_boot_id())
-            if stopped:
-                grace = spec.service.stop_grace_period if timeout is None else timeout
-                if row["paused"]:
+            with self._acting:
+                row = self._store.container(container_id)
+                if row is None:
+                    return
+                if hold:  # what fills the disk may be what is stopped, or what is removed next
+                    release_reserve(self._layout.images)
+                if hold and not row["hold"]:
+                    self._store.update_container(container_id, hold=1)
+                if row["state"] != "running":
+                    return
+                spec = load_spec(row)
+                stopped = is_alive(row, read_boot_id())
+                if stopped and row["paused"]:
                     freeze_cgroup(self.starter.cgroups_path(container_id, spec), frozen=False)
-                number = parse_signal(self._stop_signal(row, spec))
-                self._journal.note(row, "kill", spec.labels, signal=str(number))
-                send_signal(pid, start, number)
-                if not wait_process(pid, start, grace if grace >= 0 else None):
-                    self._journal.note(row, "kill", spec.labels, signal="9")
-                    send_signal(pid, start, parse_signal("SIGKILL"))
-                    if not wait_process(pid, start, _KILL_PATIENCE):
-                        raise EngineError(
-                            f"{row['name']} does not die: the kernel holds its process {pid}",
-                            resource=row["name"],
-                            operation="stop container",
-                            hint="its storage may hang; look at `dmesg`",
-                        )
+                if stopped:
+                    ask_to_stop(self._images, self._journal, row, spec)
+            if stopped:
+                await_stop(self._journal, row, spec, timeout)
             self._settle(self._row(container_id))
             if stopped:
                 self._journal.note(row, "stop", spec.labels)
-
-    def _stop_signal(self, row: sqlite3.Row, spec: ContainerSpec) -> str:
-        if spec.service.stop_signal:
-            return spec.service.stop_signal
-        image = self._images.resolve_image(row["image_id"])
-        return (image.config.stop_signal if image is not None else None) or "SIGTERM"
 
     def kill(self, container_id: str, signal: str) -> None:
         """Send a signal to the main process. Conflict when it does not run.
@@ -284,7 +277,8 @@ class Lifecycle:
             delete_state(self._layout, container_id)
             self._forget(container_id, volumes=volumes)
             self._journal.note(row, "destroy", spec.labels)
-            self._leave_networks(spec)
+            if leave_networks(self._layout, self._store, spec.project, spec.networks.values()):
+                self.publisher.sync(spec.project)
         with self._locking:
             self._locks.pop(container_id, None)
 
@@ -297,20 +291,6 @@ class Lifecycle:
                 # Nobody can be starting one now: a container is written down before.
                 remove_empty_parent(self._layout.tag)
         self.volumes.delete(doomed)
-
-    def _leave_networks(self, spec: ContainerSpec) -> None:
-        """Forget networks that belong to no project or to another one, once the project has no container on them."""
-        foreign = [
-            name
-            for name in spec.networks.values()
-            if self._store.row("SELECT 1 FROM networks WHERE name = ? AND project = ?", name, spec.project) is None
-        ]
-        if DEFAULT_BRIDGE in foreign:
-            users = "SELECT 1 FROM endpoints WHERE network = ? LIMIT 1"
-            if self._store.row(users, DEFAULT_BRIDGE) is None:
-                remove_network(self._layout, self._store, "", DEFAULT_BRIDGE)
-        if foreign:
-            self.publisher.sync(spec.project)
 
     # The end of a container
 
@@ -326,7 +306,7 @@ class Lifecycle:
         if oom:
             self._journal.note(row, "oom", spec.labels)
         self._journal.note(row, "die", spec.labels, exitCode=str(code))
-        with self._clearing:
+        with self._acting:
             self._give_back(row, spec)
         self._store.update_container(
             row["id"],
@@ -414,24 +394,21 @@ class Lifecycle:
             self._watch.add(container_id)
 
     def adopt(self, project: str) -> None:
-        """Host names and ports of what runs already; settle what ended while nobody watched."""
+        """Host names and ports of what runs already; settle what ended while nobody watched; mend what was cut off."""
         boot_id = read_boot_id()
         rows = [row for row in self._store.containers(project) if row["state"] == "running"]
         for row in rows:
             if not is_alive(row, boot_id):
                 with self._locked(row["id"]):
                     self._settle(row)
-        alive = [row for row in rows if is_alive(row, boot_id) and not self._hosting.serves(row["id"])]
+        living = [row for row in rows if is_alive(row, boot_id)]
+        mend_project(self._layout, self._store, self.starter, self.publisher, project, living, self._warn)
+        alive = [row for row in living if not self._hosting.serves(row["id"])]
         if alive:
-            for row in self._store.rows("SELECT name FROM networks WHERE project = ?", project):
-                ensure_link(find_network(self._layout, self._store, row["name"]))
             for refusal in self.publisher.adopt(project):
                 self._warn(Diagnostic(refusal.code, refusal.message, hint=refusal.hint, severity="warning"))
-            adopt_names(
-                self.names, {row["id"]: netns_path(self._layout, row["id"]) for row in alive}, alive, self._store
-            )
-
-    # Parts
+            paths = {row["id"]: netns_path(self._layout, row["id"]) for row in alive}
+            adopt_names(self.names, paths, alive, self._store)
 
     def _row(self, container_id: str) -> sqlite3.Row:
         row = self._store.container(container_id)
@@ -445,3 +422,9 @@ class Lifecycle:
             lock = self._locks.setdefault(container_id, threading.RLock())
         with lock:
             yield
+
+
+def _tell_removed(row: sqlite3.Row) -> NotFound:
+    # By another process, say `rm`: the lock is one of this process alone.
+    told = f"container {row['name']} was removed while it was being started"
+    return NotFound(told, resource=row["name"], operation="start")

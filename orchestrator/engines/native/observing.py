@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import _sqlite3 as sqlite3
 import json
+import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.engines.native.container import is_alive, load_spec, read_boot_id
+from orchestrator.engines.native.container import (
+    ContainerSpec,
+    is_alive,
+    load_spec,
+    read_boot_id,
+    read_process_start,
+)
 from orchestrator.engines.native.layout import Layout
 from orchestrator.engines.native.listing import make_bindings, make_container
 from orchestrator.engines.native.runtime.monitor import observe_process, read_exit
@@ -103,12 +110,21 @@ def _container(
         command=spec.command,
         labels=spec.labels,
         mounted_images=spec.mounted_images,
+        hooks_due=row["hooks_due"],
+        abandoned=_is_abandoned(row, spec),
         endpoints=tuple(_endpoint(one) for one in endpoints),
         bindings=tuple(binding for one in ports for binding in make_bindings(one))
         if status in ("running", "paused")
         else (),
         volumes={one["target"]: one["volume"] for one in mounts},
     )
+
+
+def _is_abandoned(row: sqlite3.Row, spec: ContainerSpec) -> bool:
+    if not (spec.oneoff and spec.caller) or row["state"] != "created" or row["finished_at"]:
+        return False
+    pid, start = spec.caller
+    return read_process_start(pid) != start
 
 
 def _endpoint(row: sqlite3.Row) -> Endpoint:
@@ -153,13 +169,37 @@ def observe_project(
         for reference in list_references(stack):
             found = images.resolve_image(reference)
             facts[reference] = image_facts(reference, found) if found else None
+    containers = observe_containers(layout, store, project)
     return ObservedState(
         project=project,
-        containers=observe_containers(layout, store, project),
+        containers=_mark_stale(store, containers, volumes) if stack is not None else containers,
         networks=networks,
         volumes=volumes,
         images=facts,
     )
+
+
+def _mark_stale(
+    store: Store, containers: tuple[Container, ...], volumes: Mapping[str, ObservedVolume]
+) -> tuple[Container, ...]:
+    """Find containers under which somebody has deleted a volume. The times only say where it is worth a look."""
+    if not any(one.volumes for one in containers):
+        return containers
+    made = {row["name"]: row["created_at"] for row in store.rows("SELECT name, created_at FROM volumes")}
+    found = []
+    for one in containers:
+        suspects = {
+            target: name
+            for target, name in one.volumes.items()
+            if one.pid and (made.get(name, 0.0) > one.started_at or (name in volumes and volumes[name].lost))
+        }
+        if suspects:
+            from orchestrator.engines.native.mending import is_mount_stale
+
+            stale = {name for target, name in suspects.items() if is_mount_stale(one.pid, target)}
+            one = one.replace(stale_volumes=tuple(sorted(stale)))
+        found.append(one)
+    return tuple(found)
 
 
 def image_facts(reference: str, image: Image) -> ImageFacts:
@@ -233,7 +273,9 @@ def observe_volumes(
             project=row["project"],
             driver=row["driver"],
             config=_loads(row["config"]),
-            mountpoint=str(layout.volumes / row["name"] / "_data"),
+            mountpoint=(place := f"{layout.volumes}/{row['name']}/_data"),
+            # An anonymous one is made by the first start of its container.
+            lost=bool(row["key"]) and not os.path.isdir(place),
         )
         for row in store.rows(f"SELECT * FROM volumes WHERE {column} = ? ORDER BY name", value)
     )

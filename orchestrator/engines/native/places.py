@@ -2,7 +2,7 @@
 
 import os
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Of the SQLite store, ``user_version``: two modules read it, and only one of them can afford to import the other."""
 
 

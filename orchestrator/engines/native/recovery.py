@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from orchestrator.engines.native import host
@@ -63,20 +64,29 @@ def end_by_command(container_id: str) -> None:
 def _find_by_command(container_id: str) -> list[tuple[int, int]]:
     wanted = container_id.encode()
     found = []
+    for pid, words in _list_commands():
+        # As an argument of its own, and not of a shell or an editor that happens to name it.
+        if wanted in words and _is_launching(words[0]):
+            start = host.read_start_time(pid)
+            if start:
+                found.append((pid, start))
+    return found
+
+
+def list_command_lines() -> list[list[bytes]]:
+    """The command line of every process but this one, as words; never empty."""
+    return [words for _pid, words in _list_commands()]
+
+
+def _list_commands() -> Iterator[tuple[int, list[bytes]]]:
     for entry in os.listdir("/proc"):
         if not entry.isdecimal() or int(entry) == os.getpid():
             continue
         try:
             with open(f"/proc/{entry}/cmdline", "rb") as file:
-                words = file.read().split(b"\0")
+                yield int(entry), file.read().split(b"\0")
         except OSError:
             continue
-        # As an argument of its own, and not of a shell or an editor that happens to name it.
-        if wanted in words and _is_launching(words[0]):
-            start = host.read_start_time(int(entry))
-            if start:
-                found.append((int(entry), start))
-    return found
 
 
 def _is_launching(program: bytes) -> bool:

@@ -220,6 +220,10 @@ class Starter:
             connect_endpoints(netns, links)
         return str(netns), endpoints, networks
 
+    def reconnect(self, row: sqlite3.Row, spec: ContainerSpec) -> None:
+        """Connect a running container to its networks again where somebody has cut it off. EngineError, OSError."""
+        self._connect(row, spec)
+
     def _ensure_link(self, network: NetworkRow) -> None:
         """Make sure of the network's link, unless this process has seen to it and it is there still."""
         number = find_link(network.link)

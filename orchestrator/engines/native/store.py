@@ -8,6 +8,7 @@ from __future__ import annotations
 
 # Not the package around it, which imports datetime for column types that no table here has.
 import _sqlite3 as sqlite3
+import _weakref
 import json
 import os
 import threading
@@ -18,9 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.engines.native.places import SCHEMA_VERSION
-from orchestrator.errors import Conflict, Unavailable
+from orchestrator.errors import Conflict, NotFound, Unavailable
 
 _BUSY_TIMEOUT = 20.0
+
+_UNUSABLE = (sqlite3.OperationalError, sqlite3.DatabaseError)
+"""What says that the file is at fault; their subclasses, such as a constraint that does not hold, say otherwise."""
 
 _SCHEMA = """
 CREATE TABLE containers (
@@ -31,7 +35,7 @@ CREATE TABLE containers (
   started_at REAL NOT NULL DEFAULT 0, finished_at REAL NOT NULL DEFAULT 0, exit_code INTEGER,
   oom INTEGER NOT NULL DEFAULT 0, error TEXT NOT NULL DEFAULT '', hold INTEGER NOT NULL DEFAULT 0,
   paused INTEGER NOT NULL DEFAULT 0, restart_count INTEGER NOT NULL DEFAULT 0, health TEXT,
-  restart_at REAL NOT NULL DEFAULT 0);
+  restart_at REAL NOT NULL DEFAULT 0, hooks_due INTEGER NOT NULL DEFAULT 0);
 CREATE INDEX containers_project ON containers (project);
 CREATE TABLE endpoints (
   container_id TEXT NOT NULL REFERENCES containers ON DELETE CASCADE, network TEXT NOT NULL, position INTEGER NOT NULL,
@@ -53,8 +57,26 @@ CREATE TABLE mounts (
 CREATE INDEX mounts_volume ON mounts (volume);
 """
 
-_UPGRADES = {1: ("ALTER TABLE containers ADD COLUMN restart_at REAL NOT NULL DEFAULT 0",)}
+_RESTART_AT = "ALTER TABLE containers ADD COLUMN restart_at REAL NOT NULL DEFAULT 0"
+_HOOKS_DUE = "ALTER TABLE containers ADD COLUMN hooks_due INTEGER NOT NULL DEFAULT 0"
+
+_UPGRADES = {1: (_RESTART_AT, _HOOKS_DUE), 2: (_HOOKS_DUE,)}
 """What brings a store of an earlier version to this one."""
+
+
+_opened: list[_weakref.ref[Store]] = []
+
+
+def close_stores() -> None:
+    """Close what this process has open of any store; the next call opens it again. For those who are about to fork.
+
+    SQLite keeps books, per process, on the locks that it holds. A child that opens the file while a connection of its
+    parent is in the books takes no lock, and whoever leaves last takes the journal away under it.
+    """
+    while _opened:
+        store = _opened.pop()()
+        if store is not None:
+            store.close()
 
 
 class Store:
@@ -83,7 +105,7 @@ class Store:
                 # A full disk ends some transactions by itself.
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
-                if isinstance(error, sqlite3.OperationalError):
+                if isinstance(error, sqlite3.DatabaseError) and type(error) in _UNUSABLE:
                     raise self._explain(error, "write") from error
                 raise
 
@@ -92,12 +114,39 @@ class Store:
         with self._lock:
             if self._connection is None and not self.exists():
                 return []
-            return self._open().execute(query, values).fetchall()
+            connection = self._open()
+            try:
+                return connection.execute(query, values).fetchall()
+            except sqlite3.DatabaseError as error:
+                raise self._explain(error, "read") from error
 
     def row(self, query: str, *values: Any) -> sqlite3.Row | None:
         """The first row of a SELECT, or None."""
         found = self.rows(query, *values)
         return found[0] if found else None
+
+    def check(self, patience: float) -> str:
+        """What is wrong with the store: ``locked`` if nobody could write for `patience` seconds, or how it is damaged.
+
+        Empty when it is well. Raises Unavailable where it cannot be opened at all.
+        """
+        with self._lock:
+            connection = self._open()
+            try:
+                connection.execute(f"PRAGMA busy_timeout = {int(patience * 1000)}")
+                connection.execute("BEGIN IMMEDIATE")
+                connection.execute("ROLLBACK")
+                (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+            except sqlite3.OperationalError as error:
+                if "locked" in str(error):
+                    return "locked"
+                # A full disk, say: nothing is wrong with what is there.
+                return ""
+            except sqlite3.DatabaseError as error:
+                return str(error)
+            finally:
+                connection.execute(f"PRAGMA busy_timeout = {int(_BUSY_TIMEOUT * 1000)}")
+        return "" if found == "ok" else str(found)
 
     def _open(self) -> sqlite3.Connection:
         # SQLite forbids carrying a connection across fork(2); the supervisor is forked from the command.
@@ -124,9 +173,17 @@ class Store:
         except (OSError, sqlite3.Error) as error:
             raise self._explain(error, "open") from error
         self._connection, self._owner = connection, os.getpid()
+        _opened.append(_weakref.ref(self))
         return connection
 
     def _explain(self, error: Exception, operation: str) -> Unavailable:
+        if any(word in str(error) for word in ("malformed", "not a database")):
+            return Unavailable(
+                f"the store {self._path} is damaged: {error}",
+                resource=str(self._path),
+                operation=operation,
+                hint=f"`sqlite3 {self._path} .recover` saves what is left; moved away, `up` makes everything anew",
+            )
         return Unavailable(
             f"cannot {operation} the store {self._path}: {error}",
             resource=str(self._path),
@@ -199,14 +256,15 @@ class Store:
                 hint="another container holds it; choose another ipv4_address/ipv6_address",
             ) from error
 
-    def update_container(self, container_id: str, **values: Any) -> None:
-        """Set columns of one container."""
+    def update_container(self, container_id: str, **values: Any) -> bool:
+        """Set columns of one container; False when there is none."""
         assignments = ", ".join(f"{name} = ?" for name in values)
         with self.writing() as connection:
-            connection.execute(
+            changed = connection.execute(
                 f"UPDATE containers SET {assignments} WHERE id = ?",
                 (*values.values(), container_id),
             )
+            return changed.rowcount > 0
 
     def container(self, reference: str) -> sqlite3.Row | None:
         """One container by id or by name."""
@@ -221,8 +279,16 @@ class Store:
     # Ports
 
     def lease_ports(self, container_id: str, bindings: Iterable[Mapping[str, Any]]) -> None:
-        """Take host ports for a container, all or none. Conflict names the container that holds one."""
+        """Take host ports for a container, all or none. Conflict names the container that holds one.
+
+        NotFound when the container has been removed meanwhile.
+        """
         with self.writing() as connection:
+            here = connection.execute("SELECT project FROM containers WHERE id = ?", (container_id,)).fetchone()
+            if here is None:
+                raise NotFound(
+                    f"no container {container_id[:12]}: it has been removed", resource=container_id, operation="start"
+                )
             for binding in bindings:
                 held = connection.execute(
                     "SELECT c.name, c.project, p.host_ip FROM ports p JOIN containers c ON c.id = p.container_id "
@@ -236,7 +302,7 @@ class Store:
                         f"host port {port} is taken by container {clash['name']} of project {clash['project']}",
                         resource=port,
                         operation="publish port",
-                        hint=f"publish another port, or run: stack -p {clash['project']} down",
+                        hint=_advise_port(clash, here["project"]),
                     )
                 connection.execute(
                     "INSERT OR REPLACE INTO ports (host_ip, host_port, protocol, container_port, container_id) "
@@ -252,8 +318,16 @@ class Store:
 
     def release_ports(self, container_id: str) -> bool:
         """Give back a container's host ports; True if it had any."""
+        if self.row("SELECT 1 FROM ports WHERE container_id = ? LIMIT 1", container_id) is None:
+            return False
         with self.writing() as connection:
             return connection.execute("DELETE FROM ports WHERE container_id = ?", (container_id,)).rowcount > 0
+
+
+def _advise_port(holder: sqlite3.Row, project: str) -> str:
+    if holder["project"] == project:
+        return f"two containers of this project want it, this one and {holder['name']}; let one publish another port"
+    return f"publish another port, or run: stack -p {holder['project']} down"
 
 
 def _overlap(one: str, other: str) -> bool:

@@ -247,6 +247,8 @@ def test_what_is_recorded_is_told(bench: Bench) -> None:
     key = bench.run()
     bench.engine.record_health(key, "healthy")
     bench.engine.record_restart(key, 4)
+    bench.engine.record_hooks(key, 2)
+    assert bench.look(key).hooks_due == 2
     assert (bench.look(key).health, bench.look(key).restart_count) == ("healthy", 4)
     bench.engine.stop_container(key)
     bench.engine.record_restart(key, 4, at=12.5)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -291,6 +292,29 @@ def test_cancel_while_the_registry_is_silent(store: ImageStore, registry: Regist
         with pytest.raises(TransferCancelled):
             store.pull(f"{proxy.host}/web:1", cancel=stop.is_set)
     assert store.fsck() == []
+
+
+def test_cancel_before_the_registry_has_said_a_word(store: ImageStore) -> None:
+    """It takes the connection and goes quiet: whether it speaks TLS is never known."""
+    stop = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+
+        def cancel_once_called() -> None:
+            caller, _address = silent.accept()
+            with caller:
+                caller.recv(1)
+                stop.set()
+                # Until the other side has given up; in vain it would wait for as long as a connection may take.
+                caller.settimeout(10)
+                while caller.recv(4096):
+                    pass
+                given_up.set()
+
+        given_up = threading.Event()
+        threading.Thread(target=cancel_once_called, daemon=True).start()
+        with pytest.raises(TransferCancelled):
+            store.pull(f"127.0.0.1:{silent.getsockname()[1]}/web:1", cancel=stop.is_set)
+        assert given_up.wait(10)
 
 
 @pytest.mark.parametrize("reserve", [0, 64 << 20])

@@ -92,12 +92,14 @@ def test_golden(case: str, compare_golden: Callable[[Path, str], None]) -> None:
     [
         (None, None, ("e",), ("c",), ("e", "c")),
         (None, ("x",), ("e",), ("c",), ("e", "x")),
-        (None, (), ("e",), ("c",), ("e",)),
+        (None, (), ("e",), ("c",), ("e", "c")),
+        ((), (), ("e",), ("c",), ("c",)),
+        (("y",), (), ("e",), ("c",), ("y",)),
         (("y",), None, ("e",), ("c",), ("y",)),
         (("y",), ("x",), ("e",), ("c",), ("y", "x")),
         ((), ("x",), ("e",), ("c",), ("x",)),
         (None, None, None, ("c",), ("c",)),
-        ((), None, ("e",), ("c",), ()),
+        ((), None, ("e",), ("c",), ("c",)),
     ],
 )
 def test_command_and_entrypoint(

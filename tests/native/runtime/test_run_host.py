@@ -14,8 +14,11 @@ import pytest
 
 from orchestrator.engines.native import host
 from orchestrator.engines.native.files.mountinfo import list_mounts
+from orchestrator.engines.native.layout import Layout
 from orchestrator.engines.native.runtime import cgroups, process, seccomp
 from orchestrator.engines.native.runtime.bundle import DEFAULT_CAPABILITIES
+from orchestrator.engines.native.runtime.facts import HostFacts
+from orchestrator.engines.native.runtime.oci_runtime import Runtime, load_owner, load_runtime
 from orchestrator.engines.native.runtime.seccomp_profile import flatten_profile, render_default_profile
 from orchestrator.engines.native.spawn import find_program, run, spawn, wait
 from orchestrator.errors import EngineError
@@ -241,3 +244,18 @@ def test_the_root_control_group_is_out_of_reach(path: str) -> None:
         process.end_processes(path)
     with pytest.raises(ValueError, match="not a group of ours"):
         cgroups.remove_cgroup(path)
+
+
+def test_the_runtime_that_is_found_by_several_at_once_is_one(layout: Layout, facts: HostFacts) -> None:
+    """A build and a container ask at the same moment when nothing is remembered yet."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _one: load_runtime(layout, facts.cgroups), range(4)))
+    assert found == [load_runtime(layout, facts.cgroups)] * 4
+
+
+def test_a_container_is_held_by_the_runtime_that_made_it(layout: Layout, runtime: Runtime, facts: HostFacts) -> None:
+    """Another one may be the one for new containers by now."""
+    (Path(runtime.root) / "some").mkdir(parents=True)
+    assert load_owner(layout, facts.cgroups, "some").name == runtime.name

@@ -282,6 +282,22 @@ def test_a_secret_that_is_not_there(one_mounts: Mounts, tmp_path: Path) -> None:
     assert "secrets.gone.file" in caught.value.hint
 
 
+def test_a_secret_that_is_a_copy_of_its_file(one_mounts: Mounts, tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text("as it was")
+    made = one_mounts.box("true")
+    request = MountRequest(
+        service=Service(name="web", secrets=(FileMount(source="token"),)),
+        container_id=made.id,
+        rootfs=str(made.rootfs),
+        secrets={"token": FileSource(key="token", name="t", file=str(file), config={"driver": "copy"})},
+    )
+    (mount,), _ = volumes.prepare_mounts(made.layout, request)
+    file.write_text("as it is")
+    assert Path(mount["source"]).read_text() == "as it was"
+    volumes.release_mounts(made.layout, made.id)
+
+
 def test_a_volume_with_a_device(mounts: Mounts, tmp_path: Path) -> None:
     (tmp_path / "x").touch()
     given = {"volumes": (volume("v", "/data"),), "names": {"/data": "v"}}

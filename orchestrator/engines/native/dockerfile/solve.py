@@ -90,7 +90,9 @@ class Solver:
         """Build, after `foresee`. Raises what the first stage that failed raised, and TransferCancelled."""
         try:
             self.start(self._target)
-            return self.wait(self._target)
+            result = self.wait(self._target)
+            self._tell_unneeded()
+            return result
         except TransferCancelled:
             if self._failure is not None:
                 raise self._failure from None
@@ -99,6 +101,12 @@ class Solver:
             self._stop.set()
             for thread in self._list_threads():
                 thread.join()
+
+    def _tell_unneeded(self) -> None:
+        """Tell of the steps that nobody had to look at, since what is made from them was there."""
+        for index, stage in sorted(self._stages.items()):
+            if index not in self.results:
+                stage.tell_unneeded()
 
     def _list_threads(self) -> Iterable[threading.Thread]:
         seen: set[int] = set()

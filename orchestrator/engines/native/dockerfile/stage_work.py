@@ -198,6 +198,13 @@ class Stage:
             self._recalled = tuple(self._recall(len(self._steps)))
         return self._recalled
 
+    def tell_unneeded(self) -> None:
+        """Tell of all steps as steps that were there, unless `recall` has done so."""
+        if self._recalled is None:
+            for number, step in enumerate(self._steps):
+                if self._layered[number]:
+                    self._solver.narrator.tell_cached(self._index, number, step)
+
     def _recall(self, end: int) -> list[str | None]:
         found: list[str | None] = []
         latest = ""

@@ -85,8 +85,9 @@ def describe_config(spec: ContainerSpec, base: dict[str, Any]) -> dict[str, Any]
     config["Env"] = [f"{name}={value}" for name, value in variables.items()]
     if service.entrypoint is not None:
         config["Entrypoint"] = list(service.entrypoint)
+    if service.entrypoint:
         config["Cmd"] = None
-    if service.command is not None:
+    if service.command:
         config["Cmd"] = list(service.command)
     for field, value in (
         ("User", service.user),

@@ -31,6 +31,9 @@ class VolumeStore:
     def create(self, project: str, volume: Volume) -> None:
         """Create a named volume; one that exists is success, whoever made it."""
         with self._store.writing() as connection:
+            if not os.path.isdir(self.path(volume.name)):
+                # One that somebody has deleted begins anew, and is newer than what still has the old one mounted.
+                connection.execute("UPDATE volumes SET created_at = ? WHERE name = ?", (now(), volume.name))
             connection.execute(
                 "INSERT OR IGNORE INTO volumes (name, key, project, driver, config, created_at) "
                 "VALUES (?, ?, ?, ?, ?, ?)",

@@ -347,8 +347,9 @@ def _render_files(layout: Layout, request: MountRequest) -> Iterator[dict[str, A
 def _place_file(
     layout: Layout, container_id: str, kind: str, index: int, mount: FileMount, file: FileSource, path: str
 ) -> str:
-    """The host path to mount: the file itself, or a copy where content, owner or mode is its own."""
-    plain = mount.uid is None and mount.gid is None and mount.mode is None
+    """The host path to mount: the file itself, or a copy where content, owner or mode is its own, or where the file
+    asks for one (``driver: copy``)."""
+    plain = mount.uid is None and mount.gid is None and mount.mode is None and file.config.get("driver") != "copy"
     if file.file is not None and not os.path.exists(file.file):
         raise NotFound(
             f"{path}: {file.file} does not exist",

@@ -154,18 +154,22 @@ class Transport:
             return "http"  # the host cannot be asked directly, and plain HTTP was allowed for it
         if port is None and not plain:
             port = 443 if _listens(name, 443) else 80
+        probe = http.client.HTTPConnection(name, port or 443)
         try:
-            with socket.create_connection((name, port or 443), CONNECT_TIMEOUT) as raw:
+            with self._open_socket(probe, (name, port or 443), CONNECT_TIMEOUT) as raw:
                 context = ssl.create_default_context()
                 context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
                 with context.wrap_socket(raw, server_hostname=name):
                     return "https"
         except (ssl.SSLError, ConnectionResetError, BrokenPipeError):
+            check_cancel(self._cancel)
             return "http"
         except OSError as error:
             if port is None:
                 return "http"
             raise explain_failure(error, host, f"https://{host}") from error
+        finally:
+            self._drop(probe)
 
     def request(
         self,

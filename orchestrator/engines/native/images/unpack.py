@@ -130,9 +130,11 @@ def check_growth(directory: Path, taken: int, total: int) -> None:
             operation="unpack",
         )
     space = os.statvfs(directory)
-    if space.f_bavail * space.f_frsize < _SPACE_RESERVE:
+    free = space.f_bavail * space.f_frsize
+    if free < _SPACE_RESERVE:
+        kept = f": {free >> 20} MB are, and the last {_SPACE_RESERVE >> 20} are kept free" if free >> 20 else ""
         raise DiskFull(
-            f"no space left on the disk that holds {directory.parent}",
+            f"no space left on the disk that holds {directory.parent}{kept}",
             resource=str(directory.parent),
             operation="unpack",
             hint="remove unused images, or move the state directory (STACK_STATE_DIR) to a larger disk",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from orchestrator.engines.native.network.nftables import apply_commands, read_chain
+from orchestrator.engines.native.network.nftables import apply_commands, list_dropping_chains, read_chain
 from orchestrator.errors import EngineError
 
 _RETURN = re.compile(r"^\s*(?:counter packets \d+ bytes \d+ )?return\s+# handle (\d+)$", re.MULTILINE)
@@ -48,6 +48,20 @@ def find_drops(link_prefix: str) -> list[tuple[str, bool]]:
             if "-P FORWARD DROP" in rules:
                 accepted = any(rule in rules for chain in _CHAINS for rule in _legacy_rules(chain, [f"{link_prefix}*"]))
                 found.append((f"the {family} chain FORWARD (iptables-legacy)", accepted))
+    return found
+
+
+def find_foreign_drops(link_prefix: str) -> list[str]:
+    """Other nftables chains that drop what is forwarded by default, and do not name our links. Blocking.
+
+    A firewall of the administrator's own, which nothing is added to.
+    """
+    found = []
+    for family, table, chain in list_dropping_chains("forward"):
+        if table == "filter" and chain == "FORWARD":
+            continue
+        if f'"{link_prefix}' not in (read_chain(family, table, chain) or ""):
+            found.append(f"{family} {table} {chain}")
     return found
 
 

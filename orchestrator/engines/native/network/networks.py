@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import _sqlite3 as sqlite3
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from orchestrator.engines.native.container import is_alive, read_boot_id
+from orchestrator.engines.native.container import DEFAULT_BRIDGE, is_alive, read_boot_id
 from orchestrator.engines.native.layout import Layout
 from orchestrator.engines.native.network.addresses import Pool, plan_pools
 from orchestrator.engines.native.network.bridge_options import BridgeOptions, parse_bridge_options
@@ -203,6 +203,16 @@ def remove_network(layout: Layout, store: Store, project: str, name: str) -> Non
             delete_bridge(network.link)
         connection.execute("DELETE FROM endpoints WHERE network = ?", (name,))
         connection.execute("DELETE FROM networks WHERE name = ?", (name,))
+
+
+def leave_networks(layout: Layout, store: Store, project: str, names: Iterable[str]) -> bool:
+    """Forget networks that belong to no project, once nobody is on them; True if `project` was on any but its own."""
+    own = "SELECT 1 FROM networks WHERE name = ? AND project = ?"
+    foreign = [name for name in names if store.row(own, name, project) is None]
+    users = "SELECT 1 FROM endpoints WHERE network = ? LIMIT 1"
+    if DEFAULT_BRIDGE in foreign and store.row(users, DEFAULT_BRIDGE) is None:
+        remove_network(layout, store, "", DEFAULT_BRIDGE)
+    return bool(foreign)
 
 
 def dump_config(config: Mapping[str, Any]) -> str:

@@ -9,12 +9,19 @@ import _thread
 import ctypes
 import os
 import socket
+import struct
 
 from orchestrator.errors import EngineError, Unavailable
 
 _LIBRARY = "libnftables.so.1"
 _TRIES = 5
 _NETLINK_NETFILTER = 12
+# linux/netfilter/nf_tables.h: subsystem 10, NFT_MSG_GETTABLE, NFTA_TABLE_NAME; NFPROTO_INET
+_GET_TABLE = 10 << 8 | 1
+_TABLE_NAME = 1
+_INET = 1
+_REQUEST = 1
+_ERROR = 2
 
 _lock = _thread.allocate_lock()
 _library: ctypes.CDLL | None = None
@@ -133,6 +140,38 @@ def list_tables(prefix: str) -> list[str]:
         raise _refuse("list the firewall tables", problem)
     words = [line.split() for line in output.splitlines()]
     return sorted(one[2] for one in words if len(one) == 3 and one[2].startswith(prefix))
+
+
+def has_table(name: str) -> bool:
+    """True if the calling thread's namespace has the table ``inet NAME``; asked of the kernel, without the library."""
+    word = name.encode() + b"\0"
+    attribute = struct.pack("=HH", 4 + len(word), _TABLE_NAME) + word + b"\0" * (-len(word) % 4)
+    body = struct.pack("=BBH", _INET, 0, 0) + attribute
+    try:
+        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_NETFILTER) as kernel:
+            kernel.bind((0, 0))
+            kernel.send(struct.pack("=IHHII", 16 + len(body), _GET_TABLE, _REQUEST, 1, 0) + body)
+            answer = kernel.recv(1 << 16)
+    except OSError:
+        # A kernel without nftables has no tables.
+        return False
+    return bool(struct.unpack_from("=IHHII", answer)[1] != _ERROR)
+
+
+def list_dropping_chains(hook: str) -> list[tuple[str, str, str]]:
+    """(family, table, chain) of every base chain on `hook` whose policy is to drop, sorted."""
+    result, output, problem = _run("list chains")
+    if result != 0:
+        raise _refuse("list the firewall chains", problem)
+    found, family, table, chain = [], "", "", ""
+    for words in (line.split() for line in output.splitlines()):
+        if words[:1] == ["table"]:
+            family, table = words[1:3]
+        elif words[:1] == ["chain"]:
+            chain = words[1]
+        elif words[:1] == ["type"] and words[2:4] == ["hook", hook] and words[-2:] == ["policy", "drop;"]:
+            found.append((family, table, chain))
+    return sorted(found)
 
 
 def read_chain(family: str, table: str, chain: str) -> str | None:

@@ -141,11 +141,11 @@ def with_command(spec: BundleSpec, config: dict[str, Any]) -> None:
 
 
 def resolve_command(service: Service, image: ImageConfig) -> tuple[str, ...]:
-    """Entrypoint and command together, by Compose's rules: an entrypoint of the service drops the image's command."""
-    if service.entrypoint is not None:
-        return (*service.entrypoint, *(service.command or ()))
-    command = service.command if service.command is not None else (image.cmd or ())
-    return (*(image.entrypoint or ()), *command)
+    """Entrypoint and command together, by Docker's rules: an entrypoint of the service drops the image's command; what
+    is empty does not."""
+    command = service.command or (() if service.entrypoint else image.cmd or ())
+    entrypoint = service.entrypoint if service.entrypoint is not None else image.entrypoint or ()
+    return (*entrypoint, *command)
 
 
 def resolve_working_dir(service: Service, image: ImageConfig) -> str:

@@ -20,6 +20,7 @@ _HASTENED_FOR: Final = 0.015
 """Seconds that the kernel stays ready, or is getting ready, for processes that are moved."""
 
 _hastened = 0.0
+_hierarchies: tuple[int, tuple[str, ...]] | None = None
 _ROOT: Final = "/sys/fs/cgroup"
 _V1_CONTROLLERS: Final = ("blkio", "cpu", "cpuacct", "cpuset", "devices", "freezer", "hugetlb", "memory", "pids")
 
@@ -110,14 +111,22 @@ def _candidates(path: str) -> Iterator[str]:
     if os.path.exists(f"{_ROOT}/cgroup.controllers"):
         yield _ROOT + path
         return
+    for hierarchy in _find_hierarchies():
+        yield hierarchy + path
+
+
+def _find_hierarchies() -> tuple[str, ...]:
+    """The mount points of a v1 host. Looked for again when the folder that they are in has changed."""
+    global _hierarchies
     try:
-        names = os.listdir(_ROOT)
+        changed = os.stat(_ROOT).st_mtime_ns
+        if _hierarchies is None or _hierarchies[0] != changed:
+            # cpu -> cpu,cpuacct and the like are links to the same hierarchy.
+            found = (one.path for one in os.scandir(_ROOT) if one.is_dir(follow_symlinks=False))
+            _hierarchies = (changed, tuple(found))
     except OSError:
-        return
-    for name in names:
-        # cpu -> cpu,cpuacct and the like are links to the same hierarchy.
-        if not os.path.islink(f"{_ROOT}/{name}"):
-            yield f"{_ROOT}/{name}{path}"
+        return ()
+    return _hierarchies[1]
 
 
 def remove_cgroup(path: str) -> bool:
@@ -125,12 +134,17 @@ def remove_cgroup(path: str) -> bool:
     if not path.startswith("/") or not path.strip("/"):
         raise ValueError(f"{path!r} is not a group of ours")
     clean = True
-    for folder in list_cgroup_folders(path):
-        if _has_groups(folder):
-            for current, names, _files in os.walk(folder, topdown=False):
-                for name in names:
-                    clean &= _remove_folder(f"{current}/{name}")
-        clean &= _remove_folder(folder)
+    for folder in _candidates(path):
+        try:
+            os.rmdir(folder)
+        except FileNotFoundError:
+            continue
+        except OSError:
+            if _has_groups(folder):
+                for current, names, _files in os.walk(folder, topdown=False):
+                    for name in names:
+                        clean &= _remove_folder(f"{current}/{name}")
+            clean &= _remove_folder(folder)
     return clean
 
 
@@ -174,7 +188,7 @@ def _is_abandoned(folder: str) -> bool:
 def list_processes(path: str) -> list[int]:
     """The pids of every process in the group `path` and below."""
     pids: set[int] = set()
-    for folder in list_cgroup_folders(path):
+    for folder in _candidates(path):
         groups = (current for current, _names, _files in os.walk(folder)) if _has_groups(folder) else (folder,)
         for current in groups:
             pids.update(int(one) for one in (_read(f"{current}/cgroup.procs") or "").split())

@@ -154,6 +154,44 @@ def load_runtime(layout: Layout, facts: CgroupFacts, wanted: str | None = None) 
         raise Unavailable(missing, resource=wanted or "crun", operation="find runtime", hint=_INSTALL_HINT)
     key = json.dumps([found, _read_boot_id(), facts.mode, facts.stray, os.geteuid(), str(layout.run)])
     memory = f"{layout.cache}/runtime{'-' + os.path.basename(wanted) if wanted else ''}.json"
+    runtime = _recall(memory, key)
+    if runtime is not None:
+        return runtime
+    from fcntl import LOCK_EX, flock
+
+    os.makedirs(layout.cache, exist_ok=True)
+    # One at a time, of threads too: a probe that meets another would say of a runtime that it does not work.
+    lock = os.open(f"{memory}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        flock(lock, LOCK_EX)
+        runtime = _recall(memory, key) or _probe_all(layout, facts, list(found))
+        beside = f"{memory}.{os.getpid()}"
+        with open(beside, "w") as file:
+            json.dump({"key": key, **{name: getattr(runtime, name) for name in runtime._fields}}, file)
+        os.replace(beside, memory)
+    finally:
+        os.close(lock)
+    return runtime
+
+
+def load_owner(layout: Layout, facts: CgroupFacts, container_id: str, wanted: str | None = None) -> Runtime:
+    """The runtime that holds a container: that of :func:`load_runtime`, unless another was the one when it was made.
+
+    Raises what :func:`load_runtime` raises.
+    """
+    runtime = load_runtime(layout, facts, wanted)
+    if runtime.knows(container_id):
+        return runtime
+    for name in _CANDIDATES:
+        path, root = find_program(name), f"{layout.run}/{name}"
+        if path is not None and os.path.exists(f"{root}/{container_id}"):
+            return Runtime(name=name, path=path, root=root)
+    return runtime
+
+
+def _recall(memory: str, key: str) -> Runtime | None:
+    import json
+
     try:
         with open(memory) as file:
             known = json.load(file)
@@ -161,13 +199,7 @@ def load_runtime(layout: Layout, facts: CgroupFacts, wanted: str | None = None) 
             return Runtime(name=known["name"], path=known["path"], root=known["root"], covered=known["covered"])
     except (OSError, ValueError, KeyError):
         pass
-    runtime = _probe_all(layout, facts, list(found))
-    os.makedirs(layout.cache, exist_ok=True)
-    beside = f"{memory}.{os.getpid()}"
-    with open(beside, "w") as file:
-        json.dump({"key": key, **{name: getattr(runtime, name) for name in runtime._fields}}, file)
-    os.replace(beside, memory)
-    return runtime
+    return None
 
 
 def _read_boot_id() -> str:

@@ -67,6 +67,14 @@ def test_cached_stages_need_not_be_there(bench: Bench) -> None:
     assert bench.build(text).built_steps == 3
 
 
+def test_what_nobody_had_to_look_at_is_told_once(bench: Bench) -> None:
+    text = "FROM base AS a\nARG N=1\nRUN echo $N > /n\nFROM base\nCOPY --from=a /n /n\n"
+    bench.build(text)
+    bench.events.clear()
+    assert bench.build(text).built_steps == 0
+    assert names(bench, "cached").count("[a 2/2] RUN echo 1 > /n") == 1
+
+
 def test_no_cache(bench: Bench) -> None:
     text = "FROM base AS a\nRUN echo 1 > /n\nFROM base\nCOPY --from=a /n /n\nRUN cat /n\n"
     first = bench.build(text)

@@ -383,3 +383,9 @@ def test_what_an_evaluation_says_of_itself() -> None:
     assert (stage.index, stage.name, stage.shown, stage.platform) == (1, "two", "two", "linux/amd64")
     assert isinstance(stage.steps[0], ConfigStep)
     assert str(stage.steps[1].location) == "Dockerfile:4:1"
+
+
+def test_steps_are_told_with_the_values_of_their_variables() -> None:
+    text = "FROM base\nARG A=1\nENV B=b\nRUN echo \"$A ${B} $C\" '$A' $(date)\nCOPY $B /\nRUN echo it's $A\n"
+    told = [one.text for one in evaluate(text).steps if one.filesystem]
+    assert told == ["RUN echo \"1 b $C\" '$A' $(date)", "COPY b /", "RUN echo it's $A"]

@@ -49,6 +49,9 @@ from orchestrator.errors import Diagnostic
 _HIDDEN_ARGS = frozenset(("BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE"))
 # Declared, they say something to the builder; they are no variables.
 
+_TOLD = frozenset(("ADD", "COPY", "RUN", "WORKDIR"))
+# What makes layers, and is told while it is done.
+
 
 def evaluate_stage(plan: StagePlan, index: int, base: StageSteps | Mapping[str, Any] | None = None) -> StageSteps:
     """The steps of stage `index`.
@@ -142,8 +145,21 @@ class Evaluation:
         """The fields that every step has; `config` are changes of the image's configuration."""
         if config:
             self.config = set_fields(self.config, **config)
-        text = f"ONBUILD {one.text}" if self._triggered else one.text
+        text = self._show(one.text) if one.keyword in _TOLD else one.text
+        if self._triggered:
+            text = f"ONBUILD {text}"
         return {"location": one.location, "text": text, "created_by": created_by, "config": self.config}
+
+    def _show(self, text: str) -> str:
+        """The instruction as it is told: with the values of the variables that the builder knows."""
+        if "$" not in text:
+            return text
+        style = Style(escape=self.style.escape, keep_quotes=True, keep_escapes=True, keep_unset=True)
+        try:
+            return expand_text(text, self.variables, style).text
+        except Problem:
+            # What the builder does not understand may be plain to the shell.
+            return text
 
     def locate_flag(self, one: Instruction, name: str) -> int:
         """The offset of a flag's value."""

@@ -1,0 +1,114 @@
+"""Lifecycle hooks at work: run one after another in their container, and what is still due is written down.
+
+What is due of ``post_start`` is noted before the start and after each hook: whoever is killed in between leaves it to
+the next plan, which runs what was never run, and what was cut short once more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from orchestrator.conditions import Board
+from orchestrator.engines.base import ExecRequest
+from orchestrator.errors import EngineError
+from orchestrator.events import Event, Sink
+from orchestrator.workers import Workers
+
+if TYPE_CHECKING:
+    from orchestrator.engines.base import Engine, ExecResult
+    from orchestrator.model import Hook
+    from orchestrator.plan import RunHooks
+    from orchestrator.state import Container
+
+HOOK_SECONDS = 7 * 86400.0
+"""A hook may take as long as it likes; what waits for it says so. This is only a number that poll() takes."""
+
+
+class HookFailed(EngineError):
+    """A lifecycle hook ended with another exit code than 0."""
+
+    code = "hook-failed"
+
+
+class HookRunner:
+    """Runs the hooks of one plan."""
+
+    def __init__(self, engine: Engine, board: Board, workers: Workers, emit: Sink, clock: Callable[[], float]) -> None:
+        self._engine = engine
+        self._board = board
+        self._workers = workers
+        self._emit = emit
+        self._clock = clock
+
+    async def note_due(self, container: Container, due: int) -> None:
+        """Write down how many of a container's ``post_start`` hooks are still to be run, unless that is known."""
+        known = self._board.get(container.id) or container
+        if known.hooks_due == due:
+            return
+        await self._workers.run("work", lambda: self._engine.record_hooks(container.id, due))
+        now = self._board.get(container.id)
+        if now is not None:
+            self._board.put(now.replace(hooks_due=due))
+
+    async def run(self, one: RunHooks, container: Container) -> HookFailed | None:
+        """Run them; return why the rest was not run. Raises EngineError.
+
+        A container that has ended before, or while, it was asked to do something before its stop has nothing to do.
+        """
+        for index, hook in enumerate(one.hooks):
+            try:
+                result = await self._run_hook(container, hook)
+            except EngineError:
+                if one.when == "pre_stop" and not await self._lives(container):
+                    return None
+                raise
+            self._tell_output(one, container, index, result)
+            if result.exit_code != 0:
+                if one.when == "pre_stop" and not await self._lives(container):
+                    return None
+                return HookFailed(
+                    f"{one.service} hook exited with status {result.exit_code}",
+                    resource=container.name,
+                    operation=f"{one.when}[{one.first + index}]",
+                    hint=_describe_hook(one, index),
+                )
+            if one.when == "post_start":
+                await self.note_due(container, len(one.hooks) - index - 1)
+        return None
+
+    async def _lives(self, container: Container) -> bool:
+        observed = await self._workers.run("work", lambda: self._engine.observe(container.project))
+        return any(one.id == container.id and one.alive for one in observed.containers)
+
+    async def _run_hook(self, container: Container, hook: Hook) -> ExecResult:
+        request = ExecRequest(
+            command=hook.command,
+            user=hook.user,
+            working_dir=hook.working_dir,
+            environment={name: value or "" for name, value in hook.environment.items()},
+            privileged=hook.privileged,
+        )
+        call = lambda: self._engine.exec_captured(container, request, timeout=HOOK_SECONDS)  # noqa: E731
+        return await self._workers.run("stop", call)
+
+    def _tell_output(self, one: RunHooks, container: Container, index: int, result: ExecResult) -> None:
+        for line in result.output.splitlines():
+            self._emit(
+                Event(
+                    time=self._clock(),
+                    kind="message",
+                    subject=container.name,
+                    action="hook",
+                    service=one.service,
+                    message=line,
+                    details={"when": one.when, "index": one.first + index},
+                )
+            )
+
+
+def _describe_hook(one: RunHooks, index: int) -> str:
+    hint = f"{one.when}[{one.first + index}] of {one.service}: {' '.join(one.hooks[index].command)}"
+    if one.when == "pre_stop" and one.required:
+        hint += f"; `stack kill {one.service}` ends its containers without these commands"
+    return hint
