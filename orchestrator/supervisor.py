@@ -19,6 +19,7 @@ import traceback
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from orchestrator.askers import Asker, Askers
+from orchestrator.code_cache import refresh_code_cache
 from orchestrator.confirmation import Confirmation
 from orchestrator.control import (
     CODE_VERSION,
@@ -363,6 +364,7 @@ class Supervisor:
 
     def _slim(self) -> None:
         if self.loop.reached:
+            refresh_code_cache()
             self.loop.workers.rest()
             release_memory()
 

@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1] / "orchestrator"
 
 LAYERS = (
-    {"errors", "source", "record", "evidence", "plain_json"},
+    {"errors", "source", "record", "evidence", "plain_json", "code_cache"},
     {"model", "state", "codec"},
     {
         *("spec", "graph", "graph_layout", "graph_render", "graph_svg", "digest", "goal", "superseding", "plan"),

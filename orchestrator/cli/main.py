@@ -9,6 +9,7 @@ import os
 import sys
 
 from orchestrator.cli.argv import find_command, note_words, will_converge
+from orchestrator.code_cache import refresh_code_cache, use_code_cache
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,7 +43,9 @@ def start() -> NoReturn:
     usual = gc.get_threshold()
     gc.set_threshold(_YOUNG, *usual[1:])
     _look_at_streams()
-    _leave(main())
+    status = main()
+    refresh_code_cache()
+    _leave(status)
 
 
 def _look_at_streams() -> None:
@@ -84,6 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             supervised = _is_anything_supervised()
             if supervised and find_command(arguments) == "up" and _has_nothing_to_do(arguments):
                 return 0
+            use_code_cache()
             prepared = _prepare_supervisor(arguments, supervised)
         elif find_command(arguments) in _RECALLED and _answer_from_memory(arguments):
             return 0
