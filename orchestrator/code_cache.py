@@ -38,8 +38,9 @@ _NUMBER: Final = 8  # bytes of the length that the file begins with
 class _Loader(SourceFileLoader):
     """Loads one module as the import system does, but for where its code comes from."""
 
-    def __init__(self, name: str, path: str, code: memoryview) -> None:
-        super().__init__(name, path)
+    def __init__(self, name: str, entry: Entry, code: memoryview) -> None:
+        super().__init__(name, entry[0])
+        self.entry = entry
         self._code = code
 
     def get_code(self, fullname: str) -> CodeType | None:
@@ -76,7 +77,7 @@ class CodeCache:
         if kind == "extension":
             return spec_from_file_location(name, path, loader=ExtensionFileLoader(name, path))
         folder = [os.path.dirname(path)] if kind == "package" else None
-        loader = _Loader(name, path, self._codes[start:end])
+        loader = _Loader(name, entry, self._codes[start:end])
         return spec_from_file_location(name, path, loader=loader, submodule_search_locations=folder)
 
     def refresh(self) -> None:
@@ -156,6 +157,9 @@ def _read_code(name: str, module: ModuleType) -> tuple[Entry, bytes] | None:
     if spec is None or spec.name != name or not spec.origin:
         return None
     kind: Kind = "module" if spec.submodule_search_locations is None else "package"
+    if isinstance(spec.loader, _Loader) and not _is_current(spec.loader.entry):
+        # Changed since it was imported: what was imported must not stand for what is there now.
+        return None
     try:
         info = os.stat(spec.origin)
         if isinstance(spec.loader, ExtensionFileLoader):

@@ -46,7 +46,10 @@ def keep_parent(supervisor: int, farewell: int, record: dict[str, Any]) -> NoRet
             said = os.read(farewell, 16)
         except BlockingIOError:
             said = b""
-        os.close(farewell)
+        # Closed, its number, that of standard input, would be given to the next lock or socket of a successor.
+        nothing = os.open(os.devnull, os.O_RDWR)
+        os.dup2(nothing, farewell)
+        os.close(nothing)
         status = 0 if said else _keep_up(json_line(record), began)
     finally:
         os._exit(status)

@@ -6,6 +6,7 @@ would ever release in a copy of it. It is a child of the supervisor that it keep
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -53,7 +54,9 @@ class Keeping:
     def say_farewell(self) -> None:
         """Tell a keeper that is not this process's parent that nothing is to be started again."""
         if self._farewell >= 0:
-            os.write(self._farewell, b"left\n")
+            # One that was killed this very moment has nothing to start again.
+            with contextlib.suppress(BrokenPipeError):
+                os.write(self._farewell, b"left\n")
 
     def _watch(self) -> bool:
         assert self._loop is not None
@@ -109,5 +112,7 @@ class Keeping:
     def _open_farewell(self) -> tuple[int, int]:
         if self._farewell >= 0:
             os.close(self._farewell)
+            # The number may soon be that of another file, if no pipe can be had now.
+            self._farewell = -1
         theirs, mine = os.pipe()
         return mine, theirs

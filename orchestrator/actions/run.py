@@ -28,9 +28,10 @@ if TYPE_CHECKING:
     from orchestrator.state import Container
 
 Converge = Callable[["Goal"], None]
+"""Brings the project to a goal; raises StackError when that fails."""
+
 Provided = Mapping[str, Mapping[str, str]]
 """Variables for dependents, by the provided service."""
-"""Brings the project to a goal; raises StackError when that fails."""
 
 _SLUG_BYTES = 6
 _NOTHING: Mapping[str, str] = MappingProxyType({})

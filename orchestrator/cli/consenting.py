@@ -36,7 +36,7 @@ def ask_about_remote(invocation: Invocation, project: Project, *, yes: bool) -> 
 
         invocation.note("\nWarning: This Compose project includes files from remote sources:")
         for one in remote.parts:
-            invocation.note(f"  - {hide_password(one)}")
+            invocation.note(f"  - {_spell_controls(hide_password(one))}")
         invocation.note("\nRemote includes could potentially be malicious. Make sure you trust the source.")
         _agree("Do you want to continue?", default=False)
     if invocation.progress not in ("quiet", "json", "rawjson"):
@@ -69,8 +69,13 @@ def _render_variables(project: Project) -> str:
         rows.append([one.name, value, source, "yes" if one.required else "no", one.default or ""])
     return render_table(
         ("VARIABLE", "VALUE", "SOURCE", "REQUIRED", "DEFAULT"),
-        [[cell.replace("\n", "\\n") for cell in row] for row in rows],
+        [[_spell_controls(cell) for cell in row] for row in rows],
     )
+
+
+def _spell_controls(text: str) -> str:
+    """What strangers have written must not move the cursor: it could hide what is asked about."""
+    return "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
 
 
 def _agree(question: str, *, default: bool) -> None:

@@ -40,9 +40,9 @@ def _leave_out(_folder: str, names: list[str]) -> list[str]:
     return [name for name in names if name == "__pycache__"]
 
 
-def run(site: Path, **environment: str) -> tuple[str, ...]:
+def run(site: Path, script: str = PROGRAM, **environment: str) -> tuple[str, ...]:
     inherited = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
-    program = PROGRAM.format(folder=str(site))
+    program = script.format(folder=str(site))
     ran = subprocess.run(
         [sys.executable, "-c", program],
         env=inherited | environment,
@@ -71,6 +71,20 @@ def test_modules_come_from_the_file_until_they_change(site: Path) -> None:
     # Without what it was made of there is nothing to be served.
     shutil.rmtree(site / "orchestrator/__pycache__")
     assert run(site) == (FILES, FILES, "second")
+
+
+def test_what_has_changed_meanwhile_is_not_kept(site: Path) -> None:
+    """A process that runs across an upgrade holds old code beside new sources."""
+    run(site)
+    changed = "sample/__init__.py"
+    program = f"import pathlib; pathlib.Path({str(site / changed)!r}).write_text(\"VALUE = 'new'\\n\")"
+    # Enough that is not in the file yet, so that it is written anew.
+    missing = "import wave, colorsys, netrc, quopri, plistlib, tabnanny, pyclbr, timeit, filecmp, fileinput, sched"
+    script = PROGRAM.replace(
+        "code_cache.refresh_code_cache()", f"{program}; {missing}; code_cache.refresh_code_cache()"
+    )
+    assert run(site, script)[2] == "first"
+    assert run(site)[2] == "new"
 
 
 def test_another_python_leaves_it_alone(site: Path) -> None:

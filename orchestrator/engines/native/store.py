@@ -117,7 +117,9 @@ class Store:
             connection = self._open()
             try:
                 return connection.execute(query, values).fetchall()
-            except sqlite3.DatabaseError as error:
+            except _UNUSABLE as error:
+                if type(error) not in _UNUSABLE:
+                    raise
                 raise self._explain(error, "read") from error
 
     def row(self, query: str, *values: Any) -> sqlite3.Row | None:
@@ -138,10 +140,11 @@ class Store:
                 connection.execute("ROLLBACK")
                 (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
             except sqlite3.OperationalError as error:
-                if "locked" in str(error):
+                said = str(error)
+                if "locked" in said:
                     return "locked"
-                # A full disk, say: nothing is wrong with what is there.
-                return ""
+                # Where nothing can be written now, nothing is wrong with what is there.
+                return "" if "full" in said or "readonly" in said else said
             except sqlite3.DatabaseError as error:
                 return str(error)
             finally:

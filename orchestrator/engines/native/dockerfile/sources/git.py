@@ -56,6 +56,8 @@ def parse_git_reference(text: str, location: Location | None = None) -> GitRefer
     ``https://host/repo.git#ref:subdir``, ``git@host:path``, ``ssh://``, ``git://`` and ``file://`` URLs,
     ``github.com/owner/repo``, and ``?branch= tag= ref= commit= subdir= keep-git-dir= submodules=`` instead of ``#``.
     """
+    if "\0" in text or not _is_address(text):
+        raise ContextError("invalid git reference: it is no address", location=location, code="invalid-git-reference")
     if text.startswith("github.com/"):
         text = f"https://{text}"
     elif text.lower().startswith(_SCHEMES):
@@ -74,6 +76,14 @@ def parse_git_reference(text: str, location: Location | None = None) -> GitRefer
     if found.ref.startswith("-") or found.remote.startswith("-"):
         raise _refuse(text, "a name cannot begin with a hyphen", location)
     return found.replace(subdir=found.subdir.strip("/"))
+
+
+def _is_address(text: str) -> bool:
+    try:
+        urlsplit(text)
+    except ValueError:
+        return "://" not in text
+    return True
 
 
 def _read_query(found: GitReference, query: str, text: str, location: Location | None) -> GitReference:
