@@ -132,6 +132,9 @@ def load_engine(name: str) -> Engine:
 def _refuse(connection: socket.socket, error: Exception) -> None:
     if isinstance(error, StackError):
         refused = {"code": error.code, "message": error.message, "hint": error.hint}
+    elif isinstance(error, OSError) and error.filename:
+        hint = "STACK_RUN_DIR and STACK_STATE_DIR must be directories that you may write in"
+        refused = {"code": "unavailable", "message": f"cannot use {error.filename}: {error.strerror}", "hint": hint}
     else:
         refused = {
             "code": "unavailable",

@@ -75,3 +75,12 @@ def test_a_state_directory_that_is_a_file(tmp_path: Path) -> None:
     done = run(tmp_path, "touch state; stack image ls")
     assert (done.returncode, done.stderr.count("error[")) == (1, 1)
     assert "is not a folder" in done.stderr
+
+
+def test_a_file_where_the_run_directory_should_be(tmp_path: Path) -> None:
+    (tmp_path / "run").touch()
+    done = run(tmp_path, "stack up -d")
+    assert done.returncode == 1
+    assert f"cannot use {tmp_path}/run/projects: Not a directory" in done.stderr
+    assert "hint: STACK_RUN_DIR" in done.stderr
+    assert "Error" not in done.stderr
