@@ -14,7 +14,7 @@ import contextlib
 import json
 import os
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from orchestrator import __version__
@@ -166,11 +166,22 @@ def write_goal(place: Place, engine: str, goal: Mapping[str, Any]) -> None:
 
 
 def acquire_lock(place: Place) -> int | None:
-    """Take the project's lock; return its descriptor, or None while another supervisor holds it."""
+    """Take the project's lock; return its descriptor, or None while another supervisor holds it.
+
+    Raises Unavailable where the run directory cannot be made.
+    """
     import fcntl
 
     while True:
-        os.makedirs(place.run, mode=0o711, exist_ok=True)
+        try:
+            os.makedirs(place.run, mode=0o711, exist_ok=True)
+        except OSError as error:
+            from orchestrator.errors import Unavailable
+
+            raise Unavailable(
+                f"cannot use {error.filename}: {error.strerror}",
+                hint="STACK_RUN_DIR and STACK_STATE_DIR must be directories that you may write in",
+            ) from error
         try:
             lock = os.open(place.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except FileNotFoundError:
@@ -200,8 +211,18 @@ def clear_place(place: Place) -> None:
     lock = acquire_lock(place)
     if lock is None:
         return
+    leave_place(place, lock, (place.socket, place.log, *list_records(place)))
+
+
+def list_records(place: Place) -> tuple[str, ...]:
+    """The files that remember what a project was to be, and how it came to that."""
+    return (place.goal, f"{place.goal}.new", place.settled, place.trace)
+
+
+def leave_place(place: Place, lock: int, paths: Iterable[str] = ()) -> None:
+    """Remove `paths`, the project's lock, whose descriptor is closed, and its folders if they are empty then."""
     # The lock goes last: from then on another supervisor may begin.
-    for path in (place.goal, f"{place.goal}.new", place.settled, place.trace, place.log, place.socket, place.lock):
+    for path in (*paths, place.lock):
         with contextlib.suppress(OSError):
             os.unlink(path)
     for folder in (place.state, place.run):

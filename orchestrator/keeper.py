@@ -11,7 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import NoReturn
 
 STEADY_AFTER = 10.0
 """Seconds; a supervisor that lived that long did not crash for a reason that is still there."""
@@ -30,8 +30,8 @@ def become_keeper(channel: int, engine: str) -> NoReturn:
         os._exit(status)
 
 
-def keep_parent(supervisor: int, farewell: int, record: dict[str, Any]) -> NoReturn:
-    """Be the new keeper of the supervisor that started this process; `record` is what a successor takes over.
+def keep_parent(supervisor: int, farewell: int, record: bytes) -> NoReturn:
+    """Be the new keeper of the supervisor that started this process; `record` is what a successor takes over, as JSON.
 
     A parent's exit status is not for its child to see: a supervisor that ends well says so through `farewell`, a pipe.
     """
@@ -50,16 +50,9 @@ def keep_parent(supervisor: int, farewell: int, record: dict[str, Any]) -> NoRet
         nothing = os.open(os.devnull, os.O_RDWR)
         os.dup2(nothing, farewell)
         os.close(nothing)
-        status = 0 if said else _keep_up(json_line(record), began)
+        status = 0 if said else _keep_up(record, began)
     finally:
         os._exit(status)
-
-
-def json_line(record: dict[str, Any]) -> bytes:
-    """What the successor is told, as a supervisor writes it."""
-    import json
-
-    return json.dumps(record).encode() + b"\n"
 
 
 def _await_end(parent: int) -> None:

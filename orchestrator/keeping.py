@@ -36,7 +36,7 @@ class Keeping:
     """
 
     def __init__(self, record: Mapping[str, str], keeper: int, replaced: Callable[[], None]) -> None:
-        self._record = dict(record)
+        self._record = json.dumps(dict(record)).encode()
         self._replaced = replaced
         self._loop: asyncio.AbstractEventLoop | None = None
         self._farewell = -1

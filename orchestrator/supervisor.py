@@ -28,6 +28,8 @@ from orchestrator.control import (
     acquire_lock,
     dump_goal,
     encode,
+    leave_place,
+    list_records,
     listen_control,
     load_goal,
     read_goal,
@@ -109,9 +111,7 @@ def adopt_project(record: dict[str, Any], keeper: int) -> NoReturn:
         os._exit(0)
     if read_goal(place) is None:
         # A command has taken the project down meanwhile; what the lock has made must not be left.
-        for remove, path in ((os.unlink, place.lock), (os.rmdir, place.run)):
-            with contextlib.suppress(OSError):
-                remove(path)
+        leave_place(place, lock)
         os._exit(0)
     _host(Supervisor(place, record["engine"], load_engine(record["engine"]), lock, keeper), None)
 
@@ -132,9 +132,6 @@ def load_engine(name: str) -> Engine:
 def _refuse(connection: socket.socket, error: Exception) -> None:
     if isinstance(error, StackError):
         refused = {"code": error.code, "message": error.message, "hint": error.hint}
-    elif isinstance(error, OSError) and error.filename:
-        hint = "STACK_RUN_DIR and STACK_STATE_DIR must be directories that you may write in"
-        refused = {"code": "unavailable", "message": f"cannot use {error.filename}: {error.strerror}", "hint": hint}
     else:
         refused = {
             "code": "unavailable",
@@ -423,18 +420,10 @@ class Supervisor:
         goal = self.loop.goal
         paths = [self.place.socket]
         if goal is not None and goal.down and self.loop.converged:
-            paths += [self.place.goal, f"{self.place.goal}.new", self.place.settled, self.place.log]
-            paths.append(self.place.trace)
+            paths += [self.place.log, *list_records(self.place)]
         elif not os.path.getsize(self.place.log):
             paths.append(self.place.log)
-        # The lock goes last: from then on another supervisor may begin.
-        for path in (*paths, self.place.lock):
-            with contextlib.suppress(OSError):
-                os.unlink(path)
-        for folder in (self.place.state, self.place.run):
-            with contextlib.suppress(OSError):
-                os.rmdir(folder)
-        os.close(self._lock)
+        leave_place(self.place, self._lock, paths)
 
 
 def release_memory() -> None:

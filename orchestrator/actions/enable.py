@@ -24,13 +24,14 @@ _KEPT = ("HOME", "PYTHONPATH", "PATH", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_
 def describe_unit(options: ProjectOptions, project: Project, *, user: bool) -> UnitRequest:
     """What the unit of a project has to do: the same as ``up -d`` with the same global options, at the same place."""
     from orchestrator.engines.native.layout import Layout
-    from orchestrator.spec.paths import is_remote
+    from orchestrator.spec.reader import DiskReader, names_remote
 
     stack = project.stack
     assert stack is not None
     layout = Layout.from_environment()
     # What is named stays as it is; without names the files are found again, with an override that comes later.
-    files = [one if is_remote(one) and not os.path.exists(one) else os.path.abspath(one) for one in options.files]
+    places = [(one, os.path.abspath(one)) for one in options.files]
+    files = [one if names_remote(DiskReader(), one, path) else path for one, path in places]
     words = ["--project-name", project.name, *(word for one in files for word in ("--file", one))]
     if options.directory or not files:
         words += ["--project-directory", os.path.abspath(options.directory or stack.directory)]

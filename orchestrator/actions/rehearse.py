@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from orchestrator.errors import Conflict, StackError
+from orchestrator.errors import StackError
 from orchestrator.plan import BuildImage, PullImage, StartContainer
 
 if TYPE_CHECKING:
@@ -94,17 +94,10 @@ def _list_held(engine: Engine, stack: Stack) -> frozenset[tuple[int, str]]:
 
 
 def _check_ports(service: Service, held: frozenset[tuple[int, str]]) -> None:
-    from orchestrator.engines.native.network.host_ports import check_port_free
+    from orchestrator.engines.native.network.host_ports import require_port_free
 
     for port in service.ports:
         number = int(port.published) if port.published and port.published.isdigit() else 0
         if not number or (number, port.protocol) in held or port.protocol not in ("tcp", "udp"):
             continue
-        holder = check_port_free(port.host_ip or "", number, port.protocol)
-        if holder is not None:
-            raise Conflict(
-                f"host port {number}/{port.protocol} is taken by {holder}",
-                resource=f"{number}/{port.protocol}",
-                operation="publish port",
-                hint="stop that program, or publish another port",
-            )
+        require_port_free(port.host_ip or "", number, port.protocol)

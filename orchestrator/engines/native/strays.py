@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from orchestrator.engines.native import host, recovery
+from orchestrator.engines.native.files.mountinfo import list_mounts
 from orchestrator.engines.native.network.firewall import name_table, table_prefix
 from orchestrator.engines.native.network.links import delete_links, list_links, name_prefix
 from orchestrator.engines.native.network.namespaces import delete_namespace
@@ -137,9 +138,8 @@ def _list_parts(layout: Layout) -> Iterator[tuple[str, str]]:
 
 
 def _list_mounts(layout: Layout) -> list[str]:
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-        places = [line.split(" ", 5)[4] for line in file]
-    return [one for one in places if one.startswith((f"{layout.run}/", f"{layout.state}/"))]
+    found = (one.target for root in (layout.run, layout.state) for one in list_mounts(str(root)))
+    return list(dict.fromkeys(found))
 
 
 def _is_id(name: str) -> bool:

@@ -79,6 +79,18 @@ def check_port_free(host_ip: str, port: int, protocol: str) -> str | None:
     return None
 
 
+def require_port_free(host_ip: str, port: int, protocol: str) -> None:
+    """:func:`check_port_free`, as an error: Conflict that names the holder."""
+    holder = check_port_free(host_ip, port, protocol)
+    if holder is not None:
+        raise Conflict(
+            f"host port {port}/{protocol} is taken by {holder}",
+            resource=f"{port}/{protocol}",
+            operation="publish port",
+            hint="stop that program, or publish another port",
+        )
+
+
 def allocate_free_port(
     host_ip: str, protocol: str, *, taken: Collection[int] = (), within: tuple[int, int] = EPHEMERAL
 ) -> int:

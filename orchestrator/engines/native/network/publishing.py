@@ -16,7 +16,7 @@ from orchestrator.engines.native.network.firewall import (
     apply_ruleset,
     name_table,
 )
-from orchestrator.engines.native.network.host_ports import allocate_free_port, check_port_free
+from orchestrator.engines.native.network.host_ports import allocate_free_port, check_port_free, require_port_free
 from orchestrator.engines.native.network.links import name_prefix
 from orchestrator.engines.native.network.networks import CHILD_DRIVERS, load_network
 from orchestrator.engines.native.store import Store
@@ -189,14 +189,7 @@ class Publisher:
         # A port that another container has leased is told by the lease, which knows the project's name.
         if protocol == "sctp" or self._hosting.holds((host_ip, number, protocol)) or self._is_leased(number, protocol):
             return
-        holder = check_port_free(host_ip, number, protocol)
-        if holder is not None:
-            raise Conflict(
-                f"host port {number}/{protocol} is taken by {holder}",
-                resource=f"{number}/{protocol}",
-                operation="publish port",
-                hint="stop that program, or publish another port",
-            )
+        require_port_free(host_ip, number, protocol)
 
 
 def _is_fixed(port: Port) -> bool:
