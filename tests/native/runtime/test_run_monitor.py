@@ -133,9 +133,12 @@ def test_everything_is_removed(one_box: BoxMaker) -> None:
     folder = made.layout.container_run(made.id)
     (folder / "exec-killed").mkdir()
     (folder / "exec-killed/pid").touch()
+    exits = Path(monitor.exits_folder(made.layout))
+    for cut_short in (folder / "process.new", folder / "pid.ABC123", exits / f"{made.id}.ABC123"):
+        cut_short.touch()
     monitor.remove_traces(made.layout, made.id)
     assert [path.name for path in folder.iterdir()] == ["rootfs"]
-    assert not Path(f"{monitor.exits_folder(made.layout)}/{made.id}").exists()
+    assert not list(exits.iterdir())
     assert not made.runtime.knows(made.id)
 
 

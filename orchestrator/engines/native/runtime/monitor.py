@@ -235,23 +235,34 @@ _OWN_FILES: Final = ("pid", "monitor.pid", "process", "attach", "ctl", "winsz", 
 def remove_traces(layout: Layout, container_id: str) -> None:
     """Remove what :func:`launch` and conmon left in the run directory; the folder too, when nothing else is in it."""
     folder = str(layout.container_run(container_id))
-    _clear(layout, folder, container_id)
     try:
         names = os.listdir(folder)
     except FileNotFoundError:  # another process gives the same back
-        return
+        names = []
     for name in names:
-        if name == "config.json":
-            with suppress(FileNotFoundError):
-                os.unlink(f"{folder}/{name}")
-        elif name.startswith("exec-"):
+        if name.startswith("exec-"):
             from shutil import rmtree
 
             rmtree(f"{folder}/{name}", ignore_errors=True)
-    try:
+            continue
+        # Every file, and not those alone that have names: a writer that was killed leaves temporary ones.
+        with suppress(OSError):
+            os.unlink(f"{folder}/{name}")
+    with suppress(OSError):
         os.rmdir(folder)
-    except OSError:
-        return
+    _remove_exits(layout, container_id)
+
+
+def _remove_exits(layout: Layout, container_id: str) -> None:
+    exits = exits_folder(layout)
+    with suppress(FileNotFoundError):
+        os.unlink(f"{exits}/{container_id}")
+    with suppress(FileNotFoundError):
+        for name in os.listdir(exits):
+            # conmon writes into a temporary file first, and it may have been killed then.
+            if name.startswith(f"{container_id}."):
+                with suppress(FileNotFoundError):
+                    os.unlink(f"{exits}/{name}")
 
 
 def read_exit(layout: Layout, container_id: str) -> ExitInfo | None:
