@@ -36,23 +36,32 @@ class Askers:
         """A client is gone."""
         self._waiting = [one for one in self._waiting if one.connection is not connection]
 
-    def supersede(self, newer: Goal) -> None:
-        """Answer, at once, those that ask for something that `newer` does not fulfil."""
-        self._waiting = [one for one in self._waiting if not self.give_up(one, newer)]
+    def supersede(self, newer: Goal, by: Asker) -> None:
+        """Have `by` told how `newer` ends, and answer at once those that ask for something that it does not fulfil."""
+        waiting = [*self._waiting, by]
+        lost = [(one, list_overridden(one.goal, newer)) for one in self._waiting]
+        self._waiting = [one for one in waiting if not any(other is one and told for other, told in lost)]
+        for one, overridden in lost:
+            if overridden:
+                self._refuse(one, overridden)
 
     def give_up(self, one: Asker, newer: Goal) -> bool:
         """Answer a command whose goal `newer` does not fulfil; False for one that may wait with it."""
         overridden = list_overridden(one.goal, newer)
-        if not overridden:
-            return False
+        if overridden:
+            self._refuse(one, overridden)
+        return bool(overridden)
+
+    def _refuse(self, one: Asker, overridden: tuple[str, ...]) -> None:
         failure = Failure(
             code="superseded", message=explain_superseding(overridden), hint="run it again if it is what you want"
         )
         one.connection.send({"event": failure.to_event(time.time()).to_json()})
-        one.connection.listens = False
+        if not any(other.connection is one.connection for other in self._waiting):
+            # What happens next is for others, unless it has asked for all that happens.
+            one.connection.listens = one.connection.subscribed
         answer = {"converged": False, "superseded": True, "failures": [failure.to_json()]}
         one.connection.send({"settled": {"request": one.request, **answer}})
-        return True
 
     def answer(self, settled: Settled) -> None:
         """Tell everybody how the goal ended."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.engines.base import BuildEvent, dump_build_event
 from orchestrator.errors import EngineError, StackError
+from orchestrator.model import list_buildable
 from orchestrator.reconcile.images import build_contexts, list_builders, list_service_references
 
 if TYPE_CHECKING:
@@ -146,7 +147,7 @@ class Builders:
 
 def _is_wanted(goal: Goal, builder: str) -> bool:
     """Whether a goal has a use for the build of a service under way: for itself, or for what is made from it."""
-    if goal.down or goal.build == "never" or builder not in goal.stack.services:
+    if goal.down or goal.build == "never" or builder not in list_buildable(goal.stack):
         return False
     made = list_builders(goal.stack)
     wanted = {name for name, want in goal.wants.items() if want in ("running", "created")} | set(goal.prepare)
@@ -162,7 +163,7 @@ def _reach(stack: Stack, name: str) -> set[str]:
     found: set[str] = set()
     waiting = [name]
     while waiting:
-        service = stack.services.get(waiting.pop())
+        service = list_buildable(stack).get(waiting.pop())
         fresh = set(build_contexts(service).values()) - found if service is not None else set()
         found |= fresh
         waiting.extend(fresh)

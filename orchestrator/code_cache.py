@@ -67,6 +67,14 @@ class CodeCache:
         """Whether anything can be found in it."""
         return bool(self._entries)
 
+    @property
+    def stale(self) -> bool:
+        """Whether it is to be written anew: much that was imported was not found in it."""
+        if sys.dont_write_bytecode or sys.pycache_prefix or (self.usable and self._misses < _MISSES):
+            return False
+        # Two ways to call the command would otherwise write it in turns.
+        return not self._foreign
+
     def find_spec(self, name: str, _path: Sequence[str] | None = None, _target: ModuleType | None = None) -> Any:
         """The import system's question (:class:`importlib.abc.MetaPathFinder`)."""
         entry = self._entries.get(name)
@@ -82,10 +90,7 @@ class CodeCache:
 
     def refresh(self) -> None:
         """Write the file anew, with all that is imported now, if much of that was not found in it."""
-        if sys.dont_write_bytecode or sys.pycache_prefix or (self.usable and self._misses < _MISSES):
-            return
-        # Two ways to call the command would otherwise write it in turns.
-        if self._foreign:
+        if not self.stale:
             return
         self._misses = 0
         if not os.access(os.path.dirname(self._path), os.W_OK):
@@ -131,6 +136,11 @@ def use_code_cache() -> None:
     if cache.usable:
         # Before whatever looks for files; what is built in comes first, as always.
         sys.meta_path.insert(2, cache)
+
+
+def is_code_cache_stale() -> bool:
+    """:attr:`CodeCache.stale`, where this process, or the one that it was forked from, uses it."""
+    return _used is not None and _used.stale
 
 
 def refresh_code_cache() -> None:

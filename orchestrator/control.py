@@ -11,6 +11,7 @@ it.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import socket
@@ -22,6 +23,7 @@ from orchestrator.record import Record
 
 if TYPE_CHECKING:
     from orchestrator.engines.native.layout import Layout
+    from orchestrator.errors import Unavailable
     from orchestrator.goal import Goal
 
 PROTOCOL = 2
@@ -154,8 +156,14 @@ def read_goal(place: Place) -> tuple[Goal, str] | None:
 
 
 def write_goal(place: Place, engine: str, goal: Mapping[str, Any]) -> None:
-    """Keep the goal (as dumped), crash-safe; without the caller's variables, which are no business of a disk."""
-    goal = {**goal, "stack": {key: value for key, value in goal["stack"].items() if key != "environment"}}
+    """Keep the goal (as dumped), crash-safe, for this user alone.
+
+    Of the project's variables, which stacks with providers have, only those are kept that a successor, which inherits
+    the variables of this process, would not have: every other one is no business of a disk.
+    """
+    variables = goal["stack"].get("environment") or {}
+    kept = {name: value for name, value in variables.items() if os.environ.get(name) != value}
+    goal = {**goal, "stack": {**goal["stack"], "environment": kept}}
     os.makedirs(place.state, mode=0o700, exist_ok=True)
     beside = f"{place.goal}.new"
     with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:
@@ -163,6 +171,24 @@ def write_goal(place: Place, engine: str, goal: Mapping[str, Any]) -> None:
         file.flush()
         os.fsync(file.fileno())
     os.rename(beside, place.goal)
+
+
+def require_memory(place: Place) -> None:
+    """See to the folder that the goal is kept in. Raises Unavailable where none can be, or nothing written there."""
+    try:
+        os.makedirs(place.state, mode=0o700, exist_ok=True)
+        # A full disk is no obstacle: what takes a project down must be possible there.
+        if not os.access(place.state, os.W_OK):
+            code = errno.EROFS if os.statvfs(place.state).f_flag & os.ST_RDONLY else errno.EACCES
+            raise OSError(code, os.strerror(code), place.state)
+    except OSError as error:
+        raise _explain(error) from error
+
+
+def _explain(error: OSError) -> Unavailable:
+    from orchestrator.engines.native.unusable import describe_refusal
+
+    return describe_refusal(error)
 
 
 def acquire_lock(place: Place) -> int | None:
@@ -176,12 +202,7 @@ def acquire_lock(place: Place) -> int | None:
         try:
             os.makedirs(place.run, mode=0o711, exist_ok=True)
         except OSError as error:
-            from orchestrator.errors import Unavailable
-
-            raise Unavailable(
-                f"cannot use {error.filename}: {error.strerror}",
-                hint="STACK_RUN_DIR and STACK_STATE_DIR must be directories that you may write in",
-            ) from error
+            raise _explain(error) from error
         try:
             lock = os.open(place.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except FileNotFoundError:

@@ -24,6 +24,8 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._unsent: list[bytes] = []
         self.listens = False
+        """Whether it is told of events: while it waits for a goal, or because it asked for them."""
+        self.subscribed = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Greet the client."""
@@ -85,7 +87,7 @@ class Connection(asyncio.Protocol):
             case "confirm":
                 supervisor.confirmation.answer(self, str(message["token"]), float(message["at"]))
             case "subscribe":
-                self.listens = True
+                self.listens = self.subscribed = True
             case "status":
                 self.send({"status": supervisor.status()})
             case "provided":

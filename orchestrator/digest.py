@@ -92,13 +92,22 @@ def config_hash(service: Service, stack: Stack, file_digests: Mapping[str, str] 
             for one in service.volumes
             if one.type == "volume" and one.source is not None and one.source in stack.volumes
         },
-        "secrets": _digest_files((one.source for one in service.secrets), stack.secrets, file_digests),
-        "configs": _digest_files((one.source for one in service.configs), stack.configs, file_digests),
+        "secrets": _digest_files(_list_sources(service, "secrets"), stack.secrets, file_digests),
+        "configs": _digest_files(_list_sources(service, "configs"), stack.configs, file_digests),
     }
     text: list[str] = []
     _write(shaping_config(service.config), text)
     _write(outside, text)
     return _digest("".join(text))
+
+
+def _list_sources(service: Service, section: str) -> list[str]:
+    """The secrets or configs that a service's containers have, and those of its ``pre_start`` containers."""
+    hooks: Iterable[Mapping[str, Any]] = service.config.get("pre_start") or ()
+    return [
+        *(one.source for one in getattr(service, section)),
+        *(one.get("source", "") for hook in hooks for one in hook.get(section) or ()),
+    ]
 
 
 def shaping_config(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -231,15 +240,7 @@ def _show(value: Any) -> str:
     elif _is_sequence(value):
         text = "[" + ", ".join(_show(item) for item in value) + "]"
     else:
-        text = _hide_password(str(value)) or '""'
+        from orchestrator.addresses import hide_password
+
+        text = hide_password(str(value)) or '""'
     return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
-
-
-def _hide_password(text: str) -> str:
-    """Replace the password of a URL's user part with asterisks."""
-    scheme, separator, rest = text.partition("://")
-    user, at, host = rest.partition("@")
-    name, colon, password = user.partition(":")
-    if not (separator and at and colon and password) or "/" in user:
-        return text
-    return f"{scheme}://{name}:***@{host}"

@@ -7,13 +7,12 @@ the goal the pending ones are dropped and the running ones finish.
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.errors import EngineError, StackError
+from orchestrator.errors import StackError
 from orchestrator.events import Event, Phase, Sink
 from orchestrator.plan import CreateContainer, Operation, Plan, RunHooks, StartContainer, WaitFor
 from orchestrator.record import Record
@@ -159,8 +158,9 @@ class Execution:
             self._end_failed(operation, error)
             return
         except Exception as error:
-            sys.excepthook(type(error), error, error.__traceback__)
-            self._end_failed(operation, EngineError(f"internal error: {error!r}", resource=operation.subject))
+            from orchestrator.failures import explain_unexpected
+
+            self._end_failed(operation, explain_unexpected(error, operation.subject))
             return
         self._running.pop(operation.id, None)
         self._succeeded.append(operation.id)

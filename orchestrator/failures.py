@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import EngineError, StackError
@@ -100,6 +101,18 @@ def describe_error(error: StackError, operation: Operation) -> Failure:
         operation=operation.id,
         rendered=error.render() if error.diagnostics else "",
     )
+
+
+def explain_unexpected(error: Exception, resource: str) -> EngineError:
+    """What the user is told of an error that nobody has foreseen; unless the machine is to blame, it is logged."""
+    if isinstance(error, OSError):
+        from orchestrator.engines.native.unusable import explain_refusal
+
+        refused = explain_refusal(error)
+        if refused is not None:
+            return refused
+    sys.excepthook(type(error), error, error.__traceback__)
+    return EngineError(f"internal error: {error!r}", resource=resource)
 
 
 async def describe_failure(

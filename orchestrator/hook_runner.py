@@ -6,11 +6,14 @@ the next plan, which runs what was never run, and what was cut short once more.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from orchestrator.conditions import Board
 from orchestrator.engines.base import ExecRequest
+from orchestrator.engines.bell import Bell
 from orchestrator.errors import EngineError
 from orchestrator.events import Event, Sink
 from orchestrator.workers import Workers
@@ -18,11 +21,15 @@ from orchestrator.workers import Workers
 if TYPE_CHECKING:
     from orchestrator.engines.base import Engine, ExecResult
     from orchestrator.model import Hook
-    from orchestrator.plan import RunHooks
+    from orchestrator.plan import RunHooks, RunInit
     from orchestrator.state import Container
 
 HOOK_SECONDS = 7 * 86400.0
 """A hook may take as long as it likes; what waits for it says so. This is only a number that poll() takes."""
+
+
+OUTPUT_SECONDS = 5.0
+"""How long the output of what has ended is waited for: as long as its monitor takes to write it down."""
 
 
 class HookFailed(EngineError):
@@ -77,6 +84,29 @@ class HookRunner:
                 await self.note_due(container, len(one.hooks) - index - 1)
         return None
 
+    @asynccontextmanager
+    async def relay_output(self, container: Container, one: RunInit) -> AsyncIterator[None]:
+        """Tell what a ``pre_start`` container writes, until it has ended: nobody can look at it once it is gone."""
+        loop, over = asyncio.get_running_loop(), False
+        bell = Bell(lambda: over)
+
+        def read() -> None:
+            try:
+                for line in self._engine.read_logs([container], follow=True, stopped=bell):
+                    loop.call_soon_threadsafe(self._tell_line, container, one.index, "pre_start", line.text)
+            except (EngineError, RuntimeError):
+                # Without its log, or without the loop that tells of it, the container does its work all the same.
+                return
+
+        reading = asyncio.ensure_future(self._workers.run("follow", read))
+        reading.add_done_callback(lambda _: bell.close())
+        try:
+            yield
+            await asyncio.wait([reading], timeout=OUTPUT_SECONDS)
+        finally:
+            over = True
+            bell.ring()
+
     async def _lives(self, container: Container) -> bool:
         observed = await self._workers.run("work", lambda: self._engine.observe(container.project))
         return any(one.id == container.id and one.alive for one in observed.containers)
@@ -86,7 +116,7 @@ class HookRunner:
             command=hook.command,
             user=hook.user,
             working_dir=hook.working_dir,
-            environment={name: value or "" for name, value in hook.environment.items()},
+            environment={name: value for name, value in hook.environment.items() if value is not None},
             privileged=hook.privileged,
         )
         call = lambda: self._engine.exec_captured(container, request, timeout=HOOK_SECONDS)  # noqa: E731
@@ -94,17 +124,20 @@ class HookRunner:
 
     def _tell_output(self, one: RunHooks, container: Container, index: int, result: ExecResult) -> None:
         for line in result.output.splitlines():
-            self._emit(
-                Event(
-                    time=self._clock(),
-                    kind="message",
-                    subject=container.name,
-                    action="hook",
-                    service=one.service,
-                    message=line,
-                    details={"when": one.when, "index": one.first + index},
-                )
+            self._tell_line(container, one.first + index, one.when, line)
+
+    def _tell_line(self, container: Container, index: int, when: str, line: str) -> None:
+        self._emit(
+            Event(
+                time=self._clock(),
+                kind="message",
+                subject=container.name,
+                action="hook",
+                service=container.service,
+                message=line,
+                details={"when": when, "index": index},
             )
+        )
 
 
 def _describe_hook(one: RunHooks, index: int) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import sys
 import time
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
@@ -18,7 +17,7 @@ from orchestrator.conditions import Board, ConditionFailed
 from orchestrator.errors import EngineError, StackError
 from orchestrator.events import Sink
 from orchestrator.executor import Execution, PlanOutcome, Progress
-from orchestrator.failures import Failure, describe_failure
+from orchestrator.failures import Failure, describe_failure, explain_unexpected
 from orchestrator.goal import Goal, Want
 from orchestrator.health_runner import HealthRunner
 from orchestrator.loop_status import describe_board, describe_execution, describe_goal
@@ -209,9 +208,8 @@ class Loop:
         except StackError as error:
             settled = Settled(converged=False, failures=(await self._report(error, None),))
         except Exception as error:
-            sys.excepthook(type(error), error, error.__traceback__)
-            internal = EngineError(f"internal error: {error!r}", resource=self.project)
-            settled = Settled(converged=False, failures=(await self._report(internal, None),))
+            unexpected = explain_unexpected(error, self.project)
+            settled = Settled(converged=False, failures=(await self._report(unexpected, None),))
         finally:
             self._turning = False
         if settled is not None and not self._fresh and not self._leaving:

@@ -307,7 +307,8 @@ class FileSource(Record):
 class Stack(Record):
     """The whole desired state of one project.
 
-    `services` holds the active ones (profiles applied), by name; `disabled` the names that a profile keeps off.
+    `services` holds the active ones (profiles applied), by name; `disabled` the names that a profile keeps off, and
+    `dormant` those of them whose images active ones are built from (``additional_contexts``): their builds alone.
     `directory` is the project directory (absolute), `files` the stack files that were read. `tree` is the canonical
     model as plain data, from which ``spec.bind`` can make this object again.
     """
@@ -319,6 +320,7 @@ class Stack(Record):
     secrets: Mapping[str, FileSource] = _NOTHING
     configs: Mapping[str, FileSource] = _NOTHING
     disabled: tuple[str, ...] = ()
+    dormant: Mapping[str, Service] = _NOTHING
     directory: str = ""
     files: tuple[str, ...] = ()
     tree: Mapping[str, Any] = _NOTHING
@@ -327,6 +329,11 @@ class Stack(Record):
     """What stands between the parts of container and image names; ``_`` with ``--compatibility``."""
     environment: Mapping[str, str] = _NOTHING
     """The project's variables, for the programs that stand for services (``provider``); empty without any."""
+
+
+def list_buildable(stack: Stack) -> Mapping[str, Service]:
+    """The services whose builds something can be built from: the active ones, and the dormant ones."""
+    return {**stack.services, **stack.dormant} if stack.dormant else stack.services
 
 
 def image_reference(stack: Stack, service: Service) -> str:

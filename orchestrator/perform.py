@@ -279,7 +279,8 @@ class Performer:
         )
         made = await self._create_container(creation)
         await self._start_again(made, one.cause)
-        await self._board.wait_until([made.service], lambda: not self._runs(made.id))
+        async with self._hooks.relay_output(made, one):
+            await self._board.wait_until([made.service], lambda: not self._runs(made.id))
         ended = self._board.get(made.id)
         code = ended.exit_code if ended is not None else None
         if ended is None or code != 0:

@@ -59,10 +59,10 @@ class Answers:
         self.moments[action][service.name] = begun
         warnings = []
         for name in raw if action == "up" else ():
+            # What the provider itself said last time stands there, too.
+            said = (found[name], before.get(name, found[name]))
             for other in stack.services.values():
-                had = other.environment.get(name, found[name])
-                # What the provider itself said last time stands there, too.
-                if service.name in other.depends_on and had not in (found[name], before.get(name)):
+                if service.name in other.depends_on and other.environment.get(name, found[name]) not in said:
                     warnings.append(f"its provider overrides environment variable {name} of {other.name}")
         return tuple(warnings)
 

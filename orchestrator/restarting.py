@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.conditions import Board
 from orchestrator.errors import EngineError
 from orchestrator.events import Event, Sink
+from orchestrator.failures import explain_unexpected
 from orchestrator.restart import (
     GiveUp,
     History,
@@ -195,11 +195,8 @@ class Restarter:
             self._tell(now, "restart", decision.reason, {"restarts": history.restarts})
 
     def _refuse(self, one: Container, error: Exception, begun: float, restarts: int) -> None:
-        if isinstance(error, EngineError):
-            self._tell(one, "restart-failed", error.message, {"hint": error.hint})
-        else:
-            sys.excepthook(type(error), error, error.__traceback__)
-            self._tell(one, "restart-failed", f"internal error: {error!r}")
+        known = error if isinstance(error, EngineError) else explain_unexpected(error, one.name)
+        self._tell(one, "restart-failed", known.message, {"hint": known.hint})
         code = getattr(error, "exit_code", None) or FAILED_START
         ended = one.replace(
             status="exited", exit_code=code, started_at=begun, finished_at=self._clock(), restart_count=restarts

@@ -71,9 +71,11 @@ def _restore_resources(stack: Stack, good: Stack, back: Iterable[str], *, everyt
     """The stack with the networks, volumes, secrets and configs that services from before refer to and it lacks; with
     `everything` as they were before."""
     from orchestrator.spec.merge import copy_map
+    from orchestrator.spec.pre_start import list_init_services
 
     used: dict[str, set[str]] = {"networks": set(), "volumes": set(), "secrets": set(), "configs": set()}
-    for one in (good.services[name] for name in back if name in good.services):
+    restored = [good.services[name] for name in back if name in good.services]
+    for one in (one for service in restored for one in (service, *list_init_services(service))):
         used["networks"] |= one.networks.keys()
         used["volumes"] |= {mount.source for mount in one.volumes if mount.type == "volume" and mount.source}
         used["secrets"] |= {file.source for file in one.secrets}

@@ -19,7 +19,7 @@ import traceback
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from orchestrator.askers import Asker, Askers
-from orchestrator.code_cache import refresh_code_cache
+from orchestrator.code_cache import is_code_cache_stale, refresh_code_cache
 from orchestrator.confirmation import Confirmation
 from orchestrator.control import (
     CODE_VERSION,
@@ -33,6 +33,7 @@ from orchestrator.control import (
     listen_control,
     load_goal,
     read_goal,
+    require_memory,
     write_goal,
 )
 from orchestrator.control_server import Connection
@@ -80,6 +81,7 @@ def await_goal(channel: int, memory: int, engine: str, keeper: int) -> NoReturn:
         if host["engine"] != engine:
             prepared = load_engine(host["engine"])
         prepared.require_access()
+        require_memory(place)
         lock = acquire_lock(place)
         if lock is None:
             connection.sendall(encode({"busy": True}))
@@ -173,6 +175,7 @@ class Supervisor:
         self._running: asyncio.AbstractEventLoop | None = None
         self._unsaved: dict[str, Any] | None = None
         self._saving: asyncio.Task[None] | None = None
+        self._slimming: asyncio.Task[None] | None = None
         self._done = asyncio.Event()
         self._begun = False
         self._machine_ends = False
@@ -274,8 +277,7 @@ class Supervisor:
             return
         self._tracer.begin(goal.issued_at)
         self.loop.submit(goal)
-        self._askers.supersede(self.loop.goal or goal)
-        self._askers.add(asker)
+        self._askers.supersede(self.loop.goal or goal, asker)
         # What counts from now on is the merged goal; the client's own text is it, unless there was something to merge.
         own = self.loop.goal is goal
         self.confirmation.token = token if own else ""
@@ -363,10 +365,19 @@ class Supervisor:
             os.rename(beside, self.place.settled)
 
     def _slim(self) -> None:
-        if self.loop.reached:
-            refresh_code_cache()
-            self.loop.workers.rest()
-            release_memory()
+        if self.loop.reached and self._slimming is None:
+            self._slimming = asyncio.create_task(self._give_back())
+
+    async def _give_back(self) -> None:
+        try:
+            if is_code_cache_stale():
+                # In a thread: it reads and writes megabytes, and commands may ask meanwhile.
+                await self.loop.workers.run("load", refresh_code_cache)
+            if self.loop.reached:
+                self.loop.workers.rest()
+                release_memory()
+        finally:
+            self._slimming = None
 
     def _warn(self, diagnostic: Any) -> None:
         # Engines warn from their worker threads.
@@ -396,6 +407,8 @@ class Supervisor:
             raise looping.exception() or SystemExit(1)
         if self._machine_ends:
             await self._stop_containers()
+        if self._slimming is not None:  # a process that ends now would leave half a file behind
+            await asyncio.gather(self._slimming, return_exceptions=True)
         self._remove_files()
         looping.cancel()
         with contextlib.suppress(asyncio.CancelledError):

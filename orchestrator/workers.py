@@ -1,4 +1,4 @@
-"""Threads for the engine's blocking calls, by what the calls mostly do: work, work ahead, wait for an end, load, probe.
+"""Threads for the engine's blocking calls, by what these do: work, work ahead, wait for an end, load, probe, follow.
 
 Few threads work, since more than a handful gain nothing on the machines this runs on; many may wait, since fifty
 containers with a grace period of ten seconds must stop in ten seconds.
@@ -15,9 +15,9 @@ from typing import Any, Literal, TypeVar
 
 T = TypeVar("T")
 
-Kind = Literal["work", "ahead", "stop", "load", "probe"]
+Kind = Literal["work", "ahead", "stop", "load", "probe", "follow"]
 
-SLOTS: dict[Kind, int] = {"work": 5, "ahead": 3, "stop": 64, "load": 3, "probe": 16}
+SLOTS: dict[Kind, int] = {"work": 5, "ahead": 3, "stop": 64, "load": 3, "probe": 16, "follow": 64}
 """How many calls of each kind run at a time. A stuck probe or pull never holds up anything else."""
 
 

@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1] / "orchestrator"
 
 LAYERS = (
-    {"errors", "source", "record", "evidence", "plain_json", "code_cache"},
+    {"addresses", "errors", "source", "record", "evidence", "plain_json", "code_cache"},
     {"model", "state", "codec"},
     {
         *("spec", "graph", "graph_layout", "graph_render", "graph_svg", "digest", "goal", "superseding", "plan"),
@@ -67,7 +67,8 @@ LAYERS = (
 """Each layer imports from itself and from those before it."""
 
 PURE = {
-    *("errors", "source", "record", "model", "state", "codec", "graph", "graph_layout", "graph_render", "graph_svg"),
+    *("addresses", "errors", "source", "record", "model", "state", "codec"),
+    *("graph", "graph_layout", "graph_render", "graph_svg"),
     *("digest", "goal", "superseding", "plan", "events", "reconcile", "restart", "health", "spec"),
 }
 DOORS = {"spec.reader": "what the loader is given to read files with"}

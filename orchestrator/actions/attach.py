@@ -65,7 +65,9 @@ class Attachment:
             self._tell_ending(event.subject, f"{self._short(event.subject)} exited with code {code}")
         elif event.kind == "message" and event.action == "hook":
             line = LogLine(container=event.subject, service=event.service, stream="stdout", time="", text=event.message)
-            self._write(f"{self._short(event.subject)} ->", line)
+            init = event.details.get("when") == "pre_start"
+            name = f"{event.service} pre_start[{event.details['index']}]" if init else self._short(event.subject)
+            self._write(f"{name} ->", line)
         elif event.kind == "container" and event.action in ("give-up", "restart-failed") and event.message:
             self._remark(f"{self._short(event.subject)}: {event.message}")
 

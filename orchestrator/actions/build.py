@@ -13,7 +13,7 @@ from orchestrator.actions.names import resolve_dependencies, select_services
 from orchestrator.errors import Diagnostic, Interrupted, ModelError, StackError
 from orchestrator.events import Event
 from orchestrator.graph import Graph
-from orchestrator.model import image_reference
+from orchestrator.model import image_reference, list_buildable
 from orchestrator.reconcile.images import build_contexts, list_builders, order_builds
 
 if TYPE_CHECKING:
@@ -47,17 +47,17 @@ def choose_builds(stack: Stack, services: Sequence[str], *, dependencies: bool) 
     named = select_services(services, stack.services, disabled=stack.disabled)
     if dependencies:
         named = resolve_dependencies(stack, named)
-    makers = list_builders(stack)
+    makers, every = list_builders(stack), list_buildable(stack)
     waiting = [name for name in named if stack.services[name].build is not None]
     found: dict[str, tuple[str, ...]] = {}
     problems: list[Diagnostic] = []
     while waiting:
-        name = makers[image_reference(stack, stack.services[waiting.pop(0)])].name
+        name = makers[image_reference(stack, every[waiting.pop(0)])].name
         if name in found:
             continue
         needs = []
-        for context, source in build_contexts(stack.services[name]).items():
-            service = stack.services.get(source)
+        for context, source in build_contexts(every[name]).items():
+            service = every.get(source)
             maker = makers.get(image_reference(stack, service)) if service is not None else None
             if maker is None:
                 what = f"there is no service {source} to build from" if service is None else f"{source} has no build"
@@ -147,7 +147,7 @@ def find_known_builds(
 
     store, found = open_image_store(), {}
     for name in needs:
-        known = find_known_build(store, stack, stack.services[name], options=options)
+        known = find_known_build(store, stack, list_buildable(stack)[name], options=options)
         if known is None:
             return None
         found[name] = known
@@ -172,7 +172,7 @@ class _Teller:
         event = Event(
             time=time.time(),
             kind="operation",
-            subject=image_reference(self._stack, self._stack.services[name]),
+            subject=image_reference(self._stack, list_buildable(self._stack)[name]),
             action=f"build {name}",
             phase=phase,
             verb="build image",
@@ -195,7 +195,7 @@ def _build(
 
     tell(name, "started")
     try:
-        facts = engine.build_image(stack, stack.services[name], options=options, progress=show, cancel=cancel)
+        facts = engine.build_image(stack, list_buildable(stack)[name], options=options, progress=show, cancel=cancel)
     except StackError as error:
         tell(name, "cancelled" if cancel() else "failed", error.message)
         raise
@@ -207,7 +207,7 @@ def render_bake(stack: Stack, needs: Mapping[str, Sequence[str]], options: Build
     """Return the builds as a file for ``docker buildx bake``: one target for each."""
     targets = {}
     for name in needs:
-        service = stack.services[name]
+        service = list_buildable(stack)[name]
         assert service.build is not None
         config = service.build.config
         contexts = {

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 def open_engine() -> Engine:
     """Return the engine that ``STACK_ENGINE`` names, the native one by default. Raises UsageError, Unavailable."""
+    from orchestrator.engines.native.places import require_places
     from orchestrator.engines.registry import load_engine
 
+    require_places()
     return load_engine(os.environ.get("STACK_ENGINE") or "native")

@@ -56,8 +56,8 @@ def fetch_repository(name: str, folder: Path) -> tuple[str, str, bool]:
     Returns its path, the repository's address, and whether `name` names a commit, which never means anything else.
     Raises GitStackMissing for everything that can go wrong.
     """
+    from orchestrator.addresses import hide_password
     from orchestrator.engines.native.dockerfile.sources.git import parse_git_reference
-    from orchestrator.engines.native.dockerfile.sources.remote import hide_password
 
     if os.environ.get(_SWITCH, "").lower() in ("0", "f", "false"):
         raise GitStackMissing(f"stacks from repositories are switched off by {_SWITCH}", code="git-disabled")
@@ -65,7 +65,7 @@ def fetch_repository(name: str, folder: Path) -> tuple[str, str, bool]:
         reference = parse_git_reference(name)
         if reference is None:
             raise GitStackMissing(
-                f"{name} is not a local file, and no repository",
+                f"{hide_password(name)} is not a local file, and no repository",
                 hint="a repository's address ends in .git: https://host/name.git#branch:folder; or give oci://...",
             )
         found, tree = _bring(reference, folder)
@@ -86,8 +86,8 @@ def _bring(reference: GitReference, folder: Path) -> tuple[Commit, str]:
     """Return the commit that is meant and the folder of its files."""
     from tempfile import TemporaryDirectory
 
+    from orchestrator.addresses import hide_password
     from orchestrator.engines.native.dockerfile.sources.git import check_out, resolve_commit
-    from orchestrator.engines.native.dockerfile.sources.remote import hide_password
 
     # Submodules are fetched when asked for, unlike those of a build context.
     whole = reference.replace(subdir="", submodules=bool(reference.submodules))
@@ -117,8 +117,10 @@ def _bring(reference: GitReference, folder: Path) -> tuple[Commit, str]:
 def _name_checkout(reference: GitReference, commit: str) -> str:
     from hashlib import sha256
 
+    from orchestrator.addresses import take_login
+
     # Two repositories may share a commit, and yet be two stacks to those who run them.
-    rest = repr((reference.remote, reference.submodules, reference.keep_git_dir is not False))
+    rest = repr((take_login(reference.remote)[0], reference.submodules, reference.keep_git_dir is not False))
     return f"git-{commit}-{sha256(rest.encode()).hexdigest()[:8]}"
 
 
@@ -138,7 +140,7 @@ def _move(made: Path, tree: Path) -> None:
 
 
 def _find_file(tree: str, reference: GitReference) -> str:
-    from orchestrator.engines.native.dockerfile.sources.remote import hide_password
+    from orchestrator.addresses import hide_password
     from orchestrator.spec.reader import DiskReader
 
     place = os.path.join(tree, reference.subdir)

@@ -34,10 +34,12 @@ class ImageRow(Record):
 
 
 def open_image_store() -> ImageStore:
-    """Return the native engine's image store."""
+    """Return the native engine's image store. Raises Unavailable where its folder can be none."""
     from orchestrator.engines.native.images.store import ImageStore
     from orchestrator.engines.native.layout import Layout
+    from orchestrator.engines.native.places import require_places
 
+    require_places()
     return ImageStore(Layout.from_environment())
 
 

@@ -76,14 +76,18 @@ def iterate_uses(stack: Stack) -> Iterator[Use]:
         platform = service.platform or ""
         if service.image and "provider" not in service.config:
             yield Use(reference=service.image, platform=platform, path=("services", name, "image"))
-        for index, hook in enumerate(service.config.get("pre_start") or ()):
+        hooks = service.config.get("pre_start") or ()
+        for index, hook in enumerate(hooks):
             if hook.get("image"):
                 path: Path = ("services", name, "pre_start", index, "image")
-                yield Use(reference=str(hook["image"]), platform=platform, path=path)
-        for index, mount in enumerate(service.config.get("volumes") or ()):
-            if mount.get("type") == "image" and mount.get("source"):
-                path = ("services", name, "volumes", index, "source")
-                yield Use(reference=str(mount["source"]), platform=platform, path=path)
+                yield Use(reference=str(hook["image"]), platform=hook.get("platform") or platform, path=path)
+        holders: list[tuple[Path, Any]] = [(("services", name), service.config)]
+        holders += [(("services", name, "pre_start", index), hook) for index, hook in enumerate(hooks)]
+        for base, holder in holders:
+            for index, mount in enumerate(holder.get("volumes") or ()):
+                if mount.get("type") == "image" and mount.get("source"):
+                    path = (*base, "volumes", index, "source")
+                    yield Use(reference=str(mount["source"]), platform=platform, path=path)
 
 
 def render_lock(lock: Lock) -> str:

@@ -129,16 +129,21 @@ def _restore_project(known: bytes) -> Project:
 def identify_project(options: ProjectOptions, services: Sequence[str] = ()) -> Project:
     """Return the project that is meant, without reading files if a name alone says it (``-p NAME``).
 
-    Where there is no file, COMPOSE_PROJECT_NAME is a name too. Raises FileMissing, ModelError.
+    Where there is no file, COMPOSE_PROJECT_NAME is a name too. Of what was fetched counts what is brought up, which
+    somebody has agreed to, not what its branch or tag says by now. Raises FileMissing, ModelError.
     """
     if options.name and not options.files:
         return Project(name=options.name)
     from orchestrator.errors import FileMissing
 
     try:
-        return load_again(options, services)
+        project = load_again(options, services)
     except FileMissing as error:
         return _name_alone(options, error)
+    previous = recall_goal(project.name) if project.remote is not None else None
+    if previous is None:
+        return project
+    return project.replace(stack=previous.stack, services=tuple(sorted(previous.stack.services)))
 
 
 def recognize_project(options: ProjectOptions) -> Project:
@@ -205,6 +210,10 @@ def _load(options: ProjectOptions, services: Sequence[str], reader: Reader, pass
         os.environ,
         reader,
     )
+    if loaded.remote_files or loaded.remote_parts:
+        from orchestrator.actions.links import refuse_links
+
+        refuse_links(loaded.stack)
     stack = loaded.stack.replace(separator="_") if options.compatibility else loaded.stack
     if isolated and isolated.get(stack.directory) == stack.name:
         stack = free_ports(stack)
@@ -242,8 +251,14 @@ def _make_watching_reader(
     class WatchingReader(DiskReader):
         """Tells of every path that the loader is about to look at, and fetches what stands elsewhere."""
 
+        fetched = False
+
         def read_text(self, path: str) -> str:
             note(path)
+            if self.fetched:
+                from orchestrator.actions.links import refuse_link
+
+                refuse_link(path)
             return super().read_text(path)
 
         def find_kind(self, path: str) -> str | None:
@@ -254,6 +269,7 @@ def _make_watching_reader(
             from orchestrator.actions.remote_files import fetch_stack
 
             found = fetch_stack(name)
+            self.fetched = True
             if not found.settled:
                 # Who knows whether it is the same the next time.
                 note_remote(name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from orchestrator.actions.remote_files import (
@@ -22,7 +22,7 @@ from orchestrator.record import Record
 from orchestrator.source import render_path
 
 if TYPE_CHECKING:
-    from orchestrator.actions.project import ProjectOptions
+    from orchestrator.actions.project import Project, ProjectOptions
     from orchestrator.engines.native.images.artifacts import Part
     from orchestrator.model import Stack
     from orchestrator.source import Path
@@ -77,15 +77,19 @@ class Publication(Record):
     digests: str = ""
 
 
-def prepare_publication(options: ProjectOptions, *, with_env: bool, resolve_digests: bool) -> Publication:
-    """Read the files and look at what they give away.
+def prepare_publication(
+    options: ProjectOptions, *, with_env: bool, resolve_digests: bool, agree: Callable[[Project], None]
+) -> Publication:
+    """Read the files and look at what they give away; `agree` is asked before anything is done with them.
 
     Raises CannotRun for what cannot be run elsewhere (services that are only built, local includes), PublishRefused
     for what has no file, and what loading raises. `with_env` is consent to variables and env files.
     """
     from orchestrator.actions.project import load_project
 
-    stack = load_project(options.replace(profiles=("*",))).stack
+    project = load_project(options.replace(profiles=("*",)))
+    agree(project)
+    stack = project.stack
     assert stack is not None
     files = _Files(stack)
     _check_portable(stack, files)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from orchestrator.model import image_reference
 from orchestrator.record import Record
+from orchestrator.spec.pre_start import list_init_services
 
 if TYPE_CHECKING:
     from orchestrator.model import Service, Stack
@@ -28,7 +29,19 @@ class Pull(Record):
 
 def needs_presence(stack: Stack, names: Sequence[str], policy: str | None) -> bool:
     """Whether :func:`choose_pulls` has to know which images are here."""
-    return any(_policy_of(stack.services[name], policy) in ("missing", "if_not_present") for name in names)
+    return any(_policy_of(one, policy) in ("missing", "if_not_present") for _, one in _list_holders(stack, names))
+
+
+def _list_holders(stack: Stack, names: Sequence[str]) -> list[tuple[str, Service]]:
+    """The services, and those of their ``pre_start`` containers that name an image, with what each is called."""
+    found = []
+    for name in names:
+        found.append((name, stack.services[name]))
+        hooks = stack.services[name].config.get("pre_start") or ()
+        for index, (hook, shaped) in enumerate(zip(hooks, list_init_services(stack.services[name]), strict=True)):
+            if hook.get("image"):
+                found.append((f"{name} pre_start[{index}]", shaped))
+    return found
 
 
 def choose_pulls(
@@ -39,7 +52,7 @@ def choose_pulls(
     policy: str | None = None,
     leave_out: Collection[str] = (),
 ) -> tuple[Pull, ...]:
-    """Return what is done for each of the services `names`, in their order.
+    """Return what is done for each of the services `names` and their ``pre_start`` containers, in their order.
 
     `present` are references of images that are here, `leave_out` those that are built instead. `policy` (``always``,
     ``missing``) stands for the services' own. What is called ``latest`` is fetched also if it is here: it may have
@@ -47,8 +60,7 @@ def choose_pulls(
     """
     taken: dict[tuple[str, str | None], str] = {}
     found = []
-    for name in names:
-        service = stack.services[name]
+    for name, service in _list_holders(stack, names):
         pull = Pull(service=name, reference=image_reference(stack, service), platform=service.platform)
         kind = _policy_of(service, policy)
         image = (pull.reference, pull.platform)

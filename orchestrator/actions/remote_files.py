@@ -46,10 +46,23 @@ class Fetched(Record):
 def fetch_stack(name: str) -> Fetched:
     """Fetch ``oci://REPOSITORY[:TAG]`` or what a Git reference names; return the stack file that it became.
 
-    What has been fetched is kept by its digest or commit. Its folder is called as the repository is, which names the
-    project. Raises FileMissing, and what fetching an image raises.
+    What has been fetched is kept by its digest or commit, until it is of no use any more. Its folder is called as the
+    repository is, which names the project. Raises FileMissing, and what fetching an image raises.
     """
-    folder = _find_folder()
+    from orchestrator.actions.checkouts import hold_checkouts, note_use, prune_checkouts
+    from orchestrator.engines.native.layout import Layout
+
+    folder = find_stacks_folder()
+    with hold_checkouts(str(folder)):
+        found = _fetch(name, folder)
+        place = os.path.dirname(_place_origins(found.path))
+        is_new = note_use(place)
+    if is_new:
+        prune_checkouts(Layout.from_environment(), str(folder), place)
+    return found
+
+
+def _fetch(name: str, folder: Path) -> Fetched:
     if name.startswith(SCHEME):
         return _fetch_artifact(name, folder)
     from orchestrator.actions.git_files import fetch_repository
@@ -68,7 +81,8 @@ def list_origins(path: str) -> frozenset[str]:
         return frozenset()
 
 
-def _find_folder() -> Path:
+def find_stacks_folder() -> Path:
+    """Where what was fetched is kept: a folder for each artifact or commit, and in it one that names the project."""
     from orchestrator.engines.native.layout import Layout
 
     return Layout.from_environment().cache / "stacks"
@@ -76,7 +90,7 @@ def _find_folder() -> Path:
 
 def _place_origins(path: str) -> str:
     """Where the origins of what `path` is a part of are noted. Raises ValueError for what was not fetched."""
-    folder = str(_find_folder())
+    folder = str(find_stacks_folder())
     inside = os.path.relpath(path, folder)
     if inside == "." or inside.startswith(".."):
         raise ValueError(path)

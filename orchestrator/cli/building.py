@@ -105,6 +105,19 @@ def report_build_error(error: StackError) -> None:
         write_lines(output, "last output:")
 
 
+def require_builder(name: str | None) -> None:
+    """Raise NotFound for what ``--builder`` names, unless it is the one that there is."""
+    if name not in (None, "", "default"):
+        from orchestrator.errors import NotFound
+
+        raise NotFound(
+            f'no builder "{name}" found',
+            resource=str(name),
+            operation="build",
+            hint="there is one builder, which is built in and called default: leave --builder out",
+        )
+
+
 def report_unhonoured(asked: Iterable[tuple[str, bool, str]]) -> None:
     """Warn of options that were given and cannot be honoured: (option, whether it was given, why)."""
     report_diagnostics(

@@ -26,13 +26,13 @@ def ask_about_remote(invocation: Invocation, project: Project, *, yes: bool) -> 
     Asked on a terminal or through a pipe, where only a yes is one. Raises RemoteDeclined.
     """
     remote, stack = project.remote, project.stack
-    if remote is None or stack is None or invocation.dry_run:
+    if remote is None or stack is None:
         return
     from orchestrator.actions.enable import CONSENT
 
     agreed = yes or os.environ.get(CONSENT, "").lower() in ("1", "true")
     if remote.parts and not agreed:
-        from orchestrator.engines.native.dockerfile.sources.remote import hide_password
+        from orchestrator.addresses import hide_password
 
         invocation.note("\nWarning: This Compose project includes files from remote sources:")
         for one in remote.parts:
@@ -40,7 +40,8 @@ def ask_about_remote(invocation: Invocation, project: Project, *, yes: bool) -> 
         invocation.note("\nRemote includes could potentially be malicious. Make sure you trust the source.")
         _agree("Do you want to continue?", default=False)
     if invocation.progress not in ("quiet", "json", "rawjson"):
-        invocation.note(f'Your compose stack "{_show_first(remote.files)}" is stored in "{stack.directory}"')
+        shown, place = _show_first(remote.files), _spell_controls(stack.directory)
+        invocation.note(f'Your compose stack "{shown}" is stored in "{place}"')
     if remote.variables and not agreed:
         invocation.note("\nFound the following variables in configuration:")
         invocation.note(_render_variables(project))
@@ -48,9 +49,9 @@ def ask_about_remote(invocation: Invocation, project: Project, *, yes: bool) -> 
 
 
 def _show_first(files: tuple[str, ...]) -> str:
-    from orchestrator.engines.native.dockerfile.sources.remote import hide_password
+    from orchestrator.addresses import hide_password
 
-    return hide_password(files[0])
+    return _spell_controls(hide_password(files[0]))
 
 
 def _render_variables(project: Project) -> str:
@@ -93,7 +94,8 @@ def _agree(question: str, *, default: bool) -> None:
         if terminal and line and answer == "" and default:
             return
         raise RemoteDeclined(
-            "operation cancelled by user", hint="" if terminal else "where nobody can answer, say so beforehand: --yes"
+            "operation cancelled by user",
+            hint="" if terminal else "where nobody can answer, say so beforehand: --yes, or STACK_REMOTE_CONSENT=1",
         )
 
 

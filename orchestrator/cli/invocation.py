@@ -44,7 +44,7 @@ class Invocation:
         self.parallel = parallel
 
     def load(self, services: Sequence[str] = (), *, naming: Sequence[str] = ()) -> Project:
-        """Load the stack files; warnings go to stderr. Naming a service switches its profile on.
+        """Load the stack files, to look at them; warnings go to stderr. Naming a service switches its profile on.
 
         `naming` are words ``NAME=VALUE`` or ``NAME``: if there is one of the latter, the project's variables come, too.
         """
@@ -54,6 +54,19 @@ class Invocation:
         project = load(self.project, services)
         report_diagnostics(project.warnings)
         return project
+
+    def load_to_act(self, services: Sequence[str] = (), *, naming: Sequence[str] = (), yes: bool = False) -> Project:
+        """Like load, for a command that does what the files say. Raises RemoteDeclined."""
+        project = self.load(services, naming=naming)
+        self.agree(project, yes=yes)
+        return project
+
+    def agree(self, project: Project, *, yes: bool = False) -> None:
+        """Have the user agree to act on files that were fetched; `yes` says that they have. Raises RemoteDeclined."""
+        if project.remote is not None and not self.dry_run:
+            from orchestrator.cli.consenting import ask_about_remote
+
+            ask_about_remote(self, project, yes=yes)
 
     def identify(self, services: Sequence[str] = ()) -> Project:
         """Find out which project is meant; reads no file if a name alone was given."""

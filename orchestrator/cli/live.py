@@ -21,7 +21,11 @@ from orchestrator.engines.base import load_build_events
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from orchestrator.cli.terminal import HeldTerminal
     from orchestrator.events import Event
+
+NARROW = 50
+"""Columns below which only what matters most is shown."""
 
 _MARKS = {"done": ("✔", "green"), "error": ("✘", "red"), "skipped": ("-", "yellow")}
 _ASCII = {"done": "+", "error": "x", "skipped": "-"}
@@ -39,8 +43,8 @@ class _Row:
 class LiveScreen(RedrawnScreen):
     """One row per container, network, volume and image, redrawn in place."""
 
-    def __init__(self, title: str, *, colour: bool) -> None:
-        super().__init__(colour=colour, shared=sys.stdout.isatty())
+    def __init__(self, title: str, *, colour: bool, terminal: HeldTerminal | None = None) -> None:
+        super().__init__(colour=colour, shared=sys.stdout.isatty(), terminal=terminal)
         self._title = title
         self._rows: dict[str, _Row] = {}
         self._signs = knows_signs(self._console)
@@ -76,7 +80,7 @@ class LiveScreen(RedrawnScreen):
         """A heading, a row for each, and the steps of builds."""
         rows = list(self._rows.values())
         done = sum(1 for row in rows if row.ended)
-        head = Text(f"[+] {self._title} {done}/{len(rows)}", style="bold")
+        head = Text(f"[+] {self._title} {done}/{len(rows)}", style="bold", no_wrap=True, overflow="crop")
         now = time.time()
         room = self._room
         steps: list[Text] = []
@@ -84,12 +88,15 @@ class LiveScreen(RedrawnScreen):
             steps = self._builds.render(
                 max(room - len(rows), room // 2), self._console.size.width, now, choose_overflow(self._console)
             )
-            room = max(3, room - len(steps))
+            room = max(1, room - len(steps))
         # Rows that are at work must stay visible when there are more rows than lines.
         hidden = max(0, len(rows) - room)
         if hidden:
             finished = [row for row in rows if row.ended and row.line.style != "error"][:hidden]
             rows = [row for row in rows if row not in finished][:room]
+        width = self._console.size.width
+        if width < NARROW:
+            return Group(head, *(self._render_short(row, width) for row in rows), *steps)
         table = Table.grid(padding=(0, 1), expand=True)
         for _ in range(2):
             table.add_column(no_wrap=True)
@@ -99,14 +106,28 @@ class LiveScreen(RedrawnScreen):
             table.add_row(*self._render_row(row, now))
         return Group(head, table, *steps)
 
+    def _render_short(self, row: _Row, width: int) -> RenderableType:
+        """Sign, name and state in little room: names of a project differ at their ends."""
+        sign, style = self._find_mark(row)
+        name, state = row.line.id.partition(" ")[2] or row.line.id, f" {row.line.text}"
+        room = max(0, width - len(sign) - 1 - len(state))
+        if len(name) > room:
+            name = f"…{name[1 - room :]}" if self._signs and room > 1 else name[len(name) - room :]
+        line = Text.assemble(f"{sign} ", name, (state, style), no_wrap=True, overflow="crop")
+        line.truncate(width)
+        return line
+
+    def _find_mark(self, row: _Row) -> tuple[str, str]:
+        """What stands before a row, and in which style."""
+        if not row.ended:
+            return str(self._spinner.render(self._console.get_time())), "blue"
+        sign, style = _MARKS[row.line.style]
+        return (sign if self._signs else _ASCII[row.line.style]), style
+
     def _render_row(self, row: _Row, now: float) -> tuple[RenderableType, ...]:
         line = row.line
-        mark: RenderableType
-        if row.ended:
-            sign, style = _MARKS[line.style]
-            mark = Text(f" {sign if self._signs else _ASCII[line.style]}", style=style)
-        else:
-            style, mark = "blue", Group(self._spinner)
+        sign, style = self._find_mark(row)
+        mark = Text(f" {sign}", style=style) if row.ended else Text(sign)
         state = Text(f" {line.text}", style=style)
         if line.note:
             state.append(f"  {line.note.splitlines()[0]}", style="dim")

@@ -227,12 +227,11 @@ def _explain_surroundings(error: OSError) -> StackError | None:
             os.getcwd()
         except FileNotFoundError:
             return FileMissing("the current folder does not exist any more", hint="cd into one that does")
-    if isinstance(error, (NotADirectoryError, FileExistsError)):
-        from orchestrator.engines.native.places import find_places
+    from orchestrator.engines.native.unusable import explain_refusal
 
-        if str(error.filename).startswith(find_places()):
-            hint = "STACK_STATE_DIR and STACK_RUN_DIR name folders, which are made when they are not there"
-            return Unavailable(f"{error.filename} cannot be made: part of its path is not a folder", hint=hint)
+    refused = explain_refusal(error)
+    if refused is not None:
+        return refused
     reason = find_full_output(error)
     hint = "free some space where the output goes"
     return Unavailable(f"cannot write to standard output: {reason}", hint=hint) if reason else None

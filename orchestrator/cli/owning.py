@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from orchestrator.cli.invocation import Invocation
 
 
-def load_own(invocation: Invocation, services: Sequence[str], *, isolate: bool = False) -> Project:
+def load_own(invocation: Invocation, services: Sequence[str], *, isolate: bool = False, yes: bool = False) -> Project:
     """Load the stack files and see that the project's name is not another folder's, or raise Conflict.
 
-    `isolate` gives the folder a name of its own.
+    `isolate` gives the folder a name of its own; `yes` is consent to what was fetched, else the user is asked.
     """
     from orchestrator.actions.folders import check_owner, is_derived, isolate_folder, read_isolated
 
@@ -41,4 +41,5 @@ def load_own(invocation: Invocation, services: Sequence[str], *, isolate: bool =
         stack = project.stack
     if not invocation.dry_run:
         check_owner(stack, invocation.project)
+    invocation.agree(project, yes=yes)
     return project

@@ -134,9 +134,12 @@ class DeferredLiveScreen(QuietScreen):
     """The live display, made when there is something to show: by then the supervisor is at work on the other core."""
 
     def __init__(self, title: str, *, colour: bool) -> None:
+        from orchestrator.cli.terminal import hold_terminal
+
         super().__init__()
         self._title = title
         self._colour = colour
+        self._terminal = hold_terminal()
         self._live: Screen | None = None
 
     def __call__(self, event: Event, /) -> None:
@@ -146,13 +149,14 @@ class DeferredLiveScreen(QuietScreen):
             if self._live is None:
                 from orchestrator.cli.live import LiveScreen
 
-                self._live = LiveScreen(self._title, colour=self._colour)
+                self._live = LiveScreen(self._title, colour=self._colour, terminal=self._terminal)
         self._live(event)
 
     def close(self) -> None:
         """Leave the terminal as it was."""
         if self._live is not None:
             self._live.close()
+        self._terminal.unguard()
 
 
 def open_screen(progress: str, title: str, *, ansi: str, colour: bool) -> Screen:

@@ -4,25 +4,85 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, Group
+from rich.control import Control
 from rich.live import Live
+from rich.live_render import LiveRender
+from rich.segment import ControlType
 from rich.text import Text
+
+from orchestrator.cli.terminal import HeldTerminal, hold_terminal
 
 if TYPE_CHECKING:
     from typing import Self
 
-    from rich.console import OverflowMethod, RenderableType
+    from rich.console import ConsoleOptions, OverflowMethod, RenderableType, RenderResult
+
+
+class _Picture(LiveRender):
+    """What was drawn last, and how to get back to where it begins."""
+
+    widths: tuple[int, ...] = ()
+    """Columns of each of its lines."""
+
+    columns = 1
+    """Columns that the terminal has now."""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        widths, width = [], 0
+        for segment in super().__rich_console__(console, options):
+            if segment.text == "\n":  # type: ignore[union-attr]
+                widths.append(width)
+                width = 0
+            else:
+                width += segment.cell_length  # type: ignore[union-attr]
+            yield segment
+        self.widths = (*widths, width)
+
+    def position_cursor(self) -> Control:
+        """Go up and erase: a terminal that has become narrower has broken the lines that found no room any more."""
+        height = sum(max(1, -(-one // self.columns)) for one in self.widths)
+        erase = (ControlType.ERASE_IN_LINE, 2)
+        up = ((ControlType.CURSOR_UP, 1), erase)
+        return Control(ControlType.CARRIAGE_RETURN, erase, *(up * (height - 1))) if height else Control()
+
+
+class _Display(Live):
+    """Rich's display, which waits while the terminal is somebody else's and begins anew where somebody has written."""
+
+    def __init__(self, *args: Any, terminal: HeldTerminal, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self._terminal = terminal
+        self._live_render = self._picture = _Picture(self.get_renderable(), vertical_overflow=self.vertical_overflow)
+
+    def refresh(self) -> None:
+        """Draw, but not between what a shell writes: while we are in the background only the last picture."""
+        if self.is_started and not self._terminal.is_ours():
+            return
+        self._terminal.hold()
+        if self._terminal.moved:
+            self._terminal.moved = False
+            self._picture.widths = ()
+            self.console.show_cursor(False)
+        self._picture.columns = max(1, self.console.size.width)
+        super().refresh()
 
 
 class RedrawnScreen(ABC):
     """A display on stderr; a subclass says in :meth:`draw` what it shows. Redrawn by a thread of rich's."""
 
-    def __init__(self, *, colour: bool, shared: bool) -> None:
-        """`shared`: others write to the same terminal, and what they write goes above the display."""
+    def __init__(self, *, colour: bool, shared: bool, terminal: HeldTerminal | None = None) -> None:
+        """`shared`: others write to the same terminal, and what they write goes above the display.
+
+        `terminal` is given where this is no work of the main thread.
+        """
         self._console = Console(stderr=True, highlight=False, no_color=not colour, force_terminal=True)
-        self._live = Live(self, console=self._console, refresh_per_second=10, redirect_stdout=shared)
+        self._terminal = terminal or hold_terminal()
+        self._live = _Display(
+            self, console=self._console, refresh_per_second=10, redirect_stdout=shared, terminal=self._terminal
+        )
         self._open = False
         self._lock = threading.Lock()
 
@@ -30,7 +90,10 @@ class RedrawnScreen(ABC):
         with self._lock:
             if not self._open:
                 self._open = True
+                self._terminal.hold()
                 self._live.start()
+                if not self._terminal.is_ours():
+                    self._console.show_cursor(True)
 
     def close(self) -> None:
         """Draw once more and give the terminal back."""
@@ -38,6 +101,8 @@ class RedrawnScreen(ABC):
             if self._open:
                 self._open = False
                 self._live.stop()
+        self._terminal.release()
+        self._terminal.unguard()
 
     def __enter__(self) -> Self:
         return self
@@ -48,7 +113,7 @@ class RedrawnScreen(ABC):
     @property
     def _room(self) -> int:
         """Lines below the heading."""
-        return max(3, self._console.size.height - 3)
+        return max(1, self._console.size.height - 3)
 
     def __rich__(self) -> RenderableType:
         """What rich draws: while others may write, the cursor is on a line of its own.

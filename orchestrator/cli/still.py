@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 
 _TIME = "0.0s"
 
+_NARROW = 50
+"""``live.NARROW``: below, the live display looks different."""
+
 
 def draw_still(title: str, rows: Mapping[str, str]) -> bool:
     """Write the picture of things (what each is, the word for how it is) to the terminal; False where that is not sure.
@@ -40,7 +43,7 @@ def render_still(title: str, rows: Mapping[str, str], width: int, height: int) -
     """What :class:`orchestrator.cli.live.LiveScreen` shows in the end; empty where it would leave something out."""
     longest = max(map(len, rows), default=0)
     room = width - longest - len(_TIME) - 5
-    if not rows or len(rows) > max(3, height - 3) or room <= max(map(len, rows.values())):
+    if not rows or width < _NARROW or len(rows) > max(1, height - 3) or room <= max(map(len, rows.values())):
         return ""
     lines = [f"\x1b[1m[+] {title} {len(rows)}/{len(rows)}\x1b[0m"]
     lines += [

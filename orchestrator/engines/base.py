@@ -334,6 +334,9 @@ class Engine(Protocol):
     def look_at_path(self, container: Container, path: str, *, follow: bool = True) -> PathFacts | None:
         """What is at an absolute path of a container, running or not; None if there is nothing."""
 
+    def list_folder(self, container: Container, path: str) -> Sequence[str]:
+        """The names in a folder of a container, sorted, folders with a slash behind them; none if it is no folder."""
+
     def read_archive(self, container: Container, path: str, name: str, *, follow: bool = False) -> Iterator[bytes]:
         """Yield the tar of what is at `path`, called `name` in it (``.``: what is in a directory). NotFound.
 

@@ -99,6 +99,14 @@ class FakeInside(FakeResources):
                 PathFacts(kind="directory") if known or any(name.startswith(f"{folder}/") for name in files) else None
             )
 
+    def list_folder(self, container: Container, path: str) -> Sequence[str]:
+        """The names in a folder: those of files, and of folders that files are in."""
+        with self._lock:
+            files = find_files(self._look_up(container), self._files)
+        base = f"{path.rstrip('/')}/"
+        below = [name.removeprefix(base).partition("/") for name in files if name.startswith(base)]
+        return sorted({name + slash for name, slash, _rest in below})
+
     def read_archive(self, container: Container, path: str, name: str, *, follow: bool = False) -> Iterator[bytes]:
         """The tar of a file, or of the files below a directory."""
         found = self.look_at_path(container, path)

@@ -58,8 +58,9 @@ def explain_divergence(draft: Draft, service: Service, container: Container, wan
     else:
         causes.append(_explain_image(draft, service, container))
         causes.extend(_explain_mounted(draft, container))
-    if not has_completed(draft, service, container):
-        causes.extend(draft.remade_networks[name] for name in _remade(draft, container))
+    if container.alive and draft.want(service.name) != "running":
+        # It has to end for that, and it is not wished that it runs: a new one is as good.
+        causes.append(explain_reconnection(draft, container))
     causes.append(_explain_shared(draft, service, container))
     return "; ".join(one for one in causes if one)
 
@@ -107,8 +108,10 @@ def _explain_mounted(draft: Draft, container: Container) -> list[str]:
     ]
 
 
-def _remade(draft: Draft, container: Container) -> list[str]:
-    return sorted(attached_networks(draft, container) & draft.remade_networks.keys())
+def explain_reconnection(draft: Draft, container: Container) -> str:
+    """Say which networks of `container` are made anew: it ends before, and starts on the new ones; empty for none."""
+    remade = attached_networks(draft, container) & draft.remade_networks.keys()
+    return "; ".join(draft.remade_networks[name] for name in sorted(remade))
 
 
 def _explain_shared(draft: Draft, service: Service, container: Container) -> str:
@@ -135,6 +138,8 @@ def explain_restart(draft: Draft, service: Service, container: Container) -> str
         return "a restart was asked for"
     if container.stale_volumes:
         return f"somebody has deleted what it has mounted: {', '.join(container.stale_volumes)}"
+    if reconnection := explain_reconnection(draft, container):
+        return reconnection
     for name in namespace_services(service):
         base = _base_replica(draft, name)
         if base is None or base.container is None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from orchestrator.model import image_reference
+from orchestrator.model import image_reference, list_buildable
 from orchestrator.plan import BuildImage, PullImage
+from orchestrator.spec.pre_start import list_init_services
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -25,8 +26,8 @@ def list_references(stack: Stack) -> set[str]:
 
 def list_service_references(stack: Stack, service: Service) -> set[str]:
     """Every image that a service names: its own, those of its hooks, and those that it mounts."""
-    hooks = (str(hook["image"]) for hook in service.config.get("pre_start") or () if hook.get("image"))
-    return {image_reference(stack, service), *hooks, *list_mounted(service)}
+    every = (service, *list_init_services(service))
+    return {found for one in every for found in (image_reference(stack, one), *list_mounted(one))}
 
 
 def list_mounted(service: Service) -> tuple[str, ...]:
@@ -42,8 +43,9 @@ def find_builder(stack: Stack, service: Service) -> Service | None:
 def list_builders(stack: Stack) -> dict[str, Service]:
     """The services that build, by the image that each makes; of several for one image the first by name."""
     builders: dict[str, Service] = {}
-    for name in sorted(stack.services):
-        service = stack.services[name]
+    every = list_buildable(stack)
+    for name in (*sorted(stack.services), *sorted(stack.dormant)):
+        service = every[name]
         if service.build is not None:
             builders.setdefault(image_reference(stack, service), service)
     return builders
@@ -56,11 +58,12 @@ def order_builds(stack: Stack, graph: Graph, needs: Mapping[str, Iterable[str]])
     one. So a build waits for those of its dependencies whose images have names of their own. What is built from each
     other anyway goes first.
     """
-    named = {name for name in needs if stack.services[name].image is not None}
+    every = list_buildable(stack)
+    named = {name for name in needs if every[name].image is not None}
     ordered = {name: set(others) for name, others in needs.items()}
     if named and len(ordered) > 1:
         makers = {reference: one.name for reference, one in list_builders(stack).items()}
-        for name in sorted(ordered):
+        for name in sorted(ordered.keys() & stack.services.keys()):
             found = {makers.get(image_reference(stack, stack.services[one])) for one in graph.dependencies([name])}
             for maker in sorted(one for one in found if one is not None and one in named):
                 if name not in _reach(maker, ordered):
@@ -95,13 +98,14 @@ def _find_builder(draft: Draft, service: Service) -> Service | None:
 def plan_images(draft: Draft) -> None:
     """Write down the pulls and builds, one for all services that share an image."""
     users: dict[str, list[Service]] = {}
-    for service in draft.present_services():
-        users.setdefault(image_operation(draft, service), []).append(service)
+    every = [one for service in draft.present_services() for one in (service, *list_init_services(service))]
+    for one in every:
+        users.setdefault(image_operation(draft, one), []).append(one)
     for operation_id, services in users.items():
         _plan_image(draft, operation_id, services)
-    for service in draft.present_services():
-        if _is_created(draft, service):
-            _plan_mounted(draft, service)
+    for one in every:
+        if _is_created(draft, one):
+            _plan_mounted(draft, one)
     _order_builds(draft)
 
 
@@ -211,11 +215,10 @@ def _list_sources(draft: Draft, builder: Service) -> list[Service]:
     found: list[Service] = []
     for name, source in build_contexts(builder).items():
         path = ("services", builder.name, "build", "additional_contexts", name)
-        service = draft.stack.services.get(source)
+        service = list_buildable(draft.stack).get(source)
         maker = _find_builder(draft, service) if service is not None else None
         if service is None:
-            off = " (a profile keeps it off)" if source in draft.stack.disabled else ""
-            draft.refuse("no-such-service", f"there is no service {source} to build from{off}", path)
+            draft.refuse("no-such-service", f"there is no service {source} to build from", path)
         elif maker is None:
             draft.refuse(
                 "not-built",
@@ -238,7 +241,7 @@ def _reaches(draft: Draft, start: Service, end: Service) -> bool:
         if one.name == end.name:
             return True
         for name in build_contexts(one).values():
-            service = draft.stack.services.get(name)
+            service = list_buildable(draft.stack).get(name)
             maker = _find_builder(draft, service) if service is not None else None
             if maker is not None and maker.name not in seen:
                 seen.add(maker.name)

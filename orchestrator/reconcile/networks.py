@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from orchestrator.digest import diff_resource
 from orchestrator.plan import CreateNetwork, RemoveNetwork
 from orchestrator.reconcile.draft import NO_USER
+from orchestrator.spec.pre_start import list_init_services
 
 if TYPE_CHECKING:
     from orchestrator.model import Network, Service
@@ -47,12 +48,19 @@ def decide_networks(draft: Draft) -> None:
             _decide_remake(draft, network, found)
 
 
+def _attached(service: Service) -> set[str]:
+    return {key for one in (service, *list_init_services(service)) for key in one.networks}
+
+
 def _needed_networks(draft: Draft) -> dict[str, tuple[Network, list[str]]]:
     needed: dict[str, tuple[Network, list[str]]] = {}
     for service in draft.present_services():
-        for network in service_networks(draft, service):
-            needed.setdefault(network.name, (network, []))[1].append(service.name)
-    for network in draft.unused(draft.stack.networks, lambda one: one.networks):
+        for one in (service, *list_init_services(service)):
+            for network in service_networks(draft, one):
+                users = needed.setdefault(network.name, (network, []))[1]
+                if service.name not in users:
+                    users.append(service.name)
+    for network in draft.unused(draft.stack.networks, _attached):
         needed.setdefault(network.name, (network, []))
     return dict(sorted(needed.items()))
 
@@ -127,7 +135,7 @@ def _remove_network(draft: Draft, name: str, cause: str, replicas: Iterable[Repl
             continue
         if one.action == "remove":
             needs.add(f"remove {one.label}")
-        elif one.alive and one.action in ("stop", "recreate"):
+        elif one.alive and one.action in ("stop", "recreate", "restart"):
             needs.add(f"stop {one.label}")
     return draft.add(
         RemoveNetwork(id=f"remove network {name}", subject=name, cause=cause, needs=tuple(sorted(needs)), name=name)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from orchestrator.digest import config_hash
 from orchestrator.reconcile.divergence import (
     explain_divergence,
+    explain_reconnection,
     explain_restart,
     has_completed,
 )
@@ -172,6 +173,8 @@ def _explain_start(draft: Draft, service: Service, container: Container) -> str:
         return ""
     if container.status == "created" and not container.finished_at:
         return "it was created and never started"
+    if reconnection := explain_reconnection(draft, container):
+        return reconnection
     if container.started_at < draft.restart_moments[service.name]:
         return "a restart of what it depends on was asked for"
     if container.finished_at < draft.goal.issued_at:

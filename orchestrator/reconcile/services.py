@@ -14,7 +14,7 @@ from orchestrator.plan import (
     StartContainer,
     StopContainer,
 )
-from orchestrator.reconcile.divergence import restart_moment
+from orchestrator.reconcile.divergence import explain_reconnection, restart_moment
 from orchestrator.reconcile.hooks import plan_hooks_due, plan_post_start, plan_pre_stop
 from orchestrator.reconcile.images import image_operation, mount_operations
 from orchestrator.reconcile.init_containers import plan_init
@@ -74,6 +74,10 @@ def plan_services(draft: Draft) -> Waits:
                 _plan_creation(draft, service, one, gates + rolling.gates(one), renames[one], claims, rolling)
             elif one.action == "start":
                 _plan_start(draft, service, one, gates + _prerequisites(draft, service), claims)
+            elif one.action == "restart" and one.container is not None and explain_reconnection(draft, one.container):
+                _plan_stop(draft, one, ())
+                needs = (f"stop {one.label}", *gates, *_prerequisites(draft, service))
+                _plan_start(draft, service, one, needs, claims)
             elif one.action == "restart":
                 _plan_restart(draft, service, one, gates + _volume_creations(draft, service))
             elif one.action == "keep" and one.container is not None and draft.want(name) == "running":
@@ -193,7 +197,7 @@ def _plan_start(draft: Draft, service: Service, one: Replica, needs: tuple[str, 
         if other.ends and other.alive and other.number == one.number:
             freed.add(f"stop {other.label}")
     name = one.name
-    if one.action == "start" and one.container is not None and f"rename {one.label}" not in draft:
+    if one.action in ("start", "restart") and one.container is not None and f"rename {one.label}" not in draft:
         # Its name may be another one's still; found by that, the other one would be started.
         name = one.container.name
     started = draft.add(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from orchestrator.digest import diff_resource
 from orchestrator.plan import CreateVolume, RemoveVolume
 from orchestrator.reconcile.draft import NO_USER
+from orchestrator.spec.pre_start import list_init_services
 
 if TYPE_CHECKING:
     from orchestrator.model import Service, Volume
@@ -20,12 +21,13 @@ def create_volume_operation(name: str) -> str:
 
 
 def service_volumes(draft: Draft, service: Service) -> tuple[Volume, ...]:
-    """The named volumes that a service mounts, by their keys."""
+    """The named volumes that a service and its ``pre_start`` containers mount, by their keys."""
     return tuple(draft.stack.volumes[key] for key in sorted(_mounted(service)) if key in draft.stack.volumes)
 
 
 def _mounted(service: Service) -> set[str]:
-    return {one.source for one in service.volumes if one.type == "volume" and one.source is not None}
+    every = (*service.volumes, *(mount for one in list_init_services(service) for mount in one.volumes))
+    return {one.source for one in every if one.type == "volume" and one.source is not None}
 
 
 def _needed_volumes(draft: Draft) -> dict[str, tuple[Volume, list[str]]]:

@@ -29,6 +29,17 @@ _D = f"{_S}.deploy"
 _B = f"{_S}.build"
 _G = f"{_D}.resources.reservations.generic_resources[].discrete_resource_spec"
 _N = f"{_S}.networks"
+_INIT = f"{_S}.pre_start[]"
+
+NOT_OF_PRE_START = frozenset(
+    (
+        *("attach", "build", "container_name", "depends_on", "deploy", "develop", "expose", "extends", "healthcheck"),
+        *("models", "ports", "post_start", "pre_start", "pre_stop", "profiles", "provider", "restart", "scale"),
+        *("stdin_open", "tty", "x-stack"),
+    )
+)
+"""What of a service is no attribute of its ``pre_start`` containers: what is about the service rather than about one
+container, and what only makes sense for something that stays."""
 
 _TOP = (
     Row("version", "string"),
@@ -171,9 +182,8 @@ _SERVICE = (
     Row(f"{_S}.post_start[]", "object", required=("command",)),
     *rows_of_hook(f"{_S}.post_start[]"),
     Row(f"{_S}.pre_start", "list"),
-    Row(f"{_S}.pre_start[]", "object", required=("command",)),
-    *rows_of_hook(f"{_S}.pre_start[]"),
-    Row(f"{_S}.pre_start[].image", "string"),
+    Row(_INIT, "object", required=("command",)),
+    Row(f"{_INIT}.per_replica", "boolean"),
     Row(f"{_S}.pre_stop", "list"),
     Row(f"{_S}.pre_stop[]", "object", required=("command",)),
     *rows_of_hook(f"{_S}.pre_stop[]"),
@@ -393,3 +403,6 @@ def _grow(rows: tuple[Row, ...]) -> Row:
 
 ROOT = _grow(ROWS)
 SERVICE: Any = ROOT.fields["services"].item
+PRE_START: Any = SERVICE.fields["pre_start"].item
+# A container like the service's own: it may say itself whatever else it inherits. The rows are the same ones.
+PRE_START.fields.update({name: row for name, row in SERVICE.fields.items() if name not in NOT_OF_PRE_START})

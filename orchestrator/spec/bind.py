@@ -58,12 +58,13 @@ def bind_stack(
     directory: str,
     files: tuple[str, ...],
     disabled: tuple[str, ...] = (),
+    dormant: Mapping[str, Any] = _NOTHING,
     values: Values = _NO_VALUES,
 ) -> Stack:
     """Bind a canonical tree (what ``stack config --format json`` prints, dollar signs single) to a Stack.
 
-    `directory` and `files` are absolute; `disabled` names the services that a profile keeps off; `values` holds the
-    contents of secrets and configs that the environment gives.
+    `directory` and `files` are absolute; `disabled` names the services that a profile keeps off, and `dormant` are
+    the builds of some of them; `values` holds the contents of secrets and configs that the environment gives.
     """
     services = tree.get("services") or {}
     return Stack(
@@ -74,6 +75,7 @@ def bind_stack(
         secrets=_bind_files(tree, "secrets", values),
         configs=_bind_files(tree, "configs", values),
         disabled=disabled,
+        dormant={name: bind_service(name, config, services) for name, config in dormant.items()},
         directory=directory,
         files=files,
         tree=tree,

@@ -72,9 +72,12 @@ def parse_seconds(text: str | None) -> float | None:
 
 
 def parse_size(text: str) -> int | None:
-    """Parse ``64m``, ``1.5GiB``, ``1024`` or ``-1`` into bytes (multiples of 1024); None if `text` is no size."""
-    if text == "-1":
-        return -1
+    """Parse ``64m``, ``1.5GiB``, ``1024`` or ``-1`` into bytes (multiples of 1024); None if `text` is no size.
+
+    What was written as a number below zero is printed as text, and has to be read again.
+    """
+    if text[:1] == "-" and text[1:].isascii() and text[1:].isdigit() and len(text) <= _LONGEST:
+        return max(int(text), -_GREATEST - 1)
     if len(text) > _LONGEST:
         return None
     found = _SIZE.fullmatch(text.strip())

@@ -48,8 +48,9 @@ def find_faults(
     every = tree.get("services") or {}
     for name in services or every:
         config = every[name]
-        used["networks"].update(config.get("networks") or ())
-        used["volumes"].update(mount.get("source") or "" for mount in config.get("volumes") or ())
+        for holder in (config, *(config.get("pre_start") or ())):
+            used["networks"].update(holder.get("networks") or ())
+            used["volumes"].update(mount.get("source") or "" for mount in holder.get("volumes") or ())
         faults.check_service(name, config)
     for section, names in used.items():
         for key in names & (tree.get(section) or {}).keys():
@@ -93,6 +94,23 @@ class _Faults:
             self._report("bad-name", f"{own!r} is no container name", "container_name", hint=hint)
         for index, port in enumerate(config.get("ports") or ()):
             self._check_port(index, port)
+        self._check_container(config)
+        check = config.get("healthcheck") or {}
+        if check.get("start_interval") and not check.get("start_period"):
+            message = "healthcheck.start_interval requires healthcheck.start_period to be set"
+            hint = "say how long the service takes to start: start_period: 30s"
+            self._report("conflicting-attributes", message, "healthcheck", "start_interval", hint=hint)
+        build = config.get("build")
+        if build is not None and not build.get("context"):
+            self._report("missing-attribute", "the build context is empty", "build", hint=_EMPTY)
+        for index, hook in enumerate(config.get("pre_start") or ()):
+            self._base = ("services", name, "pre_start", index)
+            self._check_container(hook)
+            if hook.get("per_replica"):
+                message = "per_replica is not supported: the command runs once, before the first container starts"
+                self._report("not-supported", message, "per_replica", hint="remove it, or set it to false")
+
+    def _check_container(self, config: Any) -> None:
         for index, mount in enumerate(config.get("volumes") or ()):
             self._check_mount(index, mount)
         for key, attachment in (config.get("networks") or {}).items():
@@ -107,14 +125,6 @@ class _Faults:
         for index, device in enumerate(config.get("devices") or ()):
             if not device.get("source"):
                 self._report("bad-device", "the device has no source", "devices", index, hint=_EMPTY)
-        check = config.get("healthcheck") or {}
-        if check.get("start_interval") and not check.get("start_period"):
-            message = "healthcheck.start_interval requires healthcheck.start_period to be set"
-            hint = "say how long the service takes to start: start_period: 30s"
-            self._report("conflicting-attributes", message, "healthcheck", "start_interval", hint=hint)
-        build = config.get("build")
-        if build is not None and not build.get("context"):
-            self._report("missing-attribute", "the build context is empty", "build", hint=_EMPTY)
 
     def _check_restart(self, config: Any) -> None:
         restart = config.get("restart")

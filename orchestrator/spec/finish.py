@@ -18,11 +18,7 @@ def finish_tree(tree: Map, name: str, services: Map, *, keep_env_files: bool = F
     result = Map()
     if name:
         result.put("name", name, tree.marks.get("name", (0, 0)))
-    row = ROOT.fields["services"].item
-    assert row is not None
-    done = Map()
-    for key in sorted(services):
-        done.put(key, _finish_service(row, services[key], keep_env_files), services.marks[key])
+    done = finish_services(services, keep_env_files=keep_env_files)
     result.put("services", done, tree.marks.get("services", (0, 0)))
     for section in _SECTIONS:
         entries = tree.get(section)
@@ -43,10 +39,21 @@ def finish_tree(tree: Map, name: str, services: Map, *, keep_env_files: bool = F
     return result
 
 
+def finish_services(services: Map, *, keep_env_files: bool = False) -> Map:
+    """Return services in their canonical form, by name."""
+    row = ROOT.fields["services"].item
+    assert row is not None
+    done = Map()
+    for key in sorted(services):
+        done.put(key, _finish_service(row, services[key], keep_env_files), services.marks[key])
+    return done
+
+
 def _finish_service(row: Row, service: Map, keep_env_files: bool) -> Map:
     result = _finish_map(row, service)
     for key in ("extends",) if keep_env_files else ("env_file", "label_file", "extends"):
-        result.pop(key, None)
+        for holder in (result, *(result.get("pre_start") or ())):
+            holder.pop(key, None)
     for key in ("command", "entrypoint"):
         result.setdefault(key, None)
     deploy = result.get("deploy")

@@ -14,16 +14,22 @@ from orchestrator.record import Record
 from orchestrator.source import Path
 from orchestrator.spec.bind import bind_stack, collect_values
 from orchestrator.spec.faults import find_faults
-from orchestrator.spec.finish import finish_tree
+from orchestrator.spec.finish import finish_services, finish_tree
 from orchestrator.spec.interpolate import Variable, collect_variables
 from orchestrator.spec.layers import LayerLoader
-from orchestrator.spec.normalize import normalize_stack, prune_resources, resolve_env_files, split_profiles
+from orchestrator.spec.normalize import (
+    find_dormant,
+    normalize_stack,
+    prune_resources,
+    resolve_env_files,
+    split_profiles,
+)
 from orchestrator.spec.paths import absolute_path, is_remote
 from orchestrator.spec.positions import Map, Mark, Problems
 from orchestrator.spec.project_names import normalize_project_name
 from orchestrator.spec.reader import OVERRIDE_FILES, STACK_FILES, STDIN, DiskReader, Reader, fetch_remote, names_remote
 from orchestrator.spec.sources import TreeSources
-from orchestrator.spec.validate import check_resources, check_stack
+from orchestrator.spec.validate import check_dormant, check_resources, check_stack
 
 __all__ = ["DiskReader", "LoadOptions", "Loaded", "Reader", "load_stack", "normalize_project_name"]
 
@@ -145,9 +151,11 @@ def _complete(loader: LayerLoader, setup: _Setup, tree: Map, name: str, environm
     if options.normalize:
         normalize_stack(tree, name, setup.directory, loader.home, problems, resolve=options.resolve_paths)
     active, disabled = split_profiles(tree, setup.profiles, options.services)
+    dormant = find_dormant(active, disabled)
     if options.consistency and not problems.keep_templates:
         check_resources(tree, problems)
         check_stack(tree, active, disabled, problems)
+        check_dormant(tree, active, disabled, dormant, problems)
     if options.resolve_env:
         resolve_env_files(loader, active, environment)
     if problems.has_errors:
@@ -155,7 +163,7 @@ def _complete(loader: LayerLoader, setup: _Setup, tree: Map, name: str, environm
             problems.add_faults(find_faults(tree, TreeSources(tree, problems.files).locate, active))
         problems.raise_errors()
     if not options.all_resources:
-        prune_resources(tree, active)
+        prune_resources(tree, active, dormant)
     canonical = finish_tree(tree, name if options.normalize else "", active, keep_env_files=not options.resolve_env)
     values = collect_values(canonical, environment, loader.included_values)
     _warn_unset(canonical, values, problems)
@@ -167,6 +175,7 @@ def _complete(loader: LayerLoader, setup: _Setup, tree: Map, name: str, environm
         directory=setup.directory,
         files=tuple(loader.loaded),
         disabled=tuple(sorted(disabled)),
+        dormant=finish_services(dormant),
         values=values,
     )
 

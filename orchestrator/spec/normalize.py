@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from orchestrator.spec.layers import LayerLoader
 
 _NAMED = ("networks", "volumes", "configs", "secrets", "models")
+_HOOKS = ("pre_start", "post_start", "pre_stop")
+_NONE: Mapping[str, Map] = {}
 _NAMESPACES = ("network_mode", "ipc", "pid", "uts", "cgroup")
 
 
@@ -28,13 +30,20 @@ def apply_defaults(tree: Map, directory: str) -> None:
         build = service.get("build")
         if type(build) is Map and "context" not in build:
             build.put("context", directory, (0, 0))
-        for secret in service.get("secrets") or ():
-            if type(secret) is Map and "target" not in secret and secret.get("source"):
-                secret.put("target", f"/run/secrets/{secret['source']}", (0, 0))
+        for holder in list_containers(service):
+            for secret in holder.get("secrets") or ():
+                if type(secret) is Map and "target" not in secret and secret.get("source"):
+                    secret.put("target", f"/run/secrets/{secret['source']}", (0, 0))
+            _default_counts(holder)
         for dependency in (service.get("depends_on") or {}).values():
             if "required" not in dependency:
                 dependency.put("required", True, (0, 0))
-        _default_counts(service)
+
+
+def list_containers(service: Map) -> list[Map]:
+    """The service and its ``pre_start`` containers: whatever says what a container is like."""
+    hooks = service.get("pre_start")
+    return [service, *(hook for hook in hooks if type(hook) is Map)] if hooks else [service]
 
 
 def _default_counts(service: Map) -> None:
@@ -49,11 +58,10 @@ def _default_counts(service: Map) -> None:
 def resolve_names(tree: Map, environment: Mapping[str, str]) -> None:
     """Give names without a value the value that the environment has; build arguments that stay without one vanish."""
     for service in (tree.get("services") or {}).values():
-        variables = service.get("environment")
-        if type(variables) is Map:
-            for name, value in variables.items():
-                if value is None and name in environment:
-                    variables[name] = environment[name]
+        _resolve_variables(service, environment)
+        for attribute in _HOOKS:
+            for hook in service.get(attribute) or ():
+                _resolve_variables(hook, environment)
         build = service.get("build")
         arguments = build.get("args") if type(build) is Map else None
         if type(arguments) is Map:
@@ -64,12 +72,21 @@ def resolve_names(tree: Map, environment: Mapping[str, str]) -> None:
                     del arguments[name]
 
 
+def _resolve_variables(holder: Any, environment: Mapping[str, str]) -> None:
+    variables = holder.get("environment") if type(holder) is Map else None
+    if type(variables) is Map:
+        for name, value in variables.items():
+            if value is None and name in environment:
+                variables[name] = environment[name]
+
+
 def normalize_stack(tree: Map, name: str, directory: str, home: str, problems: Problems, *, resolve: bool) -> None:
     """Add implicit networks and dependencies, names of resources and canonical spellings, in place."""
     services: Map = tree.setdefault("services", Map())
     uses_default = False
     for service in services.values():
-        _clean_targets(service)
+        for holder in list_containers(service):
+            _clean_targets(holder)
         uses_default = _attach_default(service) or uses_default
         _infer_dependencies(service)
         build = service.get("build")
@@ -122,15 +139,18 @@ def _volumes_row() -> Any:
 
 def _infer_dependencies(service: Map) -> None:
     """What shares a namespace, is linked to or mounts another service's volumes has to start after it."""
-    for index, link in enumerate(service.get("links") or ()):
-        _depend(service, str(link).partition(":")[0], service["links"].marks[index], restart=True)
-    for attribute in _NAMESPACES:
-        mode = service.get(attribute)
-        if isinstance(mode, str) and mode.startswith("service:"):
-            _depend(service, mode[8:], service.marks[attribute][1], restart=True)
-    for index, source in enumerate(service.get("volumes_from") or ()):
-        if not str(source).startswith("container:"):
-            _depend(service, str(source).partition(":")[0], service["volumes_from"].marks[index], restart=False)
+    for holder in list_containers(service):
+        # What only its pre_start containers need does not have to be there later.
+        stays = holder is service
+        for index, link in enumerate(holder.get("links") or ()):
+            _depend(service, str(link).partition(":")[0], holder["links"].marks[index], restart=stays)
+        for attribute in _NAMESPACES:
+            mode = holder.get(attribute)
+            if isinstance(mode, str) and mode.startswith("service:"):
+                _depend(service, mode[8:], holder.marks[attribute][1], restart=stays)
+        for index, source in enumerate(holder.get("volumes_from") or ()):
+            if not str(source).startswith("container:"):
+                _depend(service, str(source).partition(":")[0], holder["volumes_from"].marks[index], restart=False)
 
 
 def _depend(service: Map, name: str, mark: Mark, *, restart: bool) -> None:
@@ -189,6 +209,26 @@ def split_profiles(tree: Map, profiles: Iterable[str], targets: Iterable[str]) -
     return on, off
 
 
+def find_dormant(active: Map, disabled: Map) -> Map:
+    """The builds of those services that a profile keeps off, and that what is active is built from, directly or not."""
+    found = Map()
+    waiting = list(active.values())
+    while waiting:
+        build = waiting.pop().get("build")
+        contexts = build.get("additional_contexts") if type(build) is Map else None
+        for context in (contexts or {}).values():
+            name = context.removeprefix("service:") if isinstance(context, str) else ""
+            if name == context or name not in disabled or name in found:
+                continue
+            service, alone = disabled[name], Map()
+            for key in service:
+                if key in ("image", "build", "platform"):
+                    alone.put(key, service[key], service.marks[key])
+            found.put(name, alone, disabled.marks[name])
+            waiting.append(alone)
+    return found
+
+
 def _is_active(service: Map, active: set[str]) -> bool:
     own = service.get("profiles")
     return not own or "*" in active or not active.isdisjoint(own)
@@ -198,10 +238,12 @@ def resolve_env_files(loader: LayerLoader, services: Map, environment: Mapping[s
     """Merge the env files and label files of `services` below what the services say themselves, in place."""
     for name, service in services.items():
         known = loader.included_variables.get(name, environment)
-        if service.get("env_file"):
-            _merge_env_files(loader, service, ("services", name, "env_file"), known)
-        if service.get("label_file"):
-            _merge_label_files(loader, service, ("services", name, "label_file"), known)
+        for number, holder in enumerate(list_containers(service)):
+            path: Path = ("services", name, "pre_start", number - 1) if number else ("services", name)
+            if holder.get("env_file"):
+                _merge_env_files(loader, holder, (*path, "env_file"), known)
+            if holder.get("label_file"):
+                _merge_label_files(loader, holder, (*path, "label_file"), known)
 
 
 def _lookup_in(environment: Mapping[str, str], values: Map) -> Callable[[str], str | None]:
@@ -259,20 +301,22 @@ def _merge_label_files(loader: LayerLoader, service: Map, path: Path, environmen
     service.put("labels", labels, service.marks["label_file"])
 
 
-def prune_resources(tree: Map, services: Map) -> None:
-    """Drop the networks, volumes, secrets, configs and models that none of `services` uses, in place."""
+def prune_resources(tree: Map, services: Map, dormant: Mapping[str, Map] = _NONE) -> None:
+    """Drop the networks, volumes, secrets, configs and models that neither `services` nor `dormant` uses, in place."""
     used: dict[str, set[str]] = {section: set() for section in _NAMED}
-    for service in services.values():
-        used["networks"].update(service.get("networks") or ())
+    for service in (*services.values(), *dormant.values()):
         used["models"].update(service.get("models") or ())
-        for mount in service.get("volumes") or ():
-            if type(mount) is Map and mount.get("type") == "volume" and mount.get("source"):
-                used["volumes"].add(mount["source"])
         build = service.get("build")
         build_secrets = build.get("secrets") if type(build) is Map else None
-        for section, items in (("secrets", service.get("secrets")), ("secrets", build_secrets)):
-            used[section].update(item.get("source", "") for item in items or () if type(item) is Map)
-        used["configs"].update(item.get("source", "") for item in service.get("configs") or () if type(item) is Map)
+        used["secrets"].update(item.get("source", "") for item in build_secrets or () if type(item) is Map)
+        for holder in list_containers(service):
+            used["networks"].update(holder.get("networks") or ())
+            for mount in holder.get("volumes") or ():
+                if type(mount) is Map and mount.get("type") == "volume" and mount.get("source"):
+                    used["volumes"].add(mount["source"])
+            for section in ("secrets", "configs"):
+                items = holder.get(section) or ()
+                used[section].update(item.get("source", "") for item in items if type(item) is Map)
     for section in _NAMED:
         if section not in tree:
             continue

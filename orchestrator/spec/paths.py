@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import posixpath
 import re
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from orchestrator.spec.attributes import ROWS
+from orchestrator.source import Path
+from orchestrator.spec.attributes import PRE_START, ROWS
 from orchestrator.spec.mounts import clean_path
 from orchestrator.spec.positions import Map, Seq
 
@@ -17,7 +19,12 @@ _REMOTE = r"[a-zA-Z][a-zA-Z0-9+.-]*://|[a-zA-Z0-9_.-]+@(?:[a-zA-Z0-9_.-]+|\[[0-9
 
 
 def _split_rows() -> list[tuple[list[str], str]]:
-    return [(row.path.replace("[]", ".[]").split("."), row.resolve) for row in ROWS if row.resolve]
+    found = [(row.path.replace("[]", ".[]").split("."), row.resolve) for row in ROWS if row.resolve]
+    hooks = ["pre_start", "[]"]
+    for parts, kind in tuple(found):
+        if parts[0] == "services" and parts[2] in PRE_START.fields:
+            found.append(([*parts[:2], *hooks, *parts[2:]], kind))
+    return found
 
 
 _RESOLVED = _split_rows()
@@ -69,6 +76,33 @@ def _resolve(value: Any, kind: str, directory: str, home: str) -> Any:
     if kind == "context" and is_remote_context(value):
         return value
     return absolute_path(value, directory, home)
+
+
+def list_paths(tree: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
+    """Yield every absolute path of this machine in a canonical tree that was resolved, with its attribute."""
+    for parts, kind in _RESOLVED:
+        for path, value in _find(tree, parts, ()):
+            text = value.partition("=")[2] if kind == "key" else value
+            if text.startswith("/"):
+                yield path, text
+
+
+def _find(value: Any, parts: Sequence[str], path: Path) -> Iterator[tuple[Path, str]]:
+    if not parts:
+        entries = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
+        if isinstance(value, str):
+            yield path, value
+        for key, one in entries:
+            yield from _find(one, (), (*path, key))
+    elif parts[0] == "*" and isinstance(value, Mapping):
+        for key, one in value.items():
+            yield from _find(one, parts[1:], (*path, key))
+    elif parts[0] == "[]" and isinstance(value, list):
+        for index, one in enumerate(value):
+            yield from _find(one, parts[1:], (*path, index))
+    elif isinstance(value, Mapping) and parts[0] in value:
+        # The source of a volume is its name, and no path.
+        yield from _find(value[parts[0]], parts[1:], (*path, parts[0]))
 
 
 def is_remote_context(text: str) -> bool:

@@ -49,7 +49,9 @@ def fetch_remote(reader: Reader, name: str) -> str:
     """
     fetch = getattr(reader, "fetch_remote", None)
     if fetch is None:
-        raise FileMissing(f"{name} is not a local file", hint="fetch it, and name the local path")
+        from orchestrator.addresses import hide_password
+
+        raise FileMissing(f"{hide_password(name)} is not a local file", hint="fetch it, and name the local path")
     path: str = fetch(name)
     return path
 

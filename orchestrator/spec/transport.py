@@ -29,6 +29,7 @@ def dump_stack(stack: Stack) -> dict[str, Any]:
         "directory": stack.directory,
         "files": list(stack.files),
         "disabled": list(stack.disabled),
+        "dormant": {name: service.config for name, service in stack.dormant.items()},
         "values": values,
         "separator": stack.separator,
         "environment": dict(stack.environment),
@@ -47,5 +48,6 @@ def load_dumped_stack(data: dict[str, Any]) -> Stack:
         directory=data["directory"],
         files=tuple(data["files"]),
         disabled=tuple(data["disabled"]),
+        dormant=data.get("dormant") or {},
         values={(section, key): value for section, key, value in data["values"]},
     ).replace(separator=data.get("separator", "-"), environment=data.get("environment", {}))

@@ -8,6 +8,8 @@ from typing import Any
 from orchestrator.source import Path
 from orchestrator.spec.casts import suggest_name
 from orchestrator.spec.cycles import check_cycles
+from orchestrator.spec.merge import copy_map
+from orchestrator.spec.normalize import list_containers
 from orchestrator.spec.positions import Map, Mark, Problems, Seq
 
 _PULL = re.compile(r"always|never|build|if_not_present|missing|refresh|daily|weekly|every_([0-9]+[wdhms])+")
@@ -19,6 +21,16 @@ def check_stack(tree: Map, active: Map, disabled: Map, problems: Problems) -> No
     for name, service in active.items():
         _Check(tree, active, disabled, problems, name, service).check()
     check_cycles(active, problems)
+
+
+def check_dormant(tree: Map, active: Map, disabled: Map, dormant: Map, problems: Problems) -> None:
+    """Check the builds of `dormant` services, which active ones are built from."""
+    if dormant:
+        every = copy_map(active)
+        for name, service in dormant.items():
+            every.put(name, service, dormant.marks[name])
+        for name, service in dormant.items():
+            _Check(tree, every, disabled, problems, name, service).check()
 
 
 def check_resources(tree: Map, problems: Problems) -> None:
@@ -76,16 +88,22 @@ class _Check:
 
     def check(self) -> None:
         self._check_image()
-        self._check_references()
+        self.check_container()
         self._check_dependencies()
-        self._check_networks()
-        self._check_mounts()
         self._check_scale()
         self._check_limits()
-        self._check_pull()
         self._check_probe()
         self._check_build()
         self._check_develop()
+        for index, hook in enumerate(list_containers(self.service)[1:]):
+            _CheckOfHook(self, hook, index).check_container()
+
+    def check_container(self) -> None:
+        """What is about any container, also one of ``pre_start``."""
+        self._check_references()
+        self._check_networks()
+        self._check_mounts()
+        self._check_pull()
         self._check_device_requests()
 
     def _mark(self, *path: Any) -> Mark:
@@ -317,3 +335,11 @@ class _Check:
             for index, request in enumerate(requests or ()):
                 if request.get("device_ids") and "count" in request:
                     self._report("conflicting-attributes", "count and device_ids exclude each other", *path, index)
+
+
+class _CheckOfHook(_Check):
+    """The checks of one ``pre_start`` container."""
+
+    def __init__(self, owner: _Check, hook: Map, index: int) -> None:
+        super().__init__(owner.tree, owner.active, owner.disabled, owner.problems, owner.name, hook)
+        self.path = (*owner.path, "pre_start", index)

@@ -50,6 +50,7 @@ class ShelfEngine:
         self.findings: list[Finding] = []
         self.asked: list[tuple[object, ...]] = []
         self.exec_code = 0
+        self.folders: dict[str, list[str]] = {}
         self.on_warning: Callable[[Diagnostic], None] = lambda _one: None
 
     def observe(self, project: str, stack: object = None) -> ObservedState:
@@ -66,6 +67,9 @@ class ShelfEngine:
     def exec_attached(self, container: Container, request: ExecRequest) -> int:
         self.asked.append(("exec", container.name, request))
         return self.exec_code
+
+    def list_folder(self, container: Container, path: str) -> Sequence[str]:
+        return self.folders.get(path, [])
 
     def kill_container(self, container_id: str, signal: str = "SIGKILL") -> None:
         self.asked.append(("kill", container_id, signal))

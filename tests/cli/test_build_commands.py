@@ -154,10 +154,20 @@ def test_provenance_is_asked_for(stack: Callable[..., Ran], builder: BuildingEng
 
 
 def test_options_without_effect_are_reported(stack: Callable[..., Ran], builder: BuildingEngine) -> None:
-    words = ("--builder", "big", "-m", "1g", "--sbom", "true")
+    words = ("-m", "1g", "--sbom", "true")
     told = [line for line in stack("build", "-q", "api", *words).err.splitlines() if "option-without-effect" in line]
-    assert [line.split()[1] for line in told] == ["--builder", "--memory", "--sbom"]
+    assert [line.split()[1] for line in told] == ["--memory", "--sbom"]
     assert stack("build", "-q", "api", "--provenance=false", "--sbom=false", "--builder", "default").err == ""
+
+
+def test_a_builder_that_there_is_not_is_refused(stack: Callable[..., Ran], builder: BuildingEngine) -> None:
+    for words in (("build",), ("image", "build", ".")):
+        ran = stack(*words, "--builder", "big")
+        assert (ran.code, ran.err.splitlines()[0]) == (1, 'error[not-found]: no builder "big" found'), ran
+        assert "called default" in ran.err
+    assert not builder.built
+    for name in ("", "default"):
+        assert stack("build", "-q", "api", "--builder", name).code == 0
 
 
 def test_print_writes_a_bake_file_and_builds_nothing(stack: Callable[..., Ran], builder: BuildingEngine) -> None:

@@ -91,6 +91,9 @@ def test_port(stack: Callable[..., Ran], engine: ShelfEngine) -> None:
     # One line, whatever there is: it is put into a URL.
     assert stack("-p", "shop", "port", "web", "80").out == "0.0.0.0:8080\n"
     assert stack("-p", "shop", "port", "--protocol", "UDP", "web", "53").out == "0.0.0.0:5353\n"
+    assert stack("-p", "shop", "port", "web", "53/UDP").out == "0.0.0.0:5353\n"
+    assert stack("-p", "shop", "port", "web", "80/Tcp").out == "0.0.0.0:8080\n"
+    assert stack("-p", "shop", "port", "web", "80/sctp").code == 16
     shown = "53/udp -> [::]:5353\n53/udp -> 0.0.0.0:5353\n"
     assert stack("-p", "shop", "port", "--protocol", "udp", "web").out == shown
     assert stack("-p", "shop", "port", "web").out == "80/tcp -> [::]:8080\n80/tcp -> 0.0.0.0:8080\n" + shown
@@ -184,49 +187,6 @@ def test_output_without_buffers(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{orchestrator.__version__}\n", "")
 
 
-@pytest.mark.parametrize(
-    ("line", "offered"),
-    [
-        ("logs ", ["db", "late", "web"]),
-        ("logs db w", ["web"]),
-        ("up --exit-code-from d", ["db"]),
-        ("scale w", ["web="]),
-        ("cp d", ["db:"]),
-        ("--profile ", ["extra"]),
-        ("up --abort-on-container-f", ["--abort-on-container-failure"]),
-        ("-p s", ["shop"]),
-        ("image pru", ["prune"]),
-        ("-f broken.yaml logs ", []),
-    ],
-)
-def test_the_shell_is_told_what_a_word_can_be(
-    stack: Callable[..., Ran],
-    engine: ShelfEngine,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    line: str,
-    offered: list[str],
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    engine.containers = [make_container()]
-    (tmp_path / "broken.yaml").write_text("services: [")
-    (tmp_path / "compose.yaml").write_text(
-        "services: {web: {image: x}, db: {image: y}, late: {image: z, profiles: [extra]}}"
-    )
-    words = f"stack {line}".split(" ")
-    for shell in ("bash", "zsh", "fish"):
-        monkeypatch.setenv("_STACK_COMPLETE", f"{shell}_complete")
-        monkeypatch.setenv("COMP_WORDS", " ".join(words).strip())
-        monkeypatch.setenv("COMP_CWORD", words[-1] if shell == "fish" else str(len(words) - 1))
-        told = [one for one in stack().out.replace("\\:", ":").splitlines() if one]
-        found = {
-            "bash": [one.partition(",")[2] for one in told],
-            "zsh": told[1::3],
-            "fish": [one.partition(",")[2].partition("\t")[0] for one in told],
-        }
-        assert found[shell] == offered, shell
-
-
 @pytest.mark.parametrize("words", [(), ("--help",), ("-h",), ("image",), ("up", "-h"), ("image", "ls", "--help")])
 def test_help_is_no_error(stack: Callable[..., Ran], words: tuple[str, ...]) -> None:
     ran = stack(*words)
@@ -265,18 +225,3 @@ def test_no_traceback_ever(stack: Callable[..., Ran], engine: ShelfEngine, monke
         assert "Traceback" in file.read()
     monkeypatch.setenv("STACK_DEBUG", "1")
     assert "Traceback" in stack("ls").err
-
-
-def test_bash_goes_on_behind_an_equals_sign(capsys: pytest.CaptureFixture[str]) -> None:
-    import subprocess
-
-    from orchestrator.cli.main import main
-
-    assert main(["completion", "bash"]) == 0
-    script = capsys.readouterr().out
-    asked = """
-    stack() { :; }; env() { echo "$OFFERED"; }; compopt() { echo "$@"; }
-    OFFERED='plain,web=' _stack_completion stack; OFFERED='plain,web' _stack_completion stack; echo "${COMPREPLY[@]}"
-    """
-    done = subprocess.run(["bash", "--norc", "-c", script + asked], capture_output=True, text=True, check=True)
-    assert done.stdout == "-o nospace\nweb= web\n"

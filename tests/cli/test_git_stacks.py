@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import subprocess
 import time
@@ -12,9 +13,13 @@ from pathlib import Path
 import pytest
 
 from orchestrator.actions import git_files
-from orchestrator.actions.project import Project, ProjectOptions, load_project
+from orchestrator.actions.project import Project, ProjectOptions, Remote, identify_project, load_project
 from orchestrator.cli.consenting import RemoteDeclined, ask_about_remote
 from orchestrator.cli.invocation import make_invocation
+from orchestrator.control import Place, dump_goal, write_goal
+from orchestrator.goal import Goal
+from orchestrator.model import Stack as Model
+from orchestrator.spec.interpolate import Variable
 
 from .conftest import Ran
 
@@ -120,6 +125,40 @@ def test_folders_files_and_what_leads_out(stack: Stack, repository: Repository) 
     assert stack("-f", f"{url}#none", "config").code == 14
     ran = stack("-f", "https://host.example/compose.yaml", "config")
     assert (ran.code, "no repository" in ran.err, ".git" in ran.err) == (14, True, True)
+
+
+LINKED = {
+    "include: [away/part.yaml]": (1, "unreadable-file"),
+    "include: [{path: in.yaml, env_file: away/x.env}]": (1, "unreadable-file"),
+    "services: {a: {extends: {file: away/part.yaml, service: p}}}": (1, "unreadable-file"),
+    "services: {a: {image: i, env_file: away/x.env}}": (1, "unreadable-file"),
+    "services: {a: {image: i, label_file: away/x.env}}": (1, "unreadable-file"),
+    "services: {a: {image: i, volumes: ['./away:/x']}}": (1, "link-leads-out"),
+    "services: {a: {build: away}}": (1, "link-leads-out"),
+    "services: {a: {build: {context: ., dockerfile: away/x.env}}}": (1, "link-leads-out"),
+    "services: {a: {image: i, secrets: [s]}}\nsecrets: {s: {file: away/x.env}}": (2, "link-leads-out"),
+    "services: {a: {image: i, configs: [s]}}\nconfigs: {s: {file: away/x.env}}": (2, "link-leads-out"),
+    "services: {a: {image: i, develop: {watch: [{path: away, action: rebuild}]}, build: .}}": (1, "link-leads-out"),
+}
+
+
+def test_no_link_stands_for_a_file_of_this_machine(stack: Stack, repository: Repository, tmp_path: Path) -> None:
+    (tmp_path / "private").mkdir()
+    (tmp_path / "private/x.env").write_text("A=hidden\n")
+    (tmp_path / "private/part.yaml").write_text("services: {p: {image: hidden}}")
+    (repository.tree / "away").symlink_to(tmp_path / "private")
+    (repository.tree / "own").symlink_to("sub")
+    for text, (line, code) in LINKED.items():
+        repository.commit(compose_yaml=text, in_yaml="services: {}", sub__x_env="A=1", Dockerfile="FROM scratch")
+        ran = stack("-f", repository.url, "config")
+        assert (ran.code, "a link leads out" in ran.err) == (15, True), (text, ran)
+        assert re.search(rf"/shop/compose\.yaml:{line}:\d+: error\[{code}\]", ran.err), ran.err
+        assert "hidden" not in ran.out + ran.err
+    repository.commit(
+        compose_yaml="services: {a: {image: i, env_file: own/x.env, volumes: ['./own:/x', '/etc:/y']}}", own2="x"
+    )
+    ran = stack("-f", repository.url, "config")
+    assert (ran.code, 'A: "1"' in ran.out) == (0, True), ran.err
 
 
 def test_no_hook_and_no_question(
@@ -274,3 +313,121 @@ def test_what_a_stack_from_elsewhere_is_told_is_agreed_to(
     project = load_project(ProjectOptions(files=(str(repository.tree / "part.yaml"),)))
     monkeypatch.delenv("STACK_REMOTE_CONSENT")
     assert ask(terminal=False)
+
+
+ACTING = (
+    *("up -d", "up --watch", "run web", "create", "scale web=1", "build", "build --check", "watch", "watch --no-up"),
+    *("pull", "push", "publish host.example/x", "enable", "lock --check", "config --resolve-image-digests"),
+)
+"""Commands that do what the files say: with what is theirs, or by asking registries for the names in them."""
+
+NAMED = "start restart stop down rm kill pause unpause wait"
+"""Commands about what runs already, which somebody has agreed to."""
+
+LOOKING = (
+    "ps logs exec cp attach top stats events volumes export commit port images plan why trace convert graph ls image "
+    "disable doctor completion version"
+)
+
+
+@pytest.mark.parametrize("line", ACTING)
+def test_every_command_that_acts_asks_first(
+    stack: Stack, repository: Repository, monkeypatch: pytest.MonkeyPatch, line: str
+) -> None:
+    repository.commit(
+        compose_yaml="services: {web: {image: 'w:${TAG:-1}', build: ., develop: {watch: [{path: x, action: rebuild}]}}}"
+        "\n",
+        Dockerfile="FROM scratch",
+    )
+    monkeypatch.setattr("orchestrator.cli.main._prepare_supervisor", lambda *_: None)
+    monkeypatch.setattr("sys.stdin", Terminal("n\n", terminal=False))
+    ran = stack("-f", repository.url, *line.split())
+    assert "Do you want to proceed with these variables? [Y/n]: " in ran.err, ran
+    assert (ran.code, "error[declined]: operation cancelled by user" in ran.err) == (1, True), ran
+    assert "STACK_REMOTE_CONSENT=1" in ran.err
+
+
+def test_it_is_known_of_every_command_whether_it_asks() -> None:
+    folder = Path(git_files.__file__).parents[1] / "cli/commands"
+    commands = {one.stem for one in folder.glob("*.py")} - {"__init__"}
+    asking = {line.split()[0] for line in ACTING} | {"ui"}
+    known = [asking, set(NAMED.split()), set(LOOKING.split())]
+    assert set.union(*known) == commands
+    assert sum(map(len, known)) == len(commands)
+
+
+def test_commands_about_what_runs_go_by_what_was_agreed_to(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("STACK_STATE_DIR", str(tmp_path / "state"))
+    options = ProjectOptions(files=(repository.url,))
+    repository.commit(compose_yaml="services: {web: {image: 'w:1'}}")
+    agreed = load_project(options)
+    assert agreed.stack is not None
+    write_goal(Place.of("shop"), "native", dump_goal(Goal(stack=agreed.stack)))
+    repository.commit(compose_yaml="services: {web: {image: 'w:${TOKEN:-2}'}, other: {image: 'o:1'}}")
+    found = identify_project(options)
+    assert found.stack is not None
+    assert {one.image for one in found.stack.services.values()} == {"w:1"}
+    assert found.services == ("web",)
+    now = load_project(options).stack
+    assert now is not None
+    assert set(now.services) == {"web", "other"}
+
+
+def test_what_strangers_have_written_cannot_move_the_cursor(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evil = "a\x1b[2K\r\x07\x9b1A\u202eb\nc\td\x7f"
+    remote = Remote(
+        files=(f"https://t0ken@host/{evil}.git",),
+        parts=(f"https://me:secret@host/{evil}.git",),
+        variables=(Variable("A", default=evil), Variable("B"), Variable("C")),
+    )
+    project = Project(
+        name="shop",
+        stack=Model(name="shop", directory=f"/{evil}"),
+        environment={"B": evil, "C": "plain ünïcode"},
+        remote=remote,
+    )
+    monkeypatch.setattr("sys.stdin", Terminal("y\n", "y\n", terminal=False))
+    ask_about_remote(make_invocation(), project, yes=False)
+    said = capsys.readouterr().err
+    assert {one for one in said if not one.isprintable()} == {"\n"}
+    shown = r"a\x1b[2K\r\x07\x9b1A\u202eb\nc\td\x7f"
+    lines = said.splitlines()
+    assert f"  - https://me:xxxxx@host/{shown}.git" in lines
+    assert f'Your compose stack "https://xxxxx@host/{shown}.git" is stored in "/{shown}"' in lines
+    rows = [line.split()[:2] for line in lines if line[:2] in ("A ", "B ", "C ")]
+    assert rows == [["A", shown], ["B", shown], ["C", "plain"]]
+
+
+UNREADABLE = (
+    "https://me:secret@[broken/shop.git",
+    "https://[::1/shop.git",
+    "ssh://git@[x/shop.git",
+    "https://host.example/shop.git?private=secret",
+    "https://me:secret@host.example/shop.git#main:../../etc",
+    "https://me:secret@host.example/shop.git#--upload-pack=x",
+    "https://secret@host.example/shop.yaml",
+    "https://me:secret@host.example:port/shop",
+)
+
+
+@pytest.mark.parametrize("address", UNREADABLE)
+def test_an_address_that_cannot_be_read_is_one_message(stack: Stack, repository: Repository, address: str) -> None:
+    ran = stack("-f", address, "config")
+    assert (ran.code, ran.out, ran.err.count("error[")) == (14, "", 1), ran
+    assert "internal" not in ran.err
+    assert "secret" not in ran.err.replace("private=secret", "")
+    Path("compose.yaml").write_text(f"services: {{}}\ninclude:\n  - {address!r}\n")
+    ran = stack("config")
+    assert (ran.code, ran.err.count("error[")) == (14 if "file-not-found" in ran.err else 15, 1), ran
+    assert ran.err.startswith("compose.yaml:3:5: error["), ran.err
+    assert "secret" not in ran.err.replace("private=secret", "")
+
+
+def test_an_address_with_a_null_byte(stack: Stack, repository: Repository) -> None:
+    Path("compose.yaml").write_text('include:\n  - "https://host.example/a\\0b.git"\n')
+    ran = stack("config")
+    assert (ran.code, ran.err.startswith("compose.yaml:2:5: error["), "internal" in ran.err) == (15, True, False), ran

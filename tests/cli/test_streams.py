@@ -71,16 +71,28 @@ def test_the_folder_is_gone(tmp_path: Path) -> None:
         assert "error[file-not-found]: the current folder does not exist any more" in done.stderr
 
 
-def test_a_state_directory_that_is_a_file(tmp_path: Path) -> None:
-    done = run(tmp_path, "touch state; stack image ls")
-    assert (done.returncode, done.stderr.count("error[")) == (1, 1)
-    assert "is not a folder" in done.stderr
+@pytest.mark.parametrize("place", ["state", "run"])
+def test_a_file_where_a_directory_of_ours_should_be(tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").touch()
+    commands = ("up -d", "ps", "down", "logs", "image ls", "volumes", "doctor", "events --until 1s")
+    for value, command in [("file", one) for one in commands] + [("file/inner", "up -d"), ("file/inner", "ps")]:
+        done = run(tmp_path, f"export STACK_{place.upper()}_DIR={tmp_path}/{value}; stack {command}")
+        assert done.returncode == 1, command
+        *_unset_variable, first, hint = done.stderr.splitlines()
+        assert done.stderr.count("rror") == 1, done.stderr
+        assert first.startswith(f"error[unavailable]: cannot use {tmp_path}/{value}: "), command
+        assert first.endswith("is not a folder")
+        assert hint.startswith("  hint: STACK_STATE_DIR and STACK_RUN_DIR must name folders"), command
+    assert run(tmp_path, f"export STACK_{place.upper()}_DIR={tmp_path}/file; stack config").returncode == 0
+    assert {one.name for one in tmp_path.iterdir()} <= {"file", "compose.yaml", "state", "run"}
 
 
-def test_a_file_where_the_run_directory_should_be(tmp_path: Path) -> None:
-    (tmp_path / "run").touch()
-    done = run(tmp_path, "stack up -d")
-    assert done.returncode == 1
-    assert f"cannot use {tmp_path}/run/projects: Not a directory" in done.stderr
-    assert "hint: STACK_RUN_DIR" in done.stderr
-    assert "Error" not in done.stderr
+def test_a_state_directory_that_nobody_may_write_in(tmp_path: Path) -> None:
+    for command in ("up -d", "create", "image prune -f", "events --until 1s"):
+        done = run(tmp_path, f"export STACK_STATE_DIR=/sys/stack; stack {command}")
+        assert done.returncode == 1, command
+        *_unset_variable, first, hint = done.stderr.splitlines()
+        assert done.stderr.count("rror") == 1, done.stderr
+        assert first.startswith("error[unavailable]: cannot use /sys/stack"), (command, first)
+        assert hint.startswith("  hint: STACK_STATE_DIR"), command
+    assert run(tmp_path, "export STACK_STATE_DIR=/sys/stack; stack ps").returncode == 0

@@ -94,7 +94,7 @@ def test_secrets_are_not_shown_in_differences() -> None:
     shown = [one.render() for one in diff_config(old, new)]
     assert shown == [
         "environment.DB_PASSWORD: changed",
-        "environment.URL: postgres://me:***@db/x -> postgres://me:***@db/y",
+        "environment.URL: postgres://me:xxxxx@db/x -> postgres://me:xxxxx@db/y",
     ]
 
 

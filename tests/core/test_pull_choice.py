@@ -7,6 +7,16 @@ from stacks import bind_stack
 from orchestrator.actions.pull import NOTHING, PRESENT, Pull, choose_pulls, needs_presence
 
 
+def test_images_of_pre_start_containers_are_pulled_too() -> None:
+    hooks = [{"command": ["x"]}, {"command": ["x"], "image": "tool:1"}, {"command": ["x"], "image": "web:1"}]
+    stack = bind_stack({"a": {"image": "web:1", "pre_start": hooks}})
+    assert [(one.service, one.reference, one.skipped) for one in choose_pulls(stack, ("a",), ())] == [
+        ("a", "web:1", ""),
+        ("a pre_start[1]", "tool:1", ""),
+        ("a pre_start[2]", "web:1", "Image is already being pulled by a"),
+    ]
+
+
 def test_which_images_are_pulled_and_why_others_are_not() -> None:
     stack = bind_stack(
         {

@@ -54,6 +54,46 @@ def write_shop(project: Project) -> None:
     project.write("first\n", "web/page")
 
 
+DORMANT = """
+services:
+  base:
+    profiles: [dormant]
+    build:
+      dockerfile_inline: |
+        FROM busybox
+        RUN --mount=type=secret,id=word cp /run/secrets/word /base
+      secrets: [word]
+  web:
+    profiles: [active]
+    build:
+      additional_contexts: {base: "service:base"}
+      dockerfile_inline: |
+        FROM base
+        CMD ["cat", "/base"]
+secrets: {word: {file: word}}
+"""
+
+
+def test_a_service_that_a_profile_keeps_off_can_be_built_from(project: Project) -> None:
+    project.write(DORMANT)
+    project.write("hello\n", "word")
+    web, base = f"{project.name}-web", f"{project.name}-base"
+    assert "FROM base" in project.succeed("--profile", "active", "build", "--print")
+    ran = project.run("--profile", "active", "up")
+    assert ran.code == 0, ran.err
+    assert "web-1  | hello" in ran.out
+    assert project.succeed("--profile", "active", "config", "--services").split() == ["web"]
+    assert set(project.containers()) == {"web-1"}
+    project.succeed("down", "-t", "0")
+    project.succeed("image", "rm", web, base)
+    ran = project.run("--profile", "active", "build")
+    assert [line.split()[1] for line in ran.err.splitlines() if line.endswith("Built")] == [base, web]
+    project.succeed("image", "rm", web, base)
+    project.write(DORMANT.replace("[word]", "[none]"))
+    assert "services.base.build.secrets[0]" in project.run("--profile", "active", "up").err
+    assert project.run("config", "-q").code == 0
+
+
 def identify(project: Project) -> dict[str, str]:
     """The id of every container, by its name."""
     return {name: row["ID"] for name, row in project.containers("--no-trunc").items()}

@@ -131,3 +131,83 @@ def test_a_pre_start_container_that_fails(project: Project) -> None:
     project.write(render_init(code=0))
     project.succeed("up", "-d")
     assert sorted(project.containers()) == ["next-1", "web-1"]
+
+
+LIKE_THE_SERVICE = """
+services:
+  web:
+    image: busybox
+    init: true
+    command: [sleep, "1000"]
+    env_file: [service.env]
+    environment: {OWN: service}
+    extra_hosts: ["one:192.0.2.1", "both:192.0.2.2"]
+    volumes: ["data:/data:ro", "more:/more:ro"]
+    pre_start:
+      - command: [sh, -c, 'test "$$FILE $$OWN $$SHARED" = "service service service" && grep -q one /etc/hosts']
+      - command:
+          - sh
+          - -ec
+          - |
+            test "$$FILE $$OWN $$SHARED $$HOOK $$PASSED" = "service service hook hook here"
+            grep "192.0.2.2.*both" /etc/hosts
+            grep "192.0.2.3.*both" /etc/hosts
+            test -d /more
+            cat /run/secrets/key
+            echo seen > /data/seen
+            ls -d /only
+        env_file: [hook.env]
+        environment: [HOOK=hook, PASSED]
+        extra_hosts: ["both:192.0.2.3"]
+        volumes: ["data:/data", "only:/only"]
+        secrets: [key]
+        networks: [apart]
+      - command: [sh, -ec, 'test "$$(ls /sys/class/net)" = lo; hostname']
+        image: busybox
+        network_mode: none
+        hostname: apart
+networks: {apart: {}}
+volumes: {data: {}, more: {}, only: {}}
+secrets: {key: {file: hook.env}}
+"""
+
+
+def test_pre_start_containers_are_like_the_service_and_have_what_they_say_themselves(project: Project) -> None:
+    project.write("FILE=service\nSHARED=service\n", "service.env")
+    project.write("SHARED=hook\n", "hook.env")
+    project.write("PASSED=here\n", ".env")
+    project.write(LIKE_THE_SERVICE)
+    command = project.popen("up")
+    project.wait_until("it runs", lambda: project.containers().get("web-1", {}).get("State") == "running")
+    assert project.succeed("exec", "-T", "web", "cat", "/data/seen") == "seen\n"
+    assert project.run("exec", "-T", "web", "touch", "/data/other").code != 0
+    assert "env_file" not in project.succeed("config")
+    project.succeed("stop", "-t", "0")
+    shown = [line.split() for line in command.communicate(timeout=60)[0].splitlines()]
+    said = [line[4:] for line in shown if line[:2] == ["web", "pre_start[1]"]]
+    assert said == [["192.0.2.2", "both"], ["192.0.2.3", "both"], ["SHARED=hook"], ["/only"]]
+    assert ["web", "pre_start[2]", "->", "|", "apart"] in shown
+
+
+def test_what_pre_start_containers_cannot_have(project: Project) -> None:
+    project.write("""
+services:
+  web:
+    image: busybox
+    pre_start:
+      - command: [date]
+        per_replica: true
+        storage_opt: {size: 1G}
+      - {command: [date], volumes: ["nowhere:/x"], secrets: [none]}
+""")
+    ran = project.run("up", "-d")
+    assert "services.web.pre_start[1].volumes[0]" in ran.err
+    assert "services.web.pre_start[1].secrets[0]" in ran.err
+    project.write("services: {web: {image: busybox, pre_start: [{command: [date], per_replica: true}]}}")
+    assert "per_replica is not supported" in project.run("config").err
+    ran = project.run("up", "-d")
+    assert "compose.yaml:1:77: error[not-supported]: per_replica is not supported" in ran.err
+    project.write("services: {web: {image: busybox, pre_start: [{command: [date], storage_opt: {size: 1G}}]}}")
+    ran = project.run("up", "-d")
+    assert "storage_opt is not supported" in ran.err
+    assert "services.web.pre_start[0].storage_opt" in ran.err

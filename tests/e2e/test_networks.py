@@ -260,3 +260,34 @@ def test_another_projects_port_names_its_container(two_projects: tuple[Project, 
     assert "one-w-1" in ran.err
     two_projects[0].succeed("down", "-t", "0")
     two_projects[1].succeed("up", "-d")
+
+
+def test_a_network_that_is_made_anew_keeps_its_containers(project: Project) -> None:
+    text = f"""
+services:
+  web: {{{SERVER}, networks: [front], ports: ["80"]}}
+  free: {{{SLEEPER}, networks: [front, back], depends_on: [web]}}
+  inner: {{{SLEEPER}, network_mode: "service:web"}}
+  other: {{{SLEEPER}, networks: [back]}}
+networks: {{front: {{ipam: {{config: [{{subnet: 10.231.17.0/24}}]}}}}, back: {{}}}}
+"""
+    project.write(text)
+    project.succeed("up", "-d")
+    ids = {name: row["ID"] for name, row in project.containers().items()}
+    other = project.pid("other-1")
+    project.succeed("exec", "-T", "free", "touch", "/mine")
+    project.write(text.replace("10.231.17.", "10.231.18."))
+    ran = project.run("up", "-d", "-t", "0")
+    assert ran.code == 0, ran.err
+    assert "Network" in ran.err
+    assert "Recreate" not in ran.err
+    # The same containers, with all that they have written, on the new network.
+    assert {name: row["ID"] for name, row in project.containers().items()} == ids
+    assert {row["State"] for row in project.containers().values()} == {"running"}
+    assert project.pid("other-1") == other
+    project.succeed("exec", "-T", "free", "test", "-e", "/mine")
+    assert "10.231.18." in project.succeed("exec", "-T", "free", "ip", "addr")
+    assert ping(project, "free", "web")
+    assert ping(project, "other", "free")
+    assert "10.231.18." in project.succeed("exec", "-T", "inner", "ip", "addr")
+    assert project.run("up", "-d").err.count("Starting") == 0

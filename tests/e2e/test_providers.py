@@ -65,13 +65,16 @@ def test_what_a_provider_says_reaches_its_dependents(provided: Project) -> None:
 def test_what_a_provider_says_is_shown_and_reaches_one_offs(provided: Project) -> None:
     path = provided.folder / "cloud"
     job = "{image: busybox, command: [env], environment: [TOKEN=own], depends_on: [a-long-name]}"
-    provided.write(f"services: {{a-long-name: {{provider: {{type: {path}}}}}, job: {job}}}")
+    passed = "{image: busybox, command: [env], environment: [TOKEN], depends_on: [a-long-name]}"
+    provided.write(f"services: {{a-long-name: {{provider: {{type: {path}}}}}, job: {job}, passed: {passed}}}")
     ran = provided.run("up")
     assert ran.code == 0, ran.err
     assert "overrides environment variable TOKEN of job" in ran.err
-    lines = ran.out.splitlines()
-    assert lines[0] == "Attaching to job-1"
-    assert {"job-1  | TOKEN=abc=d", "job-1  | A_LONG_NAME_URL=http://there:1"} <= set(lines)
+    # A name whose value would be the caller's counts as the file's own, also where the caller has none.
+    assert "overrides environment variable TOKEN of passed" in ran.err
+    lines = [" ".join(line.split()) for line in ran.out.splitlines()]
+    assert lines[0] == "Attaching to job-1, passed-1"
+    assert {"job-1 | TOKEN=abc=d", "job-1 | A_LONG_NAME_URL=http://there:1", "passed-1 | TOKEN=abc=d"} <= set(lines)
     said = provided.succeed("run", "--rm", "-T", "job").splitlines()
     assert {"TOKEN=abc=d", "A_LONG_NAME_URL=http://there:1"} <= set(said)
 
@@ -164,7 +167,9 @@ def test_a_provider_sees_the_projects_variables(project: Project) -> None:
         assert f"MY_DB_REGION={region}" in project.succeed("exec", "-T", "web", "env").split()
     kept = [path for path in project.machine.state.rglob("goal.json") if project.name in str(path)]
     assert len(kept) == 1
-    assert json.loads(kept[0].read_text())["goal"]["stack"].get("environment") is None
+    # What a successor has of its own is not written down; nobody else may read the rest.
+    assert json.loads(kept[0].read_text())["goal"]["stack"]["environment"].keys() <= {"REGION", "COMPOSE_PROJECT_NAME"}
+    assert kept[0].stat().st_mode & 0o777 == 0o600
 
 
 def test_variables_have_the_services_name_as_it_is_written(project: Project) -> None:

@@ -69,9 +69,16 @@ def test_what_is_for_a_cluster_is_named_where_nothing_comes_of_it() -> None:
     assert _check(Service(name="web", config={"deploy": {"mode": "global", "replicas": 3}})) == [
         ("warning", f"{base}.mode")
     ]
-    secret = FileSource(key="s", name="p_s", file="/x", config={"driver": "vault", "template_driver": "golang"})
+    secret = FileSource(
+        key="s",
+        name="p_s",
+        file="/x",
+        config={"driver": "vault", "template_driver": "golang", "labels": {"a": "b"}, "driver_opts": {"c": "d"}},
+    )
     assert _check(Service(name="web"), secrets={"s": secret}) == [
         ("warning", "secrets.s.driver"),
+        ("warning", "secrets.s.driver_opts"),
+        ("warning", "secrets.s.labels"),
         ("warning", "secrets.s.template_driver"),
     ]
 

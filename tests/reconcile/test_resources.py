@@ -24,21 +24,23 @@ def up(runner: Runner, stack: Stack, **fields: object) -> list[str]:
     return [one.id for plan in plans for one in plan]
 
 
-def test_a_network_that_changed_is_made_anew_with_its_containers(runner: Runner) -> None:
+def test_a_network_that_changed_is_made_anew_below_its_containers(runner: Runner) -> None:
     up(runner, bind_stack({"web": {}, "db": {"networks": ["back"]}}, {"default": {}}))
     edited = bind_stack({"web": {}, "db": {"networks": ["back"]}}, {"default": {"internal": True}})
     plan = runner.plan(want_all(edited, runner.clock()))
     assert {one.cause for one in plan} == {"network default changed: internal: not set -> true"}
-    assert [one.id for one in plan] == [
-        "stop web-1",
-        "remove network app_default",
-        "create network app_default",
-        "create web-1",
-        "remove web-1",
-        "start web-1",
-    ]
+    steps = ["stop web-1", "remove network app_default", "create network app_default", "start web-1"]
+    assert [one.id for one in plan] == steps
+    ids = {one.name: one.id for one in runner.engine.observe("app").containers}
     up(runner, edited)
     assert runner.engine.observe("app").networks["app_default"].internal
+    assert {one.name: one.id for one in runner.engine.observe("app").containers} == ids
+    # What changed itself is made anew, and what is not to run is as well made anew.
+    again = bind_stack({"web": {"environment": {"A": "1"}}, "db": {"networks": ["back"]}}, {"default": {}})
+    plan = runner.plan(want_all(again, runner.clock()))
+    assert [one.id for one in plan][-3:] == ["create web-1", "remove web-1", "start web-1"]
+    plan = runner.plan(Goal(stack=bind_stack({"web": {}}), wants={"web": "created"}, issued_at=runner.clock()))
+    assert [one.id for one in plan][-2:] == ["create web-1", "remove web-1"]
 
 
 def test_a_network_stays_while_somebody_else_runs_on_it(runner: Runner) -> None:

@@ -86,7 +86,9 @@ class InlineWorkers:
         self._calls: set[asyncio.Task[Any]] = set()
 
     async def run(self, kind: str, call: Callable[[], T]) -> T:
-        """Let `call` happen soon, and return its result a little later."""
+        """Let `call` happen soon, and return its result a little later. There is no output that could be followed."""
+        if kind == "follow":
+            return None  # type: ignore[return-value]
         task = asyncio.get_running_loop().create_task(self._perform(kind, call))
         self._calls.add(task)
         task.add_done_callback(self._forget)

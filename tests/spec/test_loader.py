@@ -9,7 +9,9 @@ import os
 import pytest
 
 from orchestrator.errors import FileMissing, UsageError
+from orchestrator.model import list_buildable
 from orchestrator.spec.loader import DiskReader, LoadOptions, load_stack
+from orchestrator.spec.pre_start import list_init_services
 from orchestrator.spec.render import render_json, render_yaml
 from orchestrator.spec.transport import dump_stack, load_dumped_stack
 
@@ -152,3 +154,87 @@ def test_the_disk_is_read(tmp_path, monkeypatch):
     stack = load_stack(options.replace(files=("-",)), dict(os.environ), reader).stack
     assert stack.services["web"].image == "stdin"
     assert stack.directory == str(tmp_path)
+
+
+PREPARED = """
+services:
+  web:
+    image: i
+    networks: [front]
+    environment: {A: a}
+    deploy: {resources: {limits: {memory: 1g, pids: 5}}}
+    pre_start:
+      - command: [first]
+      - command: [second]
+        image: other
+        env_file: some.env
+        environment: [B, C]
+        volumes: [data:/data, ./here:/here]
+        networks: {back: {aliases: [x]}}
+        volumes_from: [db]
+        mem_limit: 2g
+        secrets: [key]
+  db: {image: i, networks: [front]}
+networks: {front: {}, back: {}, unused: {}}
+volumes: {data: {}}
+secrets: {key: {file: key}}
+"""
+
+
+def test_pre_start_containers_are_described_like_services(load):
+    loaded = load(PREPARED, {"/app/some.env": "C=c\nD=d\n"}, {"B": "b"})
+    stack = load_dumped_stack(json.loads(json.dumps(dump_stack(loaded.stack))))
+    hook = stack.tree["services"]["web"]["pre_start"][1]
+    assert hook["environment"] == {"B": "b", "C": "c", "D": "d"}
+    assert "env_file" not in hook
+    assert [one["source"] for one in hook["volumes"]] == ["data", "/app/here"]
+    assert hook["secrets"] == [{"source": "key", "target": "/run/secrets/key"}]
+    assert stack.services["web"].depends_on["db"].condition == "service_started"
+    assert (set(stack.networks), set(stack.volumes), set(stack.secrets)) == ({"front", "back"}, {"data"}, {"key"})
+    first, second = list_init_services(stack.services["web"])
+    assert (first.image, first.command, first.environment) == ("i", ("first",), {"A": "a"})
+    assert (second.image, dict(second.environment)["A"], set(second.networks)) == ("other", "a", {"front", "back"})
+    assert (second.resources.memory, second.resources.pids) == (2 << 30, 5)
+    assert first.resources.memory == 1 << 30
+    alone = PREPARED.replace("networks: {back: {aliases: [x]}}", "network_mode: none")
+    second = list_init_services(load(alone, {"/app/some.env": ""}).stack.services["web"])[1]
+    assert (second.network_mode, dict(second.networks)) == ("none", {})
+
+
+@pytest.mark.parametrize(
+    ("wrong", "code", "path"),
+    [
+        ("volumes: ['none:/x']", "undefined-volume", "volumes[0]"),
+        ("networks: [none]", "undefined-network", "networks.none"),
+        ("secrets: [none]", "undefined-secret", "secrets[0]"),
+        ("ports: ['80:80']", "unknown-attribute", "ports"),
+        ("depends_on: [web]", "unknown-attribute", "depends_on"),
+        ("user: 5", "wrong-type", "user"),
+    ],
+)
+def test_what_pre_start_containers_cannot_be(refuse, wrong, code, path):
+    (found,) = refuse(f"services: {{web: {{image: i, pre_start: [{{command: [x], {wrong}}}]}}}}")
+    assert found.split()[1:] == [code, f"services.web.pre_start[0].{path}"]
+
+
+def test_services_that_are_built_from_although_a_profile_keeps_them_off(load):
+    text = """
+services:
+  web: {build: {additional_contexts: {base: "service:base"}}}
+  base:
+    profiles: [x]
+    image: base
+    build: {secrets: [key], additional_contexts: {deep: "service:deep"}}
+    networks: [no]
+  deep: {profiles: [x], build: {context: deep}}
+  other: {profiles: [x], image: i}
+secrets: {key: {file: key}, none: {file: none}}
+"""
+    loaded = load(text).stack
+    for stack in (loaded, load_dumped_stack(json.loads(json.dumps(dump_stack(loaded))))):
+        assert list(stack.services) == ["web"]
+        assert sorted(stack.dormant) == ["base", "deep"]
+        assert stack.dormant["deep"].build.context == "/app/deep"
+        assert dict(stack.dormant["base"].networks) == {}
+        assert list(stack.secrets) == ["key"]
+        assert sorted(list_buildable(stack)) == ["base", "deep", "web"]

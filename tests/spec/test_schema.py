@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.spec.attributes import ROWS
+from orchestrator.spec.attributes import PRE_START, ROWS
 from orchestrator.spec.positions import Problems
 from orchestrator.spec.schema import SHAPES, shape_layer
 from orchestrator.spec.yaml import parse_documents
@@ -17,10 +17,18 @@ from orchestrator.spec.yaml import parse_documents
 SCHEMA = json.loads((Path(__file__).parents[2] / "schemas" / "stack.schema.json").read_text())
 
 
+def follow(reference: str) -> dict[str, Any]:
+    """What a reference such as ``#/$defs/pairs`` leads to."""
+    node: dict[str, Any] = SCHEMA
+    for part in reference.removeprefix("#/").split("/"):
+        node = node[part]
+    return node
+
+
 def list_properties(node: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield every property of the schema with its path in the terms of attributes.py."""
     if "$ref" in node:
-        node = SCHEMA["$defs"][node["$ref"].rpartition("/")[2]]
+        node = follow(node["$ref"])
     for choice in node.get("oneOf", ()):
         yield from list_properties(choice, path)
     for name, below in node.get("properties", {}).items():
@@ -39,7 +47,9 @@ PROPERTIES = dict(list_properties(SCHEMA, ""))
 
 def test_every_property_has_a_row_and_every_row_a_property():
     named = {row.path for row in ROWS if not row.path.endswith(("*", "[]"))}
-    assert named == set(PROPERTIES)
+    of_service = {path.removeprefix("services.*.") for path in named if path.startswith("services.*.")}
+    shared = {path for path in of_service if path.partition(".")[0].removesuffix("[]") in PRE_START.fields}
+    assert named | {f"services.*.pre_start[].{path}" for path in shared} == set(PROPERTIES)
 
 
 def test_every_property_is_described_and_typed():

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 from orchestrator.actions.build import build_services, choose_builds, render_bake
 from orchestrator.actions.build_environment import read_build_options
 from orchestrator.cli.build_progress import BUILD_PROGRESS
-from orchestrator.cli.building import open_display, report_build_error, report_unhonoured
+from orchestrator.cli.building import open_display, report_build_error, report_unhonoured, require_builder
 from orchestrator.cli.declare import Choice, Option, declare
 from orchestrator.cli.diagnostics import report_diagnostics
 from orchestrator.cli.invocation import Invocation
 from orchestrator.engines.native.dockerfile.provenance import parse_provenance
 from orchestrator.errors import OperationFailed
-from orchestrator.model import image_reference
+from orchestrator.model import image_reference, list_buildable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 @declare(
     "build",
     Option("--build-arg", "args", multiple=True, metavar="NAME=VALUE", help="A build argument, for all builds."),
-    Option("--builder", metavar="NAME", help="Accepted for compatibility: there is one builder."),
+    Option("--builder", metavar="NAME", help="Accepted for compatibility: there is one, default."),
     Option("--check", flag=True, help="Only check the Dockerfiles."),
     Option("-m", "--memory", metavar="BYTES", help="Accepted for compatibility: builds have no limit of their own."),
     Option("--no-cache", flag=True, help="Run every step again."),
@@ -63,10 +63,12 @@ def command(
     with_dependencies: bool,
 ) -> None:
     """Build the images of services."""
-    project = invocation.load(services, naming=args)
+    load = invocation.load if print_bake else invocation.load_to_act
+    project = load(services, naming=args)
     stack = project.stack
     assert stack is not None
     needs = choose_builds(stack, services, dependencies=with_dependencies)
+    stack = stack.replace(services=list_buildable(stack))
     options = read_build_options(
         args=args, variables=project.environment, no_cache=no_cache, pull=pull, ssh=ssh
     ).replace(every_platform=True)
@@ -75,7 +77,8 @@ def command(
     if print_bake:
         sys.stdout.write(json.dumps(render_bake(stack, needs, options), indent=2, ensure_ascii=False) + "\n")
         return
-    _report_options(builder, memory, sbom)
+    require_builder(builder)
+    _report_options(memory, sbom)
     engine = invocation.engine()
     _check_builds(stack, needs)
     if check:
@@ -167,12 +170,11 @@ def _keep_printed(
     )
 
 
-def _report_options(builder: str | None, memory: str | None, sbom: str | None) -> None:
+def _report_options(memory: str | None, sbom: str | None) -> None:
     from orchestrator.engines.native.dockerfile.service_request import is_asked_for
 
     report_unhonoured(
         (
-            ("--builder", builder not in (None, "", "default"), "there is one builder, and it is built in"),
             ("--memory", memory not in (None, "", "0"), "builds have no memory limit of their own"),
             ("--sbom", is_asked_for(sbom), "software bills of materials are not made"),
         )

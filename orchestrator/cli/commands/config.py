@@ -126,6 +126,8 @@ def _render(invocation: Invocation, services: tuple[str, ...], part: str, asked:
     if part == "environment":
         return "".join(f"{name}={value}\n" for name, value in sorted(project.environment.items()))
     if asked["resolve_image_digests"] or asked["lock_image_digests"]:
+        # Registries are asked by names that the files have put together.
+        invocation.agree(project)
         tree = config.pin_images(tree, stack)
         return _render_tree(config.keep_images(tree) if asked["lock_image_digests"] else tree, asked)
     if part:

@@ -46,7 +46,7 @@ def command(
     from orchestrator.cli.consenting import ask_to_renew
 
     policy, build = read_pull(pull, build=build)
-    project = load_own(invocation, services)
+    project = load_own(invocation, services, yes=yes)
     goal = prepare_up(
         project,
         UpOptions(

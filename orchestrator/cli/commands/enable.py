@@ -21,16 +21,13 @@ def command(invocation: Invocation, now: bool, user: bool, show: bool, yes: bool
     """Bring the project up at every boot: write a systemd unit that does it."""
     from orchestrator.actions.enable import describe_unit, enable_unit, list_fleeting, place_unit
     from orchestrator.actions.unit import render_unit
-    from orchestrator.cli.consenting import ask_about_remote
     from orchestrator.cli.owning import load_own
     from orchestrator.spec.faults import check_faults
 
     # What `up` would refuse after the boot is refused now, while somebody is there to read it.
-    project = load_own(invocation, ())
+    project = load_own(invocation, (), yes=yes or show)
     assert project.stack is not None
     check_faults(project.stack, ())
-    if not show:
-        ask_about_remote(invocation, project, yes=yes)
     request = describe_unit(invocation.project, project, user=user)
     fleeting = list_fleeting(invocation.project)
     if fleeting:

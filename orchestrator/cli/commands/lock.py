@@ -27,6 +27,7 @@ def command(invocation: Invocation, check: bool, update: bool, quiet: bool) -> i
         write_lock,
     )
     from orchestrator.actions.lock_file import render_lock
+    from orchestrator.addresses import hide_password
 
     project = load_whole(invocation.project)
     report_diagnostics(project.warnings)
@@ -34,6 +35,7 @@ def command(invocation: Invocation, check: bool, update: bool, quiet: bool) -> i
     assert stack is not None
     path = place_lock(stack)
     if check:
+        invocation.agree(project)
         told = find_differences(stack, require_lock(stack))
         for line in told:
             print(line)
@@ -42,8 +44,9 @@ def command(invocation: Invocation, check: bool, update: bool, quiet: bool) -> i
         return 1 if told else 0
     if project.remote is not None and not invocation.dry_run:
         # What is kept of a commit is not its repository: nobody would find the lock there.
+        shown = hide_password(project.remote.files[0])
         raise UsageError(
-            f"{project.remote.files[0]} is not of this machine: a lock would be lost with what is kept of it",
+            f"{shown} is not of this machine: a lock would be lost with what is kept of it",
             hint="lock it where it is written and commit stack.lock there; publish with --resolve-image-digests",
         )
     lock = make_lock(stack, update=update)

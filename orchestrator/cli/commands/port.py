@@ -27,6 +27,7 @@ def command(
 ) -> None:
     """Show the host's address of a published port; without one, of all of them."""
     port, slash, given = (private_port or "").partition("/")
+    given = given.lower()
     if private_port is not None and (not port.isdecimal() or (slash and given not in ("tcp", "udp"))):
         raise UsageError(f"stack port: {private_port!r} is not a port", hint="write 80 or 53/udp")
     project = invocation.recognize()

@@ -37,7 +37,12 @@ def command(
     from orchestrator.cli.pushing import push_services
     from orchestrator.cli.rehearsal import open_rehearsal
 
-    publication = prepare_publication(invocation.project, with_env=with_env, resolve_digests=digests or app)
+    publication = prepare_publication(
+        invocation.project,
+        with_env=with_env,
+        resolve_digests=digests or app,
+        agree=lambda project: invocation.agree(project, yes=yes),
+    )
     for question in () if yes else publication.questions:
         _confirm(question)
     push_services(invocation, publication.stack, (), ignore_failures=True)

@@ -36,7 +36,7 @@ def command(
     policy: str | None,
 ) -> None:
     """Fetch the images of services."""
-    project = invocation.load(services)
+    project = invocation.load_to_act(services)
     if locked:
         from orchestrator.actions.lock import hold_to_lock
 

@@ -19,7 +19,7 @@ def command(
     invocation: Invocation, services: tuple[str, ...], ignore_push_failures: bool, include_deps: bool, quiet: bool
 ) -> None:
     """Send the images of services that are built here to their registries."""
-    stack = invocation.load(services).stack
+    stack = invocation.load_to_act(services).stack
     assert stack is not None
     push_services(
         invocation,

@@ -97,7 +97,6 @@ def command(
     """Run a one-off container of a service; the exit code is the container's."""
     from orchestrator.actions.plan import check_stack
     from orchestrator.actions.run import RunOptions, prepare_run, run_oneoff
-    from orchestrator.cli.consenting import ask_about_remote
     from orchestrator.cli.progress import leave_out
     from orchestrator.client import Session
 
@@ -133,8 +132,7 @@ def command(
         build=build,
         pull=policy or "policy",
     )
-    project = invocation.load((service,), naming=env)
-    ask_about_remote(invocation, project, yes=yes)
+    project = invocation.load_to_act((service,), naming=env, yes=yes)
     if locked:
         from orchestrator.actions.lock import hold_to_lock
 

@@ -20,6 +20,6 @@ def command(invocation: Invocation, scales: tuple[str, ...], no_deps: bool) -> N
     from orchestrator.actions.prepare_up import prepare_up
 
     scale = parse_scale(scales)
-    project = invocation.load(tuple(scale))
+    project = invocation.load_to_act(tuple(scale))
     goal = prepare_up(project, UpOptions(services=tuple(scale), scale=scale, dependencies=not no_deps))
     converge_with_progress(invocation, goal, "scale", engine=invocation.engine, check=True)

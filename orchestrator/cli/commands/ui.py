@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.cli.declare import declare
 from orchestrator.cli.invocation import Invocation
-from orchestrator.errors import UsageError
+from orchestrator.errors import Conflict, UsageError
 
 if TYPE_CHECKING:
     from orchestrator.actions.console.console import Console
+    from orchestrator.actions.project import Project
 
 
 @declare("ui", rest="")
@@ -33,6 +34,7 @@ def run_ui(invocation: Invocation) -> int:
     """Run the interface until it is left; its exit code."""
     # Before textual is imported: mistakes in the file are told like everywhere else, and at once.
     project = invocation.identify()
+    invocation.agree(project)
     engine = invocation.engine()
     if not invocation.colour(sys.stderr):
         os.environ["NO_COLOR"] = "1"
@@ -43,13 +45,21 @@ def run_ui(invocation: Invocation) -> int:
     from orchestrator.cli.ui.acting import StackApp
     from orchestrator.client import query_status
 
+    def own(one: Project) -> None:
+        if one.stack is not None:
+            check_owner(one.stack, invocation.project)
+        if one.remote != project.remote:
+            raise Conflict(
+                "what the stack names has changed since you agreed to it", hint="leave, and begin again to be asked"
+            )
+
     def open_console(app: Any) -> Console:
         return Console(
             engine,
             project,
             app,
             load=load_for_console(invocation.project, project),
-            own=lambda one: check_owner(one.stack, invocation.project) if one.stack is not None else None,
+            own=own,
             converge=lambda goal: converge_apart(invocation.limit(goal)),
             query_status=query_status,
         )

@@ -114,11 +114,10 @@ def command(
     if attach and attach_dependencies:
         raise UsageError("--attach names whose output is shown: leave out --attach-dependencies")
     from orchestrator.actions.prepare_up import prepare_up
-    from orchestrator.cli.consenting import ask_about_remote, ask_to_renew
+    from orchestrator.cli.consenting import ask_to_renew
 
     policy, build = read_pull(pull, build=build)
-    project = load_own(invocation, services, isolate=isolate)
-    ask_about_remote(invocation, project, yes=yes)
+    project = load_own(invocation, services, isolate=isolate, yes=yes)
     if locked:
         from orchestrator.actions.lock import hold_to_lock
 

@@ -27,7 +27,7 @@ def command(invocation: Invocation, services: tuple[str, ...], no_up: bool, prun
     from orchestrator.cli.converging import converge_with_progress, show_plan
     from orchestrator.cli.watching import Converger
 
-    project = invocation.load(services)
+    project = invocation.load_to_act(services)
     assert project.stack is not None
     select_services(services, project.stack.services, disabled=project.stack.disabled)
     rules = list_watch_rules(project.stack, services, invocation.warn)

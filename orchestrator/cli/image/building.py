@@ -17,7 +17,7 @@ from orchestrator.actions.image_build import (
     write_text,
 )
 from orchestrator.cli.build_progress import BUILD_PROGRESS
-from orchestrator.cli.building import open_display, report_build_error, report_unhonoured
+from orchestrator.cli.building import open_display, report_build_error, report_unhonoured, require_builder
 from orchestrator.cli.declare import Choice, Option, declare
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.quantities import parse_size
@@ -91,6 +91,7 @@ def build_image(invocation: Invocation, /, paths: tuple[str, ...], **asked: Any)
     for option, path in (("--iidfile", asked["iidfile"]), ("--metadata-file", asked["metadata_file"])):
         if path:
             check_place(option, path)
+    require_builder(asked["builder"])
     _report_options(asked)
     options = read_build_options(args=asked["args"], pull=asked["pull"], ssh=asked["ssh"])
     options = options.replace(provenance=_read_provenance(asked))
@@ -201,7 +202,6 @@ def _report_options(asked: dict[str, Any]) -> None:
     materials = is_asked_for(asked["sbom"]) or any("sbom" in one for one in asked["attest"])
     report_unhonoured(
         (
-            ("--builder", asked["builder"] not in (None, "", "default"), "there is one builder, and it is built in"),
             ("--memory", asked["memory"] not in (None, "", "0"), "builds have no memory limit of their own"),
             ("--sbom", materials, "software bills of materials are not made"),
             ("--cgroup-parent", bool(asked["cgroup_parent"]), "builds have no control group of their own"),

@@ -145,13 +145,13 @@ def read_excerpt(request: BuildRequest, location: Location) -> tuple[str, ...]:
 
 def _resolve_sources(images: ImageStore, stack: Stack, service: Service) -> dict[str, str]:
     """Identifiers of the images of services that the build takes files from, by service."""
-    from orchestrator.model import image_reference
+    from orchestrator.model import image_reference, list_buildable
     from orchestrator.reconcile.images import build_contexts
 
-    found = {}
+    found, every = {}, list_buildable(stack)
     for name in build_contexts(service).values():
-        if name in stack.services:
-            image = images.resolve_image(image_reference(stack, stack.services[name]))
+        if name in every:
+            image = images.resolve_image(image_reference(stack, every[name]))
             if image is not None:
                 found[name] = image.id
     return found

@@ -274,6 +274,14 @@ class NativeEngine:
         with open_container_root(self.layout, self.store, self.images, container.id) as root:
             return look_at(root.fd, path, follow=follow)
 
+    def list_folder(self, container: Container, path: str) -> Sequence[str]:
+        """The names in a folder of a container, running or not."""
+        from orchestrator.engines.native.files.container_root import open_container_root
+        from orchestrator.engines.native.files.copying import list_folder
+
+        with open_container_root(self.layout, self.store, self.images, container.id) as root:
+            return list_folder(root.fd, path)
+
     def read_archive(self, container: Container, path: str, name: str, *, follow: bool = False) -> Iterator[bytes]:
         """The tar of what is at a path of a container."""
         from orchestrator.engines.native.files.container_root import open_container_root

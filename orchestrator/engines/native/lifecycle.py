@@ -106,6 +106,8 @@ class Lifecycle:
     @explains_refusals("remove the network")
     def remove_network(self, project: str, name: str) -> None:
         """Remove a network and what the firewall knew of it."""
+        # Most networks go with their project.
+        self.parting.hasten()
         remove_network(self._layout, self._store, project, name)
         self.publisher.sync(project)
 

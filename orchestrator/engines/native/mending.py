@@ -73,7 +73,7 @@ def _is_in_place(layout: Layout, row: sqlite3.Row, network: NetworkRow, links: M
 
 
 def misses_table(layout: Layout, store: Store, project: str) -> bool:
-    """True when the project has networks and the kernel does not have its firewall table."""
+    """True when the project has networks and the kernel does not have its firewall table. Raises as has_table."""
     owned = store.row("SELECT 1 FROM networks WHERE project = ? LIMIT 1", project)
     return owned is not None and not has_table(name_table(layout.tag, project))
 
@@ -87,24 +87,23 @@ def mend_project(
     alive: Sequence[sqlite3.Row],
     warn: Callable[[Diagnostic], None],
 ) -> None:
-    """Make again what is missing, and tell of it where containers (`alive`) went without it."""
-    if misses_table(layout, store, project):
-        publisher.sync(project)
-        if alive:
-            warn(
-                Diagnostic(
-                    "firewall-mended",
-                    f"the firewall table of {project} was gone: its ports and its networks were cut off; it is back",
-                    hint=f"something on this machine has deleted the nftables table {name_table(layout.tag, project)}",
-                    severity="warning",
-                )
-            )
+    """Make again what is missing, and tell of it where containers (`alive`) went without it; also where it failed."""
+    try:
+        if misses_table(layout, store, project):
+            publisher.sync(project)
+            if alive:
+                _tell_of_table(layout, project, warn)
+    except (EngineError, OSError) as error:
+        message = f"whether the firewall table of {project} is as it should be is not known: {error}"
+        warn(Diagnostic("firewall-lost", message, hint="`stack doctor` looks at it", severity="warning"))
     rows = {row["id"]: row for row in alive}
     damage = find_damage(layout, store, project, tuple(rows))
+    failed = set()
     for key in sorted({one for lost in damage.values() for one in lost}):
         try:
             starter.reconnect(rows[key], load_spec(rows[key]))
         except (EngineError, OSError) as error:
+            failed.add(key)
             name = rows[key]["name"]
             warn(
                 Diagnostic(
@@ -115,9 +114,22 @@ def mend_project(
                 )
             )
     for network, lost in damage.items():
-        what = f"the link of network {network} was gone" if network in damage.bare else f"links to {network} were gone"
-        names = ", ".join(rows[key]["name"] for key in lost)
-        warn(Diagnostic("network-mended", f"{what}; connected again: {names}", severity="warning"))
+        names = ", ".join(rows[key]["name"] for key in lost if key not in failed)
+        if names:
+            bare = network in damage.bare
+            what = f"the link of network {network} was gone" if bare else f"links to {network} were gone"
+            warn(Diagnostic("network-mended", f"{what}; connected again: {names}", severity="warning"))
+
+
+def _tell_of_table(layout: Layout, project: str, warn: Callable[[Diagnostic], None]) -> None:
+    warn(
+        Diagnostic(
+            "firewall-mended",
+            f"the firewall table of {project} was gone: its ports and its networks were cut off; it is back",
+            hint=f"something on this machine has deleted the nftables table {name_table(layout.tag, project)}",
+            severity="warning",
+        )
+    )
 
 
 def find_lost_volumes(layout: Layout, store: Store) -> list[tuple[str, str]]:
@@ -148,9 +160,12 @@ def diagnose_projects(layout: Layout, store: Store) -> Iterator[Finding]:
             alive.setdefault(row["project"], []).append(row["id"])
     for project, running in sorted(alive.items()):
         hint = f"`stack -p {project} up -d` makes it again"
-        if misses_table(layout, store, project):
-            detail = f"the firewall table of {project} is gone: its ports and networks are cut off"
-            yield Finding(name="firewall", state="warning", detail=detail, hint=hint)
+        try:
+            if misses_table(layout, store, project):
+                detail = f"the firewall table of {project} is gone: its ports and networks are cut off"
+                yield Finding(name="firewall", state="warning", detail=detail, hint=hint)
+        except EngineError as error:
+            yield Finding(name="firewall", state="warning", detail=error.message, hint=error.hint)
         damage = find_damage(layout, store, project, running)
         for network, lost in damage.items():
             what = "its link is gone" if network in damage.bare else "links to it are gone"

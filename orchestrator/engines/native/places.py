@@ -20,6 +20,14 @@ def find_places() -> tuple[str, str]:
     return state or f"{data}/stack", run or f"{runtime}/stack"
 
 
+def require_places() -> None:
+    """Raise Unavailable where one of the two is no folder and cannot become one."""
+    if not all(map(os.path.isdir, find_places())):
+        from orchestrator.engines.native.unusable import require_folders
+
+        require_folders()
+
+
 def find_database() -> str:
     """Return the path of the SQLite store."""
     return f"{find_places()[0]}/stack.db"

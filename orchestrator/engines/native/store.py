@@ -64,7 +64,8 @@ _UPGRADES = {1: (_RESTART_AT, _HOOKS_DUE), 2: (_HOOKS_DUE,)}
 """What brings a store of an earlier version to this one."""
 
 
-_opened: list[_weakref.ref[Store]] = []
+_opened: dict[int, _weakref.ref[Store]] = {}
+"""The stores that have a connection, by id: one that is gone, or closed, leaves no trace here."""
 
 
 def close_stores() -> None:
@@ -74,9 +75,14 @@ def close_stores() -> None:
     parent is in the books takes no lock, and whoever leaves last takes the journal away under it.
     """
     while _opened:
-        store = _opened.pop()()
+        _key, reference = _opened.popitem()
+        store = reference()
         if store is not None:
             store.close()
+
+
+def _forget(key: int) -> None:
+    _opened.pop(key, None)
 
 
 class Store:
@@ -176,7 +182,8 @@ class Store:
         except (OSError, sqlite3.Error) as error:
             raise self._explain(error, "open") from error
         self._connection, self._owner = connection, os.getpid()
-        _opened.append(_weakref.ref(self))
+        key = id(self)
+        _opened[key] = _weakref.ref(self, lambda _gone: _forget(key))
         return connection
 
     def _explain(self, error: Exception, operation: str) -> Unavailable:
@@ -218,6 +225,7 @@ class Store:
             if self._connection is not None and self._owner == os.getpid():
                 self._connection.close()
             self._connection = None
+            _forget(id(self))
 
     # Containers
 

@@ -23,6 +23,8 @@ _PLACEMENT: Mapping[str, str] = {
 }
 _FILES: Mapping[str, str] = {
     "driver": "the driver of a secret is a plugin of Swarm: it has no effect",
+    "driver_opts": "they are for the driver of a secret, a plugin of Swarm: they have no effect",
+    "labels": "labels of secrets and configs are kept by Swarm alone: they have no effect",
     "template_driver": "templates are filled in by Swarm alone: containers see the text as it is",
 }
 

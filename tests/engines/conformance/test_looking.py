@@ -47,6 +47,8 @@ def test_files_go_in_and_out_whether_it_runs_or_not(bench: Bench) -> None:
         container = bench.look(key)
         kinds = [engine.look_at_path(container, path) for path in ("/tmp/given", "/data/below", "/nothing")]
         assert [one.kind if one else None for one in kinds] == ["file", "directory", None]
+        listed = [engine.list_folder(container, path) for path in ("/data", "/data/below/", "/tmp/given", "/nothing")]
+        assert listed == [["below/"], ["given"], [], []]
         assert unpack(b"".join(engine.read_archive(container, "/tmp/given", "renamed"))) == {"renamed": "one"}
         assert unpack(b"".join(engine.read_archive(container, "/data", "data"))) == {"data/below/given": "two"}
         assert unpack(b"".join(engine.read_archive(container, "/data/.", "."))) == {"below/given": "two"}

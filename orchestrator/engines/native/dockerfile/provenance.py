@@ -121,9 +121,9 @@ def _list_images(images: Iterable[tuple[str, Image]]) -> list[dict[str, Any]]:
 
 
 def _list_addresses(stages: Mapping[int, StageSteps]) -> list[dict[str, Any]]:
+    from orchestrator.addresses import hide_password
     from orchestrator.engines.native.dockerfile.front.steps import CopyStep
     from orchestrator.engines.native.dockerfile.front.values import is_remote
-    from orchestrator.engines.native.dockerfile.sources.remote import hide_password
 
     found: dict[str, dict[str, Any]] = {}
     for step in (step for _, one in sorted(stages.items()) for step in one.steps):

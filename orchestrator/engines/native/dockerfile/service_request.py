@@ -14,7 +14,7 @@ from orchestrator.engines.native.dockerfile.request import ENTITLEMENTS, BuildRe
 from orchestrator.engines.native.images.reference import parse_reference
 from orchestrator.errors import Diagnostic, StackError
 from orchestrator.goal import BuildOptions
-from orchestrator.model import Ulimit, image_reference
+from orchestrator.model import Ulimit, image_reference, list_buildable
 from orchestrator.source import Path, render_path
 
 if TYPE_CHECKING:
@@ -30,9 +30,10 @@ Report = Callable[..., None]
 def check_builds(stack: Stack) -> list[Diagnostic]:
     """Everything under ``build`` of any service that the native engine cannot honour, at its line. Pure."""
     found: list[Diagnostic] = []
-    for name in sorted(stack.services):
-        if stack.services[name].build is not None:
-            found += translate_build(stack, stack.services[name], check=True)[1]
+    every = list_buildable(stack)
+    for name in sorted(every):
+        if every[name].build is not None:
+            found += translate_build(stack, every[name], check=True)[1]
     return found
 
 

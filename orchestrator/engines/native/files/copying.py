@@ -35,6 +35,20 @@ def look_at(root: int, path: str, *, follow: bool = True) -> PathFacts | None:
     return PathFacts(kind="directory" if stat.S_ISDIR(mode) else "link" if stat.S_ISLNK(mode) else "file")
 
 
+def list_folder(root: int, path: str) -> list[str]:
+    """The names in the folder at `path`, sorted, those of folders with a slash behind; none if there is no folder."""
+    try:
+        # Not O_PATH, which cannot be listed; nothing but a folder is opened with O_DIRECTORY.
+        fd = host.open_in_root(root, path, os.O_RDONLY | os.O_DIRECTORY)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    try:
+        with os.scandir(fd) as entries:
+            return sorted(one.name + "/" * one.is_dir(follow_symlinks=False) for one in entries)
+    finally:
+        os.close(fd)
+
+
 def render_tree(root: Root, path: str, name: str, *, follow: bool = False) -> Iterator[bytes]:
     """The tar of what is at `path`, called `name` in there; ``.`` gives what is in a directory, without itself.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+from _thread import start_new_thread
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -161,9 +162,36 @@ def _check_bridge(host: Conversation, name: str) -> None:
 
 
 def delete_bridge(name: str) -> None:
-    """Delete a bridge. One that is not there is fine."""
-    with Conversation() as host:
-        host.perform(netlink.encode_delete_link(name))
+    """Delete a bridge; return when no link has its name any more. One that is not there is fine.
+
+    The kernel takes a bridge out of its tables within a millisecond, and lets whoever asked wait some 40 more until the
+    last reader has left. Nothing depends on that: a thread waits for it.
+    """
+    from select import POLLIN, poll
+
+    failures: list[BaseException] = []
+    read, write = os.pipe2(os.O_CLOEXEC)
+
+    def delete() -> None:
+        try:
+            with Conversation() as host:
+                host.perform(netlink.encode_delete_link(name))
+        except BaseException as error:
+            failures.append(error)
+        finally:
+            os.close(write)
+
+    try:
+        start_new_thread(delete, ())
+        answer = poll()
+        answer.register(read, POLLIN)
+        # The kernel tells of the end only after its wait.
+        while not answer.poll(1) and find_link(name):
+            continue
+    finally:
+        os.close(read)
+    if failures:
+        raise failures[0]
 
 
 def create_parent(name: str) -> None:

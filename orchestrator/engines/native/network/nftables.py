@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import _thread
 import ctypes
+import errno
 import os
 import socket
 import struct
@@ -143,7 +144,10 @@ def list_tables(prefix: str) -> list[str]:
 
 
 def has_table(name: str) -> bool:
-    """True if the calling thread's namespace has the table ``inet NAME``; asked of the kernel, without the library."""
+    """True if the calling thread's namespace has the table ``inet NAME``; asked of the kernel, without the library.
+
+    Raises Unavailable where this process may not know, EngineError for anything else that is neither yes nor no.
+    """
     word = name.encode() + b"\0"
     attribute = struct.pack("=HH", 4 + len(word), _TABLE_NAME) + word + b"\0" * (-len(word) % 4)
     body = struct.pack("=BBH", _INET, 0, 0) + attribute
@@ -152,10 +156,23 @@ def has_table(name: str) -> bool:
             kernel.bind((0, 0))
             kernel.send(struct.pack("=IHHII", 16 + len(body), _GET_TABLE, _REQUEST, 1, 0) + body)
             answer = kernel.recv(1 << 16)
-    except OSError:
-        # A kernel without nftables has no tables.
+    except OSError as error:
+        if error.errno in (errno.EPROTONOSUPPORT, errno.EAFNOSUPPORT):
+            # A kernel without nftables has no tables.
+            return False
+        raise _refuse(f"look for the firewall table {name}", error.strerror or str(error)) from error
+    return read_presence(answer, name)
+
+
+def read_presence(answer: bytes, name: str) -> bool:
+    """What the kernel's `answer` to the question for table `name` says. Raises as :func:`has_table`. Pure."""
+    if struct.unpack_from("=IHHII", answer)[1] != _ERROR:
+        return True
+    code = -struct.unpack_from("=i", answer, 16)[0]
+    # EINVAL: nfnetlink is there, nf_tables is not.
+    if code in (errno.ENOENT, errno.EINVAL, errno.EOPNOTSUPP):
         return False
-    return bool(struct.unpack_from("=IHHII", answer)[1] != _ERROR)
+    raise _refuse(f"look for the firewall table {name}", os.strerror(code))
 
 
 def list_dropping_chains(hook: str) -> list[tuple[str, str, str]]:

@@ -49,6 +49,7 @@ class ExitWatch:
         """By pidfd: the container, and whether it is its monitor's process."""
         self._of: dict[str, int] = {}
         self._closing = False
+        self._quiet = threading.Event()
         self._thread = threading.Thread(target=self._run, name="exit-watch", daemon=True)
         self._thread.start()
 
@@ -82,7 +83,8 @@ class ExitWatch:
         self._closing = True
         os.eventfd_write(self._wake, 1)
         if threading.current_thread() is not self._thread:
-            self._thread.join()
+            # Not for the thread itself: the kernel takes some 10 ms to close an inotify descriptor.
+            self._quiet.wait()
 
     def _register(self, container_id: str, fd: int, *, monitor: bool) -> None:
         import select
@@ -111,6 +113,7 @@ class ExitWatch:
                     elif fd != self._wake:
                         self._ended(fd)
         finally:
+            self._quiet.set()
             with self._lock:
                 for fd in list(self._waiting):
                     self._drop(fd)

@@ -63,6 +63,26 @@ def test_a_login_is_for_its_host(stage: Stage, served: Web) -> None:
     assert served.sent == {""}
 
 
+def test_a_login_in_an_address_is_used_and_not_kept(stage: Stage, served: Web) -> None:
+    stage.site.login = GitLogin()
+    for login in ("x-access-token:t0ken", "t0ken:x-oauth-basic"):
+        served.authorization = "Basic " + base64.b64encode(login.encode()).decode()
+        address = served.address.replace("://", f"://{login}@")
+        found = stage.copy(f"ADD --keep-git-dir=true {address}/served.git#side /r")
+        assert found["r/only-here"][4] == "side"
+        assert f"url = {served.address}/served.git" in found["r/.git/config"][4]
+        assert [name for name, facts in found.items() if "t0ken" in str(facts)] == []
+
+
+def test_a_token_instead_of_a_user_is_not_shown(stage: Stage, served: Web) -> None:
+    stage.site.login = GitLogin()
+    for login in ("t0ken", "t0ken:", "t0ken:x-oauth-basic", "me:t0ken"):
+        with pytest.raises(StackError) as raised:
+            stage.copy(f"ADD {served.address.replace('://', f'://{login}@')}/served.git#none /r")
+        assert "t0ken" not in raised.value.render(), login
+        assert "xxxxx@127.0.0.1" in raised.value.render()
+
+
 def test_ssh_is_given_what_the_build_was_given(stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     programs = tmp_path / "bin"
     programs.mkdir()

@@ -250,7 +250,7 @@ def read_dockerfile(request: BuildRequest, context: Context) -> tuple[bytes, str
     if request.inline is not None:
         return request.inline.encode("utf-8", "surrogateescape"), "dockerfile_inline"
     if context.dockerfile is not None:
-        from orchestrator.engines.native.dockerfile.sources.remote import hide_password
+        from orchestrator.addresses import hide_password
 
         return context.dockerfile, "<stdin>" if request.context == "-" else hide_password(request.context or DOCKERFILE)
     if context.root is None:

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from orchestrator.addresses import hide_password, take_login
 from orchestrator.engines.native.dockerfile.sources.failures import ContextError
 from orchestrator.engines.native.dockerfile.sources.git_login import GitLogin, render_environment
-from orchestrator.engines.native.dockerfile.sources.remote import hide_password, is_url
+from orchestrator.engines.native.dockerfile.sources.remote import is_url
 from orchestrator.record import Record
 
 if TYPE_CHECKING:
@@ -171,7 +172,9 @@ def _ask_remote(
     if reference.checksum == ref:
         patterns = []  # the beginning of a commit is no name: every tip is looked at
     with site.tell(f"asking {hide_password(reference.remote)} for {ref}"):
-        said = run_git(["ls-remote", "--", reference.remote, *patterns], site, reference, location, login=login)
+        said = run_git(
+            ["ls-remote", "--", take_login(reference.remote)[0], *patterns], site, reference, location, login=login
+        )
     return [(line.split("\t")[0], line.split("\t")[1]) for line in said.splitlines() if "\t" in line]
 
 
@@ -216,7 +219,7 @@ def check_out(
 
     with site.tell(f"fetching {_show(reference)}"):
         git("init", "-q")
-        git("remote", "add", "origin", reference.remote)
+        git("remote", "add", "origin", take_login(reference.remote)[0])
         _fetch(found, git)
         git("checkout", "-q", "--force", "--detach", found.commit)
         if reference.submodules is not False and (tree / ".gitmodules").exists():
@@ -320,7 +323,7 @@ def run_git(
     if process.returncode == 0:
         return out.decode("utf-8", "surrogateescape")
     lines = [line for line in said.decode("utf-8", "replace").splitlines() if line.strip()]
-    text = hide_password("\n".join(lines[-_SAID:])).replace(reference.remote, hide_password(reference.remote))
+    text = hide_password("\n".join(lines[-_SAID:]))
     raise ContextError(
         f"{_show(reference)} cannot be fetched: git {arguments[0]} failed"
         + (f": {text.removeprefix('fatal: ')}" if text else ""),

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from orchestrator.addresses import take_login
 from orchestrator.record import Record
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def render_environment(login: GitLogin | None, remote: str, folder: Path) -> dic
     environment.update({key: os.environ[key] for key in (_OWN if login is None else _PUBLIC) if key in os.environ})
     if login is None:
         environment.setdefault("GIT_SSH_COMMAND", _SSH)
-        return environment
+        return environment | _render_settings(_place_login(remote))
     for name in ("SSH_AUTH_SOCK", "SSH_ASKPASS", "XDG_CONFIG_HOME"):
         environment.pop(name, None)
     environment |= {"HOME": str(folder), "GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull}
@@ -60,15 +61,29 @@ def render_environment(login: GitLogin | None, remote: str, folder: Path) -> dic
 
     parts = urlsplit(remote)
     header = _find_header(login, parts.hostname or "")
+    settings = _place_login(remote)
     if header:
-        # Not among the arguments, which everybody on this machine can read.
         place = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}/"
-        environment |= {
-            "GIT_CONFIG_COUNT": "1",
-            "GIT_CONFIG_KEY_0": f"http.{place}.extraheader",
-            "GIT_CONFIG_VALUE_0": f"Authorization: {header}",
-        }
-    return environment
+        settings[f"http.{place}.extraheader"] = f"Authorization: {header}"
+    return environment | _render_settings(settings)
+
+
+def _place_login(remote: str) -> dict[str, str]:
+    """The setting that gives git the login in an address, for all of that server; the address itself goes without."""
+    bare, login = take_login(remote)
+    if not login:
+        return {}
+    scheme, _, rest = bare.partition("://")
+    host = rest.partition("/")[0]
+    return {f"url.{scheme}://{login}@{host}/.insteadOf": f"{scheme}://{host}/"}
+
+
+def _render_settings(settings: Mapping[str, str]) -> dict[str, str]:
+    """Settings for git that are neither among its arguments, which everybody can read, nor kept with the files."""
+    rendered = {"GIT_CONFIG_COUNT": str(len(settings))} if settings else {}
+    for number, (key, value) in enumerate(settings.items()):
+        rendered |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
+    return rendered
 
 
 def _render_ssh(paths: Sequence[str], folder: Path) -> str:

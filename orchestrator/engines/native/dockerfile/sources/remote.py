@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
+from orchestrator.addresses import hide_password
 from orchestrator.engines.native.dockerfile.sources.failures import BuildError
 from orchestrator.errors import EngineError
 from orchestrator.record import Record
@@ -42,14 +43,6 @@ def name_of_url(url: str) -> str:
     """The file name in a URL; empty where it has none."""
     name = unquote(urlsplit(url).path.rpartition("/")[2])
     return "" if name in (".", "..") or "/" in name or "\0" in name else name
-
-
-def hide_password(url: str) -> str:
-    """The URL without the password that it may hold."""
-    place = urlsplit(url).netloc
-    login, at, host = place.rpartition("@")
-    user, colon, _ = login.partition(":")
-    return url.replace(place, f"{user}:xxxxx@{host}", 1) if at and colon else url
 
 
 def download(url: str, site: BuildSite, *, checksum: str | None = None, location: Location | None = None) -> Download:
