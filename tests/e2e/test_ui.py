@@ -67,6 +67,7 @@ def test_a_day_in_the_interface(project: Project) -> None:
         project.wait_until("two of them", lambda: states(project).get("web-2") == "running")
         # Without a supervisor an end is seen all the same.
         status = json.loads(project.succeed("why", "--format", "json", "db"))
+        os.kill(status["pid"], signal.SIGSTOP)  # it would start another keeper
         os.kill(status["keeper"], signal.SIGKILL)
         os.kill(status["pid"], signal.SIGKILL)
         ui.read_until(b"no supervisor")

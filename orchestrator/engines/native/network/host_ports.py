@@ -7,6 +7,7 @@ import os
 import socket
 import struct
 from collections.abc import Collection
+from contextlib import suppress
 
 from orchestrator.errors import Conflict, EngineError, Unsupported
 
@@ -147,11 +148,15 @@ def find_port_holder(host_ip: str, port: int, protocol: str) -> str | None:
     if not wanted:
         return None
     for pid in sorted((one for one in os.listdir("/proc") if one.isdigit()), key=int):
-        try:
-            for descriptor in os.listdir(f"/proc/{pid}/fd"):
-                if os.readlink(f"/proc/{pid}/fd/{descriptor}") in wanted:
-                    with open(f"/proc/{pid}/comm") as file:
-                        return f"{file.read().strip()} (pid {pid})"
-        except OSError:
-            continue
+        with suppress(OSError):
+            if any(_read_target(f"/proc/{pid}/fd/{one}") in wanted for one in os.listdir(f"/proc/{pid}/fd")):
+                with open(f"/proc/{pid}/comm") as file:
+                    return f"{file.read().strip()} (pid {pid})"
     return None
+
+
+def _read_target(descriptor: str) -> str:
+    try:
+        return os.readlink(descriptor)
+    except OSError:  # closed meanwhile, as that of the listing itself is
+        return ""
