@@ -5,6 +5,7 @@ from __future__ import annotations
 import _sqlite3 as sqlite3
 import json
 from collections.abc import Mapping
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
@@ -67,5 +68,10 @@ def uses_default_bridge(service: Service) -> bool:
 
 def load_spec(row: sqlite3.Row) -> ContainerSpec:
     """The spec of one row of the ``containers`` table."""
-    spec: ContainerSpec = load_record(json.loads(row["spec"]))
+    return _parse_spec(row["spec"])
+
+
+@lru_cache(maxsize=64)  # each step of a container's life asks for it
+def _parse_spec(text: str) -> ContainerSpec:
+    spec: ContainerSpec = load_record(json.loads(text))
     return spec

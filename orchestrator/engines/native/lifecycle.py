@@ -89,6 +89,8 @@ class Lifecycle:
         self.starter = Starter(layout, store, images, self.publisher, self.names, warn)
         self.neighbours = Neighbours(layout, store)
         self.parting = Parting()
+        self._cleared: set[str] = set()
+        """What this process has seen end and given everything back of, until it is started again."""
         self._acting = threading.BoundedSemaphore(_ACTING)
         self._watch: ExitWatch | None = None
         self._rotator: LogRotator | None = None
@@ -141,6 +143,7 @@ class Lifecycle:
             elif self._layout.container_run(container_id).exists() and not self.starter.is_prepared(container_id):
                 # Whoever was starting it has been killed.
                 self._give_back(row, spec)
+            self._cleared.discard(container_id)
             try:
                 launched = self._start_process(row, spec)
             except BaseException as error:
@@ -275,7 +278,9 @@ class Lifecycle:
             if row is None:
                 return
             spec = load_spec(row)
-            self._give_back(row, spec)
+            if container_id not in self._cleared:
+                self._give_back(row, spec)
+            self._cleared.discard(container_id)
             delete_state(self._layout, container_id)
             self._forget(container_id, volumes=volumes)
             self._journal.note(row, "destroy", spec.labels)
@@ -301,24 +306,17 @@ class Lifecycle:
         spec = load_spec(row)
         await_exit_file(self._layout, row["id"])
         code, finished_at, oom, error = read_ending(self._layout, row)
-        # First of all, because its exit file is among what is given back, and others may be looking.
-        self._store.update_container(
-            row["id"], exit_code=code, finished_at=finished_at or now(), oom=int(oom), error=error
-        )
+        # First of all, because its exit file is among what is given back, and others may be looking. Who is killed
+        # after it leaves a run folder, by which the next one to take the project over, start or remove it knows.
+        written = {"state": "exited", "exit_code": code, "finished_at": finished_at or now(), "oom": int(oom)}
+        gone = {"pid": 0, "pid_start": 0, "monitor_pid": 0, "paused": 0, "health": None}
+        self._store.update_container(row["id"], **written, **gone, error=error)
         if oom:
             self._journal.note(row, "oom", spec.labels)
         self._journal.note(row, "die", spec.labels, exitCode=str(code))
         with self._acting:
             self._give_back(row, spec)
-        self._store.update_container(
-            row["id"],
-            state="exited",
-            pid=0,
-            pid_start=0,
-            monitor_pid=0,
-            paused=0,
-            health=None,
-        )
+        self._cleared.add(row["id"])
         self.neighbours.announce(spec.project, set(spec.networks.values()))
         return Change(container_id=row["id"], kind="exited", exit_code=code, finished_at=finished_at or now())
 
@@ -398,7 +396,11 @@ class Lifecycle:
     def adopt(self, project: str) -> None:
         """Host names and ports of what runs already; settle what ended while nobody watched; mend what was cut off."""
         boot_id = read_boot_id()
-        rows = [row for row in self._store.containers(project) if row["state"] == "running"]
+        known = self._store.containers(project)
+        for row in known:
+            if row["state"] == "exited" and self._layout.container_run(row["id"]).exists():
+                self._clear_ended(row["id"])
+        rows = [row for row in known if row["state"] == "running"]
         for row in rows:
             if not is_alive(row, boot_id):
                 with self._locked(row["id"]):
@@ -411,6 +413,13 @@ class Lifecycle:
                 self._warn(Diagnostic(refusal.code, refusal.message, hint=refusal.hint, severity="warning"))
             paths = {row["id"]: netns_path(self._layout, row["id"]) for row in alive}
             adopt_names(self.names, paths, alive, self._store)
+
+    def _clear_ended(self, container_id: str) -> None:
+        """Give back what a container held whose end was written down by somebody who was killed then."""
+        with self._locked(container_id):
+            row = self._store.container(container_id)
+            if row is not None and row["state"] == "exited" and not row["oneoff"]:
+                self._give_back(row, load_spec(row))
 
     def _row(self, container_id: str) -> sqlite3.Row:
         row = self._store.container(container_id)

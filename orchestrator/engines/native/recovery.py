@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from orchestrator.engines.native import host
@@ -42,8 +43,15 @@ def await_exit_file(layout: Layout, container_id: str) -> None:
 
 def delete_state(layout: Layout, container_id: str) -> None:
     """Delete the persistent folder of a container that is removed."""
-    folder = layout.container_state(container_id)
-    if folder.exists():
+    folder = str(layout.container_state(container_id))
+    try:
+        # A container that wrote nothing has these, and no more.
+        with suppress(FileNotFoundError):
+            os.unlink(f"{folder}/container.log")
+        for name in ("/upper", "/work/work", "/work", ""):
+            with suppress(FileNotFoundError):
+                os.rmdir(folder + name)
+    except OSError:
         from shutil import rmtree
 
         rmtree(folder, ignore_errors=True)
