@@ -237,7 +237,9 @@ def clear_place(place: Place) -> None:
 
 def list_records(place: Place) -> tuple[str, ...]:
     """The files that remember what a project was to be, and how it came to that."""
-    return (place.goal, f"{place.goal}.new", place.settled, place.trace)
+    kept = (place.goal, place.settled, place.trace)
+    # What is written anew stands beside the old one first, and whoever writes it may be killed.
+    return (*kept, *(f"{one}.new" for one in kept))
 
 
 def leave_place(place: Place, lock: int, paths: Iterable[str] = ()) -> None:

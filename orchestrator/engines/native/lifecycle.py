@@ -110,8 +110,9 @@ class Lifecycle:
         """Remove a network and what the firewall knew of it."""
         # Most networks go with their project.
         self.parting.hasten()
-        remove_network(self._layout, self._store, project, name)
-        self.publisher.sync(project)
+        # Before its row goes, by which alone whoever comes after a crash knows of it.
+        with self.publisher.leaving(project, name):
+            remove_network(self._layout, self._store, project, name)
 
     # Containers
 
@@ -339,7 +340,8 @@ class Lifecycle:
             release_mounts(self._layout, container_id)
             with suppress(FileNotFoundError):  # another process has seen it end, too, and gives it back
                 os.rmdir(f"{run}/rootfs")
-            remove_traces(self._layout, container_id)
+        # Also where the folder is gone: whoever removed it may have been killed before the rest.
+        remove_traces(self._layout, container_id)
         delete_namespace(netns_path(self._layout, container_id))
 
     # Watching and hosting

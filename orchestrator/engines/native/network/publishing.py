@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.engines.native.container import ContainerSpec
@@ -62,6 +63,7 @@ class Publisher:
         self._choosing = threading.Lock()
         self._asked: dict[str, int] = {}
         self._done: dict[str, int] = {}
+        self._leaving: set[str] = set()
 
     def publish(self, container_id: str, spec: ContainerSpec) -> None:
         """Lease and open the host ports of a container that is about to start. Conflict names who holds one."""
@@ -95,6 +97,19 @@ class Publisher:
             # A client that goes on sending from its port would keep the way to the dead address alive.
             forget_udp_flows([address for row in rows for address in (row["ipv4"], row["ipv6"]) if address])
 
+    @contextmanager
+    def leaving(self, project: str, network: str) -> Iterator[None]:
+        """Take a network out of the project's table, and have it back there if it is not removed after all."""
+        self._leaving.add(network)
+        try:
+            self.sync(project)
+            yield
+        except BaseException:
+            self._leaving.discard(network)
+            self.sync(project)
+            raise
+        self._leaving.discard(network)
+
     def sync(self, project: str) -> None:
         """Make the project's table say what the store says. Callers that come while one is written share the next."""
         with self._counting:
@@ -109,7 +124,7 @@ class Publisher:
 
     def _apply(self, project: str) -> Wait:
         rows = self._store.rows(_NETWORKS, project, project)
-        loaded = [load_network(self._layout, row) for row in rows]
+        loaded = [load_network(self._layout, row) for row in rows if row["name"] not in self._leaving]
         networks = tuple(
             FirewallNetwork(
                 bridge=one.link,
@@ -126,7 +141,7 @@ class Publisher:
         if networks:
             prefix = name_prefix(self._layout.tag)
             ensure_accepted(prefix, [one.bridge for one in networks if not one.bridge.startswith(prefix)])
-        elif self._store.row("SELECT 1 FROM networks LIMIT 1") is None:
+        elif all(row["name"] in self._leaving for row in self._store.rows("SELECT name FROM networks")):
             remove_accepted(name_prefix(self._layout.tag))
         return self._hosting.hold_ports(ports)
 
