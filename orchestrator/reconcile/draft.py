@@ -60,6 +60,13 @@ class Replica:
         self.stop_first = False
 
     @property
+    def fresh(self) -> bool:
+        """Whether a container starts for the first time."""
+        if self.action in ("create", "recreate"):
+            return True
+        return self.action == "start" and self.container is not None and not self.container.started_at
+
+    @property
     def label(self) -> str:
         """What operation ids call it: ``web-1``."""
         return f"{self.service}-{self.number}" + (f" ({self.tag})" if self.tag else "")

@@ -151,7 +151,11 @@ def _plan_mounted(draft: Draft, service: Service) -> None:
 
 
 def _is_created(draft: Draft, service: Service) -> bool:
-    created = any(one.action in ("create", "recreate") for one in draft.replicas[service.name])
+    replicas = draft.replicas[service.name]
+    created = any(one.action in ("create", "recreate") for one in replicas)
+    if service is not draft.stack.services[service.name]:
+        # Its hooks' containers are made before the first start, which may have been left over by an earlier goal.
+        created = created or any(one.fresh for one in replicas)
     return created or service.name in draft.goal.prepare
 
 

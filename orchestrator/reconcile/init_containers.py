@@ -18,14 +18,14 @@ from orchestrator.spec.pre_start import list_init_services
 
 if TYPE_CHECKING:
     from orchestrator.model import Service
-    from orchestrator.reconcile.draft import Draft, Replica
+    from orchestrator.reconcile.draft import Draft
     from orchestrator.state import Container
 
 
 def plan_init(draft: Draft, service: Service, needs: Sequence[str]) -> tuple[str, ...]:
     """Write down the service's ``pre_start`` containers, after `needs`; return what its first start comes after."""
     hooks = list_init_services(service)
-    fresh = [one for one in draft.replicas[service.name] if _is_fresh(one)]
+    fresh = [one for one in draft.replicas[service.name] if one.fresh]
     kept = [one for one in draft.replicas[service.name] if one.action in ("keep", "restart") and one.alive]
     if not hooks or not fresh or kept or draft.want(service.name) != "running":
         return ()
@@ -70,10 +70,3 @@ def is_init_container(draft: Draft, container: Container) -> bool:
 
 def _name_prefix(draft: Draft, service: str) -> str:
     return draft.stack.separator.join((draft.stack.name, service, "pre_start", ""))
-
-
-def _is_fresh(one: Replica) -> bool:
-    """True for a container that starts for the first time."""
-    if one.action in ("create", "recreate"):
-        return True
-    return one.action == "start" and one.container is not None and not one.container.started_at
