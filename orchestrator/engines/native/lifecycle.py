@@ -34,7 +34,7 @@ from orchestrator.engines.native.mending import mend_project
 from orchestrator.engines.native.network.namespaces import delete_namespace
 from orchestrator.engines.native.network.naming import NameService, adopt_names
 from orchestrator.engines.native.network.neighbours import Neighbours
-from orchestrator.engines.native.network.networks import create_network, leave_networks, remove_network
+from orchestrator.engines.native.network.networks import leave_networks, remove_network, write_network
 from orchestrator.engines.native.network.publishing import Publisher
 from orchestrator.engines.native.observing import read_ending
 from orchestrator.engines.native.preparing import stands_alone
@@ -101,8 +101,8 @@ class Lifecycle:
 
     @explains_refusals("create the network")
     def create_network(self, project: str, network: Network) -> None:
-        """Create a network, its bridge, and the project's firewall table."""
-        create_network(self._layout, self._store, project, network)
+        """Create a network, its bridge, and the project's firewall table. One that exists is brought to life again."""
+        self.starter.ensure_link(write_network(self._layout, self._store, project, network))
         self.publisher.sync(project)
 
     @explains_refusals("remove the network")
@@ -120,7 +120,8 @@ class Lifecycle:
     def create(self, stack: Stack, request: CreateContainer) -> str:
         """Write a container to the store."""
         if uses_default_bridge(request.service):
-            create_network(self._layout, self._store, "", Network(key=DEFAULT_BRIDGE, name=DEFAULT_BRIDGE))
+            network = Network(key=DEFAULT_BRIDGE, name=DEFAULT_BRIDGE)
+            self.starter.ensure_link(write_network(self._layout, self._store, "", network))
         container_id = creation.create_container(self._layout, self._store, self._images, stack, request)
         keep_reserve(self._layout.images)
         self._journal.note(self._row(container_id), "create", request.service.labels)

@@ -216,7 +216,7 @@ class Starter:
         with self._linking:
             create_namespace(netns, loopback=not endpoints)
             for network in networks:
-                self._ensure_link(network)
+                self.ensure_link(network)
             connect_endpoints(netns, links)
         return str(netns), endpoints, networks
 
@@ -224,7 +224,7 @@ class Starter:
         """Connect a running container to its networks again where somebody has cut it off. EngineError, OSError."""
         self._connect(row, spec)
 
-    def _ensure_link(self, network: NetworkRow) -> None:
+    def ensure_link(self, network: NetworkRow) -> None:
         """Make sure of the network's link, unless this process has seen to it and it is there still."""
         number = find_link(network.link)
         if not number or self._linked.get(network.link) != number:

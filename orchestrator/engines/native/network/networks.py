@@ -74,8 +74,8 @@ def find_network(layout: Layout, store: Store, name: str) -> NetworkRow:
     return load_network(layout, row)
 
 
-def create_network(layout: Layout, store: Store, project: str, network: Network) -> None:
-    """Create a network and its link. One that exists with the same configuration is brought to life again."""
+def write_network(layout: Layout, store: Store, project: str, network: Network) -> NetworkRow:
+    """Write a network to the store, with its subnets. One that exists must have the same configuration: Conflict."""
     driver = network.driver if network.driver not in (None, "", "default") else "bridge"
     if driver not in ("bridge", *CHILD_DRIVERS):
         raise Unsupported(
@@ -95,7 +95,7 @@ def create_network(layout: Layout, store: Store, project: str, network: Network)
             row = old
         else:
             row = _insert(layout, connection, project, network, driver, host)
-    ensure_link(load_network(layout, row))
+    return load_network(layout, row)
 
 
 def _check_same(row: sqlite3.Row, project: str, network: Network) -> None:
