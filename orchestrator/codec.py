@@ -12,9 +12,14 @@ from typing import Any
 
 from orchestrator.record import Record
 
+_PLAIN = frozenset((str, int, float, bool, type(None)))
+"""Looked for first, since most values are: to ask an abstract class of each takes as long as all the rest."""
+
 
 def dump_record(value: Any) -> Any:
     """Return `value` (a record, or tuples and mappings of them) as JSON-able data."""
+    if type(value) in _PLAIN:
+        return value
     if isinstance(value, Record):
         data: dict[str, Any] = {"$": type(value).__name__}
         for name, item in value.__dict__.items():
@@ -32,6 +37,8 @@ def dump_record(value: Any) -> Any:
 
 def load_record(data: Any) -> Any:
     """The reverse of :func:`dump_record`. KeyError for a class that is not known."""
+    if type(data) in _PLAIN:
+        return data
     if isinstance(data, Mapping):
         kind = data.get("$")
         if kind is None:

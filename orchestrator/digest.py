@@ -98,7 +98,7 @@ def config_hash(service: Service, stack: Stack, file_digests: Mapping[str, str] 
     text: list[str] = []
     _write(shaping_config(service.config), text)
     _write(outside, text)
-    return _digest("".join(text))
+    return hash_text("".join(text))
 
 
 def _list_sources(service: Service, section: str) -> list[str]:
@@ -160,7 +160,7 @@ def _digest_files(
             continue
         held = source.value if source.value is not None else source.content
         if held is not None:
-            found[key] = ["holds", _digest(held)]
+            found[key] = ["holds", hash_text(held)]
         elif source.file is not None:
             found[key] = ["file", source.file, file_digests.get(source.file, "")]
         else:
@@ -168,7 +168,8 @@ def _digest_files(
     return found
 
 
-def _digest(text: str) -> str:
+def hash_text(text: str) -> str:
+    """64 hex digits that stand for a text (BLAKE2b)."""
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=32).hexdigest()
 
 

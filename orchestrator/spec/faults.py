@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import CannotRun, Diagnostic, Severity
 from orchestrator.source import Location, Path, render_path
+from orchestrator.spec.attribute_faults import report_attributes
 from orchestrator.spec.ports import PROTOCOLS, PortError, is_address, parse_range
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ _RESTART = re.compile(r"no|always|unless-stopped|on-failure(:[0-9]{1,9})?")
 _RESTART_WORDS = ("no", "always", "on-failure", "unless-stopped")
 _CONDITIONS = ("none", "on-failure", "any", "unless-stopped", "always", "no")
 _CONTAINER_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
+_VOLUME_NAME = _CONTAINER_NAME
 _MOUNTS = ("bind", "volume", "tmpfs", "cluster", "npipe", "image")
 _EMPTY = "an unset variable becomes empty; give it a default: ${NAME:-value}"
 _SIZES = ("mem_limit", "mem_reservation", "shm_size")
@@ -95,6 +97,7 @@ class _Faults:
         for index, port in enumerate(config.get("ports") or ()):
             self._check_port(index, port)
         self._check_container(config)
+        report_attributes(config, self._report)
         check = config.get("healthcheck") or {}
         if check.get("start_interval") and not check.get("start_period"):
             message = "healthcheck.start_interval requires healthcheck.start_period to be set"
@@ -163,6 +166,9 @@ class _Faults:
         self._base = (section, key)
         if not config.get("name"):
             self._report("missing-attribute", "the name is empty", "name", hint=_EMPTY)
+        elif section == "volumes" and not _VOLUME_NAME.fullmatch(config["name"]):
+            hint = "a name is letters, digits, '_', '.' and '-'; a folder of the host is mounted as ./folder:/target"
+            self._report("bad-name", f"{config['name']!r} is no name of a volume", "name", hint=hint)
         for index, pool in enumerate((config.get("ipam") or {}).get("config") or ()):
             here = ("ipam", "config", index)
             for attribute in ("subnet", "ip_range"):

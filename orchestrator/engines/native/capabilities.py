@@ -23,6 +23,7 @@ _REFUSED: Mapping[Path, str] = {
     ("use_api_socket",): "asks for the socket of an engine that has none: the native engine is daemonless",
 }
 
+_NETWORK_MODES = ("none", "host", "bridge", "default")
 _NETWORK_DRIVERS = ("bridge", "default", "macvlan", "ipvlan")
 
 
@@ -43,6 +44,8 @@ def _check_service(stack: Stack, service: Service) -> Iterator[Diagnostic]:
             yield _diagnose(stack, base + path, f"{path[-1]} {reason}")
     if service.userns_mode not in (None, "", "host"):
         yield _diagnose(stack, (*base, "userns_mode"), f"userns_mode {service.userns_mode} {_NOT_YET}", hint="host")
+    yield from _check_network_mode(stack, service)
+    yield from _check_reference(stack, service)
     for index, mount in enumerate(service.volumes):
         if mount.type in ("npipe", "cluster"):
             yield _diagnose(stack, (*base, "volumes", index), f"mounts of type {mount.type} {_NOT_YET}")
@@ -54,12 +57,40 @@ def _check_service(stack: Stack, service: Service) -> Iterator[Diagnostic]:
                 f"the mount target {mount.target} is not an absolute path",
                 hint="a name of one letter is read as a Windows drive: use a longer one" if drive else "",
             )
+        elif not mount.target.strip("/."):
+            hint = "mount it at a folder of its own: /data"
+            message = f"a mount at {mount.target} would hide all that the image has"
+            yield _diagnose(stack, (*base, "volumes", index), message, hint=hint)
     for name, address in service.extra_hosts:
         if address != "host-gateway" and not _is_address(address):
             yield _diagnose(stack, (*base, "extra_hosts"), f"{name}={address}: {address} is not an IP address")
     for index, port in enumerate(service.ports):
         if port.protocol not in ("tcp", "udp"):
             yield _diagnose(stack, (*base, "ports", index), f"publishing {port.protocol} ports {_NOT_YET}")
+
+
+def _check_network_mode(stack: Stack, service: Service) -> Iterator[Diagnostic]:
+    mode = service.network_mode
+    if not mode or mode in _NETWORK_MODES or mode.startswith(("service:", "container:")):
+        return
+    from difflib import get_close_matches
+
+    near = get_close_matches(mode, _NETWORK_MODES, 1)
+    hint = f"did you mean {near[0]}?" if near else f"a network is joined with networks: [{mode}]"
+    message = f"there is no network mode {mode!r}"
+    yield _diagnose(stack, ("services", service.name, "network_mode"), message, hint=hint)
+
+
+def _check_reference(stack: Stack, service: Service) -> Iterator[Diagnostic]:
+    if not service.image:
+        return
+    from orchestrator.engines.native.images.failures import InvalidReference
+    from orchestrator.engines.native.images.reference import parse_reference
+
+    try:
+        parse_reference(service.image)
+    except InvalidReference as error:
+        yield _diagnose(stack, ("services", service.name, "image"), error.message, hint=error.hint)
 
 
 def _check_networks(stack: Stack) -> Iterator[Diagnostic]:

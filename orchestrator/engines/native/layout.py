@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
 from orchestrator.engines.native.places import find_places
+
+
+@lru_cache(maxsize=1024)  # each step of a container's life asks for its folders
+def _below(root: Path, *names: str) -> Path:
+    return root.joinpath(*names)
+
+
+_ROOTS_STATE = Path("/var/lib/stack")
+
+
+@lru_cache(maxsize=16)
+def _render_tag(state: str) -> str:
+    from zlib import crc32
+
+    return f"{crc32(state.encode()) & 0xFFFF:04x}"
 
 
 class Layout(NamedTuple):
@@ -27,53 +43,51 @@ class Layout(NamedTuple):
     @property
     def tag(self) -> str:
         """Empty for root's standard place, otherwise four hex digits derived from the state directory."""
-        if self.state == Path("/var/lib/stack"):
+        if self.state == _ROOTS_STATE:
             return ""
-        from zlib import crc32
-
-        return f"{crc32(str(self.state).encode()) & 0xFFFF:04x}"
+        return _render_tag(str(self.state))
 
     @property
     def database(self) -> Path:
         """The SQLite store."""
-        return self.state / "stack.db"
+        return _below(self.state, "stack.db")
 
     @property
     def images(self) -> Path:
         """Blobs, unpacked layers and the image index."""
-        return self.state / "images"
+        return _below(self.state, "images")
 
     @property
     def volumes(self) -> Path:
         """Named and anonymous volumes, one folder each with a ``_data`` inside."""
-        return self.state / "volumes"
+        return _below(self.state, "volumes")
 
     @property
     def netns(self) -> Path:
         """Bind mounts of named network namespaces."""
-        return self.run / "netns"
+        return _below(self.run, "netns")
 
     @property
     def cache(self) -> Path:
         """What can be made again: compiled seccomp filters, probed host facts."""
-        return self.state / "cache"
+        return _below(self.state, "cache")
 
     def container_state(self, container_id: str) -> Path:
         """A container's persistent folder: writable layer, bundle, log."""
-        return self.state / "containers" / container_id
+        return _below(self.state, "containers", container_id)
 
     def container_run(self, container_id: str) -> Path:
         """A container's run folder: mounted root filesystem, pid and exit files, sockets."""
-        return self.run / "containers" / container_id
+        return _below(self.run, "containers", container_id)
 
     def container_log(self, container_id: str) -> Path:
         """A container's log: in its state folder, so that it outlives a reboot."""
-        return self.container_state(container_id) / "container.log"
+        return _below(self.state, "containers", container_id, "container.log")
 
     def project_run(self, project: str) -> Path:
         """A project's run folder: lock, control socket, supervisor log."""
-        return self.run / "projects" / project
+        return _below(self.run, "projects", project)
 
     def project_state(self, project: str) -> Path:
         """A project's persistent folder: the last desired state."""
-        return self.state / "projects" / project
+        return _below(self.state, "projects", project)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from orchestrator.errors import Conflict, EngineError, NotFound, StackError, Unavailable, Unsupported
 
 
@@ -21,6 +23,15 @@ class ImageMissing(NotFound):
     """No such image, in the store or in the registry."""
 
     code = "image-not-found"
+
+    @classmethod
+    def among(cls, name: str, known: Sequence[str]) -> ImageMissing:
+        """What to say of `name` where the images `known` are there."""
+        from difflib import get_close_matches
+
+        near = get_close_matches(name, known, n=3, cutoff=0.6)
+        hint = f"did you mean {' or '.join(near)}?" if near else "'stack image ls' lists what there is"
+        return cls(f"No such image: {name}", resource=name, operation="find image", hint=hint)
 
 
 class AmbiguousImage(Conflict):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -11,6 +12,7 @@ from typing import Any
 
 from orchestrator.engines.native.images.content import disk_error, hold_lock, write_file
 from orchestrator.engines.native.images.failures import AmbiguousImage, ImageInUse, InvalidImage
+from orchestrator.engines.native.images.kept import Kept
 from orchestrator.engines.native.images.reference import is_digest, is_hex, parse_reference, render_familiar
 
 VERSION = 1
@@ -166,13 +168,17 @@ class IndexFile:
         self._path = root / "index.json"
         self._records = root / "images"
         self.lock = root / "lock"
+        self._kept = Kept()
 
     def prepare(self) -> None:
         """Make the folders."""
         self._records.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def load(self) -> Index:
-        """Read the index as it is now; empty if there is none."""
+        """The index as it is now; empty if there is none. Not to be changed: it is kept for the next one who asks."""
+        return self._kept.read(str(self._path), self._read)
+
+    def _read(self) -> Index:
         try:
             raw = json.loads(self._path.read_bytes())
         except FileNotFoundError:
@@ -196,7 +202,7 @@ class IndexFile:
     def change(self) -> Iterator[Index]:
         """Hold the store lock, give the index, and write it back if it was changed and nothing was raised."""
         with hold_lock(self.lock):
-            index = self.load()
+            index = self._read()
             before = _render(index)
             yield index
             after = _render(index)
@@ -204,21 +210,24 @@ class IndexFile:
                 write_file(self._path, after)
 
     def read_record(self, image_id: str) -> dict[str, Any] | None:
-        """The record of an image, or None."""
+        """The record of an image, or None. Not to be changed: it is kept for the next one who asks."""
+        return self._kept.read(self.record_path(image_id), lambda: self._read_record(image_id))
+
+    def _read_record(self, image_id: str) -> dict[str, Any] | None:
         try:
-            record: dict[str, Any] = json.loads(self._record_path(image_id).read_bytes())
+            record: dict[str, Any] = json.loads(Path(self.record_path(image_id)).read_bytes())
         except (FileNotFoundError, ValueError):
             return None
         return record
 
     def write_record(self, image_id: str, record: Mapping[str, Any]) -> None:
         """Store the record of an image. It becomes visible with `Index.add`."""
-        write_file(self._record_path(image_id), json.dumps(record, separators=(",", ":")).encode())
+        write_file(Path(self.record_path(image_id)), json.dumps(record, separators=(",", ":")).encode())
 
     def remove_record(self, image_id: str) -> None:
         """Remove a record; absent is fine."""
         with suppress(FileNotFoundError):
-            self._record_path(image_id).unlink()
+            os.unlink(self.record_path(image_id))
 
     def list_records(self) -> set[str]:
         """Identifiers of every record on disk, in the index or not."""
@@ -226,8 +235,9 @@ class IndexFile:
             return set()
         return {f"sha256:{one.name[:-5]}" for one in self._records.iterdir() if one.name.endswith(".json")}
 
-    def _record_path(self, image_id: str) -> Path:
-        return self._records / f"{image_id.removeprefix('sha256:')}.json"
+    def record_path(self, image_id: str) -> str:
+        """Where the record of an image is."""
+        return f"{self._records}/{image_id.removeprefix('sha256:')}.json"
 
 
 def _render(index: Index) -> bytes:

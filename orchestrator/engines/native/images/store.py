@@ -22,6 +22,7 @@ from orchestrator.engines.native.images.content import (
 from orchestrator.engines.native.images.failures import ImageInUse, ImageMissing
 from orchestrator.engines.native.images.image import Image, RemovedImage, parse_image_config
 from orchestrator.engines.native.images.index import Index, IndexFile, drop_names
+from orchestrator.engines.native.images.kept import Kept
 from orchestrator.engines.native.images.layers import EMPTY_LAYER, LayerStore, list_chain_keys
 from orchestrator.engines.native.images.moments import note_moment, read_moments, sweep_marks
 from orchestrator.engines.native.images.reference import parse_reference, render_familiar
@@ -53,6 +54,7 @@ class ImageStore:
         self._index = IndexFile(self.root)
         self._work = self.root / "work"
         self._settings = settings
+        self._configs = Kept()
 
     # -- lookups -----------------------------------------------------------------------------------------------------
 
@@ -431,7 +433,7 @@ class ImageStore:
             id=image_id,
             references=index.references(image_id),
             repo_digests=index.repo_digests(image_id),
-            config=parse_image_config(record["config"]),
+            config=self._configs.read(self._index.record_path(image_id), lambda: parse_image_config(record["config"])),
             # overlayfs refuses a directory twice; below its first occurrence it would show nothing anyway.
             layers=tuple(self.layers.directory(name) for name in dict.fromkeys(reversed(record["layers"]))),
             diff_ids=tuple(record["diff_ids"]),
@@ -442,9 +444,4 @@ class ImageStore:
         )
 
     def _missing(self, name: str) -> ImageMissing:
-        from difflib import get_close_matches
-
-        known = [render_familiar(one) for one in self._index.load().tags]
-        near = get_close_matches(name, known, n=3, cutoff=0.6)
-        hint = f"did you mean {' or '.join(near)}?" if near else "'stack image ls' lists what there is"
-        return ImageMissing(f"No such image: {name}", resource=name, operation="find image", hint=hint)
+        return ImageMissing.among(name, [render_familiar(one) for one in self._index.load().tags])

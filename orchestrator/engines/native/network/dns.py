@@ -29,7 +29,7 @@ _TTL = 5
 _PACKETS_PER_TURN = 64
 _CLIENTS_PER_CONTAINER = 64
 _CLIENT_SECONDS = 10.0
-_EMPTY_VIEW = View({}, {})
+_EMPTY_VIEW = View(lambda: ({}, {}))
 
 
 class DnsSockets(Record):

@@ -6,7 +6,7 @@ Also the two files that lead a container to the resolver: ``/etc/resolv.conf`` a
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
 
 from orchestrator.record import Record
@@ -26,6 +26,10 @@ Addresses = tuple[tuple[bytes, ...], tuple[bytes, ...]]
 """Packed IPv4 and IPv6 addresses of a name. Both empty: the name is known, nothing answers to it now."""
 
 
+Book = tuple[Mapping[bytes, Addresses], Mapping[bytes, bytes]]
+"""Addresses by name, and names by reverse name."""
+
+
 class DnsEndpoint(Record):
     """A running container on one network, under all the names it has there (service, container name, short id,
     aliases); the first is the one that reverse lookups tell. Addresses are without prefix."""
@@ -37,19 +41,27 @@ class DnsEndpoint(Record):
 
 
 class View:
-    """An immutable answer book: names to addresses, reverse names to names, and the subnets no one else knows about."""
+    """An immutable answer book: names to addresses, reverse names to names, and the subnets no one else knows about.
 
-    __slots__ = ("names", "pointers", "subnets")
+    It is written by `write` when it is first opened: while a stack comes up, most are replaced before anybody asks.
+    """
 
-    def __init__(
-        self,
-        names: Mapping[bytes, Addresses],
-        pointers: Mapping[bytes, bytes],
-        subnets: Sequence[tuple[int, int, int]] = (),
-    ) -> None:
-        self.names = names
-        self.pointers = pointers
+    __slots__ = ("_book", "_write", "subnets")
+
+    def __init__(self, write: Callable[[], Book], subnets: Iterable[str] = ()) -> None:
+        self._write = write
+        self._book: Book | None = None
         self.subnets = tuple(subnets)
+
+    @property
+    def names(self) -> Mapping[bytes, Addresses]:
+        """Addresses by name, lower-case."""
+        return self._open()[0]
+
+    @property
+    def pointers(self) -> Mapping[bytes, bytes]:
+        """Names by reverse name."""
+        return self._open()[1]
 
     def owns_reverse(self, name: bytes) -> bool:
         """True if `name` is the reverse name of an address in one of the networks' subnets."""
@@ -57,7 +69,13 @@ class View:
         if packed is None:
             return False
         number, bits = int.from_bytes(packed, "big"), len(packed) * 8
-        return any(bits == size and number >> shift == prefix for size, shift, prefix in self.subnets)
+        keys = (_subnet_key(one) for one in self.subnets)
+        return any(bits == size and number >> shift == prefix for size, shift, prefix in keys)
+
+    def _open(self) -> Book:
+        if self._book is None:
+            self._book = self._write()
+        return self._book
 
 
 def _pack(address: str) -> bytes:
@@ -107,7 +125,17 @@ def build_view(
     project) that must never be asked of the outside, even while nothing runs under them. `subnets` are the CIDRs of the
     networks. Every name also answers with ``.network`` behind it.
     """
-    visible = frozenset(networks)
+    visible, names, found = frozenset(networks), tuple(known), tuple(endpoints)
+    linked = {link: tuple(addresses) for link, addresses in (links or {}).items()}
+    return View(lambda: _write_book(visible, found, linked, names), subnets)
+
+
+def _write_book(
+    visible: Collection[str],
+    endpoints: Iterable[DnsEndpoint],
+    links: Mapping[str, Iterable[str]],
+    known: Iterable[str],
+) -> Book:
     names: dict[bytes, Addresses] = {name.lower().encode(): ((), ()) for name in known}
     pointers: dict[bytes, bytes] = {}
     for endpoint in endpoints:
@@ -118,12 +146,12 @@ def build_view(
         for name in shown:
             before = names.get(name)
             names[name] = (before[0] + four, before[1] + six) if before else (four, six)
-    for link, addresses in (links or {}).items():
+    for link, addresses in links.items():
         own: tuple[dict[bytes, None], dict[bytes, None]] = ({}, {})
         for address in addresses:
             own[":" in address][_pack(address)] = None
         names[link.lower().encode()] = (tuple(own[0]), tuple(own[1]))
-    return View(names, pointers, [_subnet_key(one) for one in subnets])
+    return names, pointers
 
 
 # Views are built anew for every container that comes or goes; each endpoint is in many of them.

@@ -27,9 +27,9 @@ def reserved_addresses(stack: Stack) -> Mapping[str, frozenset[str]]:
     found: dict[str, set[str]] = {}
     for service in stack.services.values():
         for key, attachment in service.networks.items():
-            if key in stack.networks:
-                wanted = {attachment.ipv4_address, attachment.ipv6_address} - {None}
-                found.setdefault(stack.networks[key].name, set()).update(one for one in wanted if one)
+            for address in (attachment.ipv4_address, attachment.ipv6_address):
+                if address and key in stack.networks:
+                    found.setdefault(stack.networks[key].name, set()).add(address)
     return {name: frozenset(addresses) for name, addresses in found.items()}
 
 

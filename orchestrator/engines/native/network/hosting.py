@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import EngineError, Unavailable
@@ -41,6 +41,7 @@ class Hosting:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._resolver: Resolver | None = None
         self._forwarder: Forwarder | None = None
+        self._publishes = False
         self._handed: deque[_Handed] = deque()
         self._refused: dict[PortKey, EngineError] = {}
 
@@ -54,9 +55,8 @@ class Hosting:
         if self._loop is loop:
             return
         from orchestrator.engines.native.network.dns import Resolver
-        from orchestrator.engines.native.network.proxy import Forwarder
 
-        self._resolver, self._forwarder = Resolver(loop), Forwarder(loop)
+        self._resolver = Resolver(loop)
         self._loop = loop
 
     def end(self) -> None:
@@ -69,11 +69,13 @@ class Hosting:
             self._handed.popleft().drop()
         self._loop = self._resolver = self._forwarder = None
 
-    def hold_ports(self, ports: Iterable[PublishedPort]) -> Wait:
+    def hold_ports(self, ports: Collection[PublishedPort]) -> Wait:
         """Hold exactly these host ports. What cannot be held is left out, and :meth:`refusal` tells of it."""
-        if self._loop is None:
+        loop = self._loop
+        self._publishes = self._publishes or bool(ports)
+        if loop is None or not self._publishes:
             return _nothing
-        from orchestrator.engines.native.network.proxy import ProxyPort
+        from orchestrator.engines.native.network.proxy import Forwarder, ProxyPort
 
         wanted = [
             ProxyPort(
@@ -86,10 +88,9 @@ class Hosting:
             for one in ports
             if one.ipv4 or one.ipv6
         ]
-        forwarder = self._forwarder
-        assert forwarder is not None
 
         def change() -> None:
+            forwarder = self._forwarder = self._forwarder or Forwarder(loop)
             forwarder.release(forwarder.held() - {one.key for one in wanted})
             refused = {}
             for one in wanted:

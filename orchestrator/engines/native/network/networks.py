@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from orchestrator.digest import hash_text
 from orchestrator.engines.native.container import DEFAULT_BRIDGE, is_alive, read_boot_id
 from orchestrator.engines.native.layout import Layout
 from orchestrator.engines.native.network.addresses import Pool, plan_pools
@@ -142,7 +143,7 @@ def _insert(
             network.key,
             project,
             driver,
-            name_link(layout.tag, "b", _hash(network.name)),
+            name_link(layout.tag, "b", hash_text(network.name)),
             dump_json([_dump_pool(one) for one in pools]),
             int(network.internal),
             dump_config(network.config),
@@ -236,9 +237,3 @@ def _dump_pool(pool: Pool) -> dict[str, Any]:
 
 def _load_pool(data: Mapping[str, Any]) -> Pool:
     return Pool(**data)
-
-
-def _hash(name: str) -> str:
-    from hashlib import sha256
-
-    return sha256(name.encode()).hexdigest()

@@ -11,6 +11,7 @@ from _thread import get_ident
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from orchestrator.digest import hash_text
 from orchestrator.errors import EngineError, Unavailable
 from orchestrator.record import Record
 
@@ -114,14 +115,12 @@ def _render(held: frozenset[str], machine: str, custom: Mapping[str, Any] | None
 
 
 def _make_key(held: frozenset[str], machine: str, custom: Mapping[str, Any] | None) -> str:
-    from hashlib import sha256
-
     parts = [_REVISION, machine, os.uname().release, _library_version(machine), *sorted(held)]
     if custom is not None:
         import json
 
         parts.append(json.dumps(custom, sort_keys=True))
-    return sha256("\n".join(parts).encode()).hexdigest()[:32]
+    return hash_text("\n".join(parts))[:32]
 
 
 _REVISION: Final = "1"
