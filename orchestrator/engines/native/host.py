@@ -10,6 +10,7 @@ import errno
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from fcntl import ioctl
 from typing import Final, NamedTuple, TypeVar
 
@@ -54,6 +55,7 @@ _MOVE_MOUNT_F_EMPTY_PATH: Final = 4
 _OPEN_TREE_CLONE: Final = 1
 _MOUNT_ATTR_IDMAP: Final = 0x100000
 _PR_SET_CHILD_SUBREAPER: Final = 36
+_CLOSE_RANGE_CLOEXEC: Final = 4
 _FICLONE: Final = 0x40049409
 
 # These numbers are the same on every architecture: the calls are younger than the unified table (Linux 5.2 and later).
@@ -62,6 +64,7 @@ _NR_MOVE_MOUNT: Final = 429
 _NR_FSOPEN: Final = 430
 _NR_FSCONFIG: Final = 431
 _NR_FSMOUNT: Final = 432
+_NR_CLOSE_RANGE: Final = 436
 _NR_OPENAT2: Final = 437
 _NR_MOUNT_SETATTR: Final = 442
 
@@ -81,6 +84,16 @@ def _syscall(number: int, *arguments: object, path: str | None = None) -> int:
     if result < 0:
         raise _fail(path)
     return result
+
+
+def keep_descriptors() -> None:
+    """close_range(2): no program that is started from now on inherits what this process has open, but for stdio."""
+    try:
+        _syscall(_NR_CLOSE_RANGE, 3, 0xFFFFFFFF, _CLOSE_RANGE_CLOEXEC)
+    except OSError:  # before Linux 5.11
+        for number in range(3, 1 + max(int(name) for name in os.listdir("/proc/self/fd"))):
+            with suppress(OSError):
+                os.set_inheritable(number, False)
 
 
 def mount(source: str | None, target: str, kind: str | None = None, flags: int = 0, data: str | None = None) -> None:

@@ -6,6 +6,8 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from orchestrator.engines.native import host
+
 _SEARCH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 
 
@@ -52,9 +54,7 @@ def spawn(
         if number not in given and terminal is None:
             flags = os.O_RDONLY if number == 0 else os.O_WRONLY
             actions.append((os.POSIX_SPAWN_OPEN, number, "/dev/null", flags, 0))
-    for number in _list_inheritable():
-        if number not in given:
-            actions.append((os.POSIX_SPAWN_CLOSE, number))
+    host.keep_descriptors()
     return os.posix_spawn(
         arguments[0],
         list(arguments),
@@ -68,18 +68,6 @@ def spawn(
 
 # SIGHUP, SIGINT, SIGQUIT, SIGPIPE, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU, SIGXFSZ: what shells, nohup and Python ignore.
 _DEFAULT_SIGNALS = (1, 2, 3, 13, 15, 20, 21, 22, 25)
-
-
-def _list_inheritable() -> list[int]:
-    found = []
-    for name in os.listdir("/proc/self/fd"):
-        number = int(name)
-        try:
-            if number > 2 and os.get_inheritable(number):
-                found.append(number)
-        except OSError:  # the descriptor of the listing itself
-            continue
-    return found
 
 
 class Finished(NamedTuple):

@@ -12,6 +12,7 @@ import os
 import socket
 import struct
 
+from orchestrator.engines.native import host
 from orchestrator.errors import EngineError, Unavailable
 
 _LIBRARY = "libnftables.so.1"
@@ -56,20 +57,6 @@ def _load_library() -> ctypes.CDLL:
     return _library
 
 
-def _keep_sockets_to_ourselves() -> None:
-    """The library opens its socket so that programs we start would inherit it: a way into the host's firewall."""
-    for name in os.listdir("/proc/self/fd"):
-        number = int(name)
-        try:
-            if number < 3 or not os.get_inheritable(number) or os.readlink(f"/proc/self/fd/{name}")[:1] != "s":
-                continue
-            with socket.socket(fileno=os.dup(number)) as one:
-                if (one.family, one.proto) == (socket.AF_NETLINK, _NETLINK_NETFILTER):
-                    os.set_inheritable(number, False)
-        except OSError:
-            continue
-
-
 def _find_context(library: ctypes.CDLL) -> int:
     key = (os.getpid(), os.stat("/proc/thread-self/ns/net").st_ino)
     if key not in _contexts:
@@ -79,7 +66,8 @@ def _find_context(library: ctypes.CDLL) -> int:
         library.nft_ctx_buffer_output(context)
         library.nft_ctx_buffer_error(context)
         library.nft_ctx_output_set_flags(context, 1 << 3)
-        _keep_sockets_to_ourselves()
+        # The library opens its socket so that programs would inherit it: a way into the host's firewall.
+        host.keep_descriptors()
         _contexts[key] = context
     return _contexts[key]
 
