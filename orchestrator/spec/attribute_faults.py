@@ -19,13 +19,11 @@ if TYPE_CHECKING:
         def __call__(self, code: str, message: str, *path: str | int, hint: str = "") -> None: ...
 
 
-_SIGNALS: Final = tuple(
-    f"SIG{name}"
-    for name in (
-        "TERM KILL INT QUIT HUP USR1 USR2 WINCH STOP CONT ABRT ALRM BUS CHLD CLD FPE ILL IO IOT PIPE POLL PROF PWR "
-        "SEGV STKFLT SYS TRAP TSTP TTIN TTOU URG VTALRM XCPU XFSZ RTMIN RTMAX"
-    ).split()
+_SIGNAL_NAMES: Final = (
+    "TERM KILL INT QUIT HUP USR1 USR2 WINCH STOP CONT ABRT ALRM BUS CHLD CLD FPE ILL IO IOT PIPE POLL PROF PWR "
+    "SEGV STKFLT SYS TRAP TSTP TTIN TTOU URG VTALRM XCPU XFSZ RTMIN RTMAX"
 )
+_SIGNALS: Final = tuple(f"SIG{name}" for name in _SIGNAL_NAMES.split())
 _NUMBERED: Final = re.compile(r"RTM(IN\+|AX-)([0-9]|[12][0-9]|30)")
 _EXPOSED: Final = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?(?:/(?:tcp|udp|sctp))?", re.IGNORECASE)
 _MAC: Final = re.compile(r"[0-9a-fA-F]{2}([:-])(?:[0-9a-fA-F]{2}\1){4}[0-9a-fA-F]{2}")

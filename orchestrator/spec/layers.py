@@ -210,10 +210,12 @@ class LayerLoader:
             )
         except UnicodeDecodeError as error:
             index = self.problems.register_file(self.display_name(file))
+            before = error.object[: error.start]
+            line = before.count(b"\n") + 1
             self.problems.report(
                 "not-utf8",
                 f"{what} is not UTF-8 text (byte {error.start})",
-                pack_mark(index, 1, 1),
+                pack_mark(index, line, error.start - before.rfind(b"\n")),
                 path,
                 "save it as UTF-8",
             )

@@ -25,7 +25,7 @@ from orchestrator.spec.normalize import (
     split_profiles,
 )
 from orchestrator.spec.paths import absolute_path, is_remote
-from orchestrator.spec.positions import Map, Mark, Problems
+from orchestrator.spec.positions import Map, Mark, Problems, pack_mark
 from orchestrator.spec.project_names import normalize_project_name
 from orchestrator.spec.reader import OVERRIDE_FILES, STACK_FILES, STDIN, DiskReader, Reader, fetch_remote, names_remote
 from orchestrator.spec.sources import TreeSources
@@ -144,7 +144,9 @@ def load_variables(options: LoadOptions, environ: Mapping[str, str], reader: Rea
 def _complete(loader: LayerLoader, setup: _Setup, tree: Map, name: str, environment: Mapping[str, str]) -> Stack:
     options, problems = setup.options, loader.problems
     if not tree and not problems.has_errors:
-        problems.report("empty-stack", f"{loader.display_name(setup.files[0])} is empty", 0, (), "add services:")
+        name = loader.display_name(setup.files[0])
+        mark = pack_mark(problems.register_file(name), 1, 1)
+        problems.report("empty-stack", f"{name} is empty", mark, (), "add services:")
     if not tree.get("services") and tree and not problems.is_broken(("services",)) and "services" not in tree:
         problems.warn("no-services", "the stack defines no services", 0, ("services",), "add services:")
         tree.put("services", Map(), (0, 0))
@@ -307,7 +309,7 @@ class _Setup:
             if self._reader.find_kind(path) == "directory":
                 found = self._reader.find_stack_file(path)
                 if found is None:
-                    raise FileMissing(f"the directory {name} holds no stack file", hint=_expected())
+                    raise FileMissing(f"the directory {name} holds no stack file", hint=self._expect(path))
                 files.extend([found, *self._find_override(path)])
                 continue
             if self._reader.find_kind(path) is None:
@@ -325,8 +327,15 @@ class _Setup:
                 return [found, *self._find_override(directory)]
             parent = posixpath.dirname(directory)
             if parent == directory:
-                raise FileMissing(f"there is no stack file in {start} or above it", hint=_expected())
+                raise FileMissing(f"there is no stack file in {start} or above it", hint=self._expect(start))
             directory = parent
+
+    def _expect(self, directory: str) -> str:
+        find = getattr(self._reader, "find_similar", None)
+        near = find(directory) if find is not None else ""
+        if near:
+            return f"did you mean {near}? rename it to {STACK_FILES[2]}, or name it with -f"
+        return f"write one of {', '.join(STACK_FILES[:4])}, or name a file with -f"
 
     def _find_override(self, directory: str) -> list[str]:
         for name in OVERRIDE_FILES:
@@ -366,7 +375,3 @@ class _Setup:
 
 def _split(text: str, separator: str) -> list[str]:
     return [part.strip() for part in text.split(separator) if part.strip()]
-
-
-def _expected() -> str:
-    return f"write one of {', '.join(STACK_FILES[:4])}, or name a file with -f"

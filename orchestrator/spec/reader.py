@@ -19,6 +19,7 @@ OVERRIDE_FILES = (
     "docker-compose.override.yaml", "docker-compose.override.yml",
 )  # fmt: skip
 STDIN = "-"
+_MAX_COMPARED = 500
 
 
 class Reader(Protocol):
@@ -91,6 +92,18 @@ class DiskReader:
             if self.find_kind(path) == "file":
                 return path
         return None
+
+    def find_similar(self, directory: str) -> str:
+        """Return the name in `directory` that is most likely meant to be a stack file's, or an empty text."""
+        from difflib import get_close_matches
+
+        try:
+            listed = sorted(os.listdir(directory))
+        except OSError:
+            return ""
+        names = [one for one in listed if self.find_kind(os.path.join(directory, one)) == "file"]
+        near = [match for name in STACK_FILES for match in get_close_matches(name, names[:_MAX_COMPARED], 1, 0.8)]
+        return near[0] if near else ""
 
 
 def _read_stream(descriptor: int) -> bytes:

@@ -7,7 +7,6 @@ no text can exhaust time or memory.
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from orchestrator.source import Path
@@ -20,8 +19,6 @@ MAX_LINE = 1024 * 1024
 MAX_NODES = 100_000
 MAX_DEPTH = 64
 
-# Compiled where it is needed: so large a set takes longer than reading a small file.
-_UNREADABLE = "[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
 _STANDARD = "tag:yaml.org,2002:"
 
 
@@ -63,38 +60,10 @@ def parse_documents(text: str, file: int, problems: Problems) -> list[tuple[Any,
     except _Refused:
         pass
     except syntax_error as error:
-        _report_syntax(error, text, file, problems)
+        from orchestrator.spec.syntax_errors import report_syntax
+
+        report_syntax(error, text, file, problems)
     return documents
-
-
-def _report_syntax(error: Exception, text: str, file: int, problems: Problems) -> None:
-    unreadable = None if hasattr(error, "problem_mark") else re.search(_UNREADABLE, text)
-    if unreadable is not None:
-        at = unreadable.start()
-        line, column = text.count("\n", 0, at) + 1, at - text.rfind("\n", 0, at)
-        message = f"the control character U+{ord(text[at]):04X} cannot stand in a YAML file"
-        problems.report(
-            "yaml-syntax",
-            message,
-            pack_mark(file, line, column),
-            (),
-            'write it as an escape between double quotes, as in "\\x1b"',
-        )
-        return
-    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
-    place = pack_mark(file, mark.line + 1, mark.column + 1) if mark else pack_mark(file, 1, 1)
-    reason = str(getattr(error, "problem", None) or getattr(error, "reason", None) or "not a YAML document")
-    context = getattr(error, "context", None)
-    hint = ""
-    if "\\t" in reason or "cannot start any token" in reason:
-        hint = "indent with spaces, and quote values that begin with a special character"
-    elif "mapping values are not allowed" in reason:
-        hint = "check the indentation, and quote values that contain ': '"
-    elif "did not find expected" in reason:
-        hint = "something before this place is not closed or not indented: a quote, a bracket, a line"
-    elif "found undefined alias" in reason:
-        hint = "define the anchor (&name) before its alias (*name)"
-    problems.report("yaml-syntax", f"{reason} ({context})" if context else reason, place, (), hint)
 
 
 class _Reader:

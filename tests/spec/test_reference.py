@@ -111,7 +111,7 @@ def test_dates_of_extensions_and_elsewhere(load, refuse):
         (WEB % "devices: [{source: /dev/a}]", "1:38 missing-attribute services.web.devices[0].target"),
         (WEB % "ports: ['[fe80::1%eth0]:80:80']", "1:36 bad-address services.web.ports[0]"),
         (WEB % "ports: ['01.2.3.4:80:80']", "1:36 bad-address services.web.ports[0]"),
-        ("version: '3'", "0:0 empty-stack "),
+        ("version: '3'", "1:1 empty-stack "),
         (WEB % "secrets: [s]" + "\nsecrets: {s: {environment: ''}}", "2:11 missing-attribute secrets.s"),
     ],
 )  # fmt: skip

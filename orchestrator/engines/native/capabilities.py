@@ -82,7 +82,8 @@ def _check_network_mode(stack: Stack, service: Service) -> Iterator[Diagnostic]:
 
 
 def _check_reference(stack: Stack, service: Service) -> Iterator[Diagnostic]:
-    if not service.image:
+    # An image may go by its identifier, too.
+    if not service.image or service.image.startswith("sha256:"):
         return
     from orchestrator.engines.native.images.failures import InvalidReference
     from orchestrator.engines.native.images.reference import parse_reference

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 LOG_DRIVERS: Final = ("json-file", "local", "k8s-file", "none")
 _LOG_OPTIONS: Final = ("max-size", "max-file", "mode", "compress", "labels", "env", "tag", "max-buffer-size")
+_SECURITY_HINT: Final = "use no-new-privileges, seccomp=..., apparmor=..., label=disable or systempaths=unconfined"
 _SYSTEM_V: Final = "msgmax msgmnb msgmni sem shmall shmmax shmmni shm_rmid_forced"
 _IPC_SYSCTLS: Final = tuple(f"kernel.{name}" for name in _SYSTEM_V.split())
 
@@ -39,7 +40,7 @@ def check_service(service: Service, facts: HostFacts, sources: SourceMap | None 
     options = parse_security_options(service)
     for index, option in options.unknown:
         name = option.partition("=")[0].partition(":")[0]
-        hint = "only label=disable is possible here" if name == "label" else ""
+        hint = "only label=disable is possible here" if name == "label" else _SECURITY_HINT
         report("unsupported", f"{option} cannot be honoured", "security_opt", index, hint=hint)
     _check_apparmor(service, options.apparmor, facts, report)
     for attribute, names in (("cap_add", service.cap_add), ("cap_drop", service.cap_drop)):
@@ -73,6 +74,9 @@ def check_service(service: Service, facts: HostFacts, sources: SourceMap | None 
     for name in service.logging.options:
         if name not in _LOG_OPTIONS:
             report("unsupported", f"the logging option {name} cannot be honoured", "logging", "options", name)
+    if service.logging.options:
+        _check_log_sizes(service, report)
+    _check_processors(service, facts, report)
     if service.init and (service.pid or "").startswith(("service:", "container:")):
         report("unsupported", "an init process needs a pid namespace of its own", "init", hint="remove pid or init")
     blocks = {
@@ -99,6 +103,25 @@ def _check_apparmor(service: Service, profile: str, facts: HostFacts, report: _R
     else:
         message, hint = f"the AppArmor profile {profile} is not loaded", "load it with apparmor_parser -r FILE"
     report("unsupported", message, "security_opt", index, hint=hint)
+
+
+def _check_log_sizes(service: Service, report: _Report) -> None:
+    from orchestrator.engines.native.runtime.log_rotation import parse_log_policy
+    from orchestrator.errors import EngineError
+
+    try:
+        parse_log_policy(service.logging)
+    except EngineError as error:
+        attribute, _, message = error.message.partition(": ")
+        report("not-allowed", message, *attribute.split("."), hint=error.hint)
+
+
+def _check_processors(service: Service, facts: HostFacts, report: _Report) -> None:
+    wanted = service.resources.cpuset
+    ends = [int(one) for part in (wanted or "").split(",") for one in part.split("-") if one.isdigit()]
+    if ends and max(ends) >= facts.processors:
+        hint = f"they are counted from 0 to {facts.processors - 1}"
+        report("out-of-range", f"this host has no processor {max(ends)}", "cpuset", hint=hint)
 
 
 def _check_sysctls(service: Service, report: _Report) -> None:

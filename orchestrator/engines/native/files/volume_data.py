@@ -14,9 +14,24 @@ if TYPE_CHECKING:
     from orchestrator.engines.native.layout import Layout
 
 
+def check_volume_name(name: str) -> str:
+    """Return `name` if it can be that of a folder beside those of the other volumes.
+
+    Raises EngineError for what leads elsewhere (``..`` is the state directory) or hides.
+    """
+    if not name or name.startswith(".") or "/" in name or "\0" in name:
+        raise EngineError(
+            f"{name!r} is no name of a volume",
+            resource=name,
+            operation="create volume",
+            hint="a name is letters, digits, '_', '.' and '-', and begins with a letter or digit",
+        )
+    return name
+
+
 def volume_path(layout: Layout, name: str) -> str:
     """Where a volume's content is."""
-    return f"{layout.volumes}/{name}/_data"
+    return f"{layout.volumes}/{check_volume_name(name)}/_data"
 
 
 def create_volume(layout: Layout, name: str) -> str:

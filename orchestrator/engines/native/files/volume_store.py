@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from orchestrator.engines.native.files.volume_data import check_volume_name
 from orchestrator.engines.native.layout import Layout
 from orchestrator.engines.native.network.networks import dump_config
 from orchestrator.engines.native.recovery import REMOVED
@@ -26,7 +27,7 @@ class VolumeStore:
 
     def path(self, name: str) -> Path:
         """Where the volume's files are."""
-        return self._layout.volumes / name / "_data"
+        return self._layout.volumes / check_volume_name(name) / "_data"
 
     def create(self, project: str, volume: Volume) -> None:
         """Create a named volume; one that exists is success, whoever made it."""
@@ -92,7 +93,7 @@ class VolumeStore:
         # Before the row is gone: a crash in between leaves an empty volume, never old data under a new one's name.
         doomed = self._layout.volumes / f"{REMOVED}{os.urandom(8).hex()}"
         with suppress(FileNotFoundError):
-            (self._layout.volumes / name).rename(doomed)
+            (self._layout.volumes / check_volume_name(name)).rename(doomed)
         return doomed
 
     def delete(self, folders: Iterable[Path]) -> None:

@@ -37,7 +37,7 @@ def resolve_identity(rootfs: str, user: str, group_add: Sequence[str] = (), *, p
         entry = _find(users, name)
         if entry is None and not name.isdigit():
             raise NotFound(
-                f"the image has no user {name!r}",
+                f"{_place(path)}the image has no user {name!r}",
                 resource=name,
                 operation="resolve user",
                 hint=f"{path} must name an entry of the image's /etc/passwd, or be a number",
@@ -51,13 +51,19 @@ def resolve_identity(rootfs: str, user: str, group_add: Sequence[str] = (), *, p
             gid = _resolve_group(teams or [], group, path)
         elif entry:
             groups = [int(team[2]) for team in teams or [] if entry[0] in _members(team) and team[2].isdigit()]
-        groups += [_resolve_group(teams or [], one, path) for one in group_add]
+        added = f"{path.removesuffix('user')}group_add"
+        groups += [_resolve_group(teams or [], one, added) for one in group_add]
         home = entry[5] if entry and entry[5] else "/"
         # Docker's order: the main group first in the list, then the others, each once.
         unique = tuple(dict.fromkeys([gid, *groups]))
         return Identity(uid=uid, gid=gid, groups=unique, home=home)
     finally:
         os.close(root)
+
+
+def _place(path: str) -> str:
+    # Of a service it is an attribute with a line, elsewhere an option.
+    return f"{path}: " if path.startswith("services.") else ""
 
 
 def _members(team: list[str]) -> list[str]:
@@ -82,7 +88,7 @@ def _resolve_group(teams: list[list[str]], name: str, path: str) -> int:
     if name.isdigit():
         return _check_id(name, path)
     raise NotFound(
-        f"the image has no group {name!r}",
+        f"{_place(path)}the image has no group {name!r}",
         resource=name,
         operation="resolve group",
         hint=f"{path} must name an entry of the image's /etc/group, or be a number",
