@@ -150,7 +150,8 @@ def _find_processes(marks: Collection[bytes], groups: Collection[str]) -> list[i
 
 def name_engine(state: Path) -> str:
     """What the names of an engine's links, tables and control groups begin with."""
-    return f"{crc32(str(state).encode()) & 0xFFFF:04x}"
+    sum_ = crc32(str(state).encode())
+    return "".join("0123456789abcdefghjkmnpqrstvwxyz"[sum_ >> shift & 31] for shift in (15, 10, 5, 0))
 
 
 def _read(path: str) -> bytes:

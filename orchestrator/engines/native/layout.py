@@ -16,12 +16,17 @@ def _below(root: Path, *names: str) -> Path:
 
 _ROOTS_STATE = Path("/var/lib/stack")
 
+_DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"
+"""Crockford's base 32. A link's name has room for four digits only: as hexadecimal, one pair of engines in 65,536 would
+take each other's things for their own; so it is one in a million. Without i and l no tag begins the word build."""
+
 
 @lru_cache(maxsize=16)
 def _render_tag(state: str) -> str:
     from zlib import crc32
 
-    return f"{crc32(state.encode()) & 0xFFFF:04x}"
+    sum_ = crc32(state.encode())
+    return "".join(_DIGITS[sum_ >> shift & 31] for shift in (15, 10, 5, 0))
 
 
 class Layout(NamedTuple):
@@ -42,7 +47,7 @@ class Layout(NamedTuple):
 
     @property
     def tag(self) -> str:
-        """Empty for root's standard place, otherwise four hex digits derived from the state directory."""
+        """Empty for root's standard place, otherwise four digits of base 32 derived from the state directory."""
         if self.state == _ROOTS_STATE:
             return ""
         return _render_tag(str(self.state))
