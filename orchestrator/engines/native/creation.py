@@ -16,6 +16,8 @@ from orchestrator.engines.native.container import (
 )
 from orchestrator.engines.native.layout import Layout
 from orchestrator.engines.native.network.endpoints import lease_endpoints, reserved_addresses
+from orchestrator.engines.native.network.links import observe_host_subnets
+from orchestrator.engines.native.network.networks import write_default_bridge
 from orchestrator.engines.native.store import Store, dump_json, now
 from orchestrator.errors import Conflict, NotFound
 from orchestrator.model import Service, Stack, image_reference
@@ -66,7 +68,10 @@ def _create_container(layout: Layout, store: Store, images: ImageStore, stack: S
         "spec": spec.dump(),
         "created_at": now(),
     }
+    host = observe_host_subnets() if uses_default_bridge(service) else None
     with store.writing() as connection:
+        if host is not None:
+            write_default_bridge(layout, connection, host)
         inherited = _take_over(connection, request)
         mounts = list(_mounts(connection, spec, image, inherited))
         endpoints = lease_endpoints(

@@ -17,12 +17,10 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.engines.base import Change
 from orchestrator.engines.native import creation
 from orchestrator.engines.native.container import (
-    DEFAULT_BRIDGE,
     ContainerSpec,
     is_alive,
     load_spec,
     read_boot_id,
-    uses_default_bridge,
 )
 from orchestrator.engines.native.files.parting import Parting
 from orchestrator.engines.native.files.volume_store import VolumeStore
@@ -119,9 +117,6 @@ class Lifecycle:
     @explains_refusals("create the container")
     def create(self, stack: Stack, request: CreateContainer) -> str:
         """Write a container to the store."""
-        if uses_default_bridge(request.service):
-            network = Network(key=DEFAULT_BRIDGE, name=DEFAULT_BRIDGE)
-            self.starter.ensure_link(write_network(self._layout, self._store, "", network))
         container_id = creation.create_container(self._layout, self._store, self._images, stack, request)
         keep_reserve(self._layout.images)
         self._journal.note(self._row(container_id), "create", request.service.labels)
@@ -284,22 +279,25 @@ class Lifecycle:
                 self._give_back(row, spec)
             self._cleared.discard(container_id)
             delete_state(self._layout, container_id)
-            self._forget(container_id, volumes=volumes)
+            left = self._forget(container_id, spec, volumes=volumes)
             self._journal.note(row, "destroy", spec.labels)
-            if leave_networks(self._layout, self._store, spec.project, spec.networks.values()):
+            if left:
                 self.publisher.sync(spec.project)
         with self._locking:
             self._locks.pop(container_id, None)
 
-    def _forget(self, container_id: str, *, volumes: bool) -> None:
-        """Take a container out of the store, in one step with its anonymous volumes and the engine's control group."""
+    def _forget(self, container_id: str, spec: ContainerSpec, *, volumes: bool) -> bool:
+        """Take a container out of the store, in one step with its anonymous volumes, the networks that only it was on,
+        and the engine's control group; True if it was on networks of nobody or of other projects."""
         with self._store.writing() as connection:
             doomed = self.volumes.forget_anonymous(connection, container_id) if volumes else []
             connection.execute("DELETE FROM containers WHERE id = ?", (container_id,))
+            left = leave_networks(self._layout, connection, spec.project, spec.networks.values())
             if connection.execute("SELECT 1 FROM containers LIMIT 1").fetchone() is None:
                 # Nobody can be starting one now: a container is written down before.
                 remove_empty_parent(self._layout.tag)
         self.volumes.delete(doomed)
+        return left
 
     # The end of a container
 

@@ -99,6 +99,15 @@ def write_network(layout: Layout, store: Store, project: str, network: Network) 
     return load_network(layout, row)
 
 
+def write_default_bridge(layout: Layout, connection: sqlite3.Connection, host: Sequence[str]) -> None:
+    """Write the default bridge in the transaction of the container that needs it, unless it is there.
+
+    `host` are the host's subnets. The row never stands without a user, whenever its writer is killed.
+    """
+    if connection.execute("SELECT 1 FROM networks WHERE name = ?", (DEFAULT_BRIDGE,)).fetchone() is None:
+        _insert(layout, connection, "", Network(key=DEFAULT_BRIDGE, name=DEFAULT_BRIDGE), "bridge", host)
+
+
 def _check_same(row: sqlite3.Row, project: str, network: Network) -> None:
     if row["project"] != project:
         raise Conflict(
@@ -198,21 +207,30 @@ def remove_network(layout: Layout, store: Store, project: str, name: str) -> Non
                 operation="remove network",
                 hint="stop those containers first",
             )
-        network = load_network(layout, row)
-        # Within the transaction: a crash in between leaves the row, and the next attempt finds the link by it.
-        if network.driver == "bridge" or network.link.startswith(name_prefix(layout.tag)):
-            delete_bridge(network.link)
-        connection.execute("DELETE FROM endpoints WHERE network = ?", (name,))
-        connection.execute("DELETE FROM networks WHERE name = ?", (name,))
+        _delete(layout, connection, row)
 
 
-def leave_networks(layout: Layout, store: Store, project: str, names: Iterable[str]) -> bool:
-    """Forget networks that belong to no project, once nobody is on them; True if `project` was on any but its own."""
+def _delete(layout: Layout, connection: sqlite3.Connection, row: sqlite3.Row) -> None:
+    network = load_network(layout, row)
+    # Within the transaction: a crash in between leaves the row, and the next attempt finds the link by it.
+    if network.driver == "bridge" or network.link.startswith(name_prefix(layout.tag)):
+        delete_bridge(network.link)
+    connection.execute("DELETE FROM endpoints WHERE network = ?", (network.name,))
+    connection.execute("DELETE FROM networks WHERE name = ?", (network.name,))
+
+
+def leave_networks(layout: Layout, connection: sqlite3.Connection, project: str, names: Iterable[str]) -> bool:
+    """Forget networks that belong to no project, once nobody is on them; True if `project` was on any but its own.
+
+    In the transaction that forgets the container: after a crash both are there, or neither.
+    """
     own = "SELECT 1 FROM networks WHERE name = ? AND project = ?"
-    foreign = [name for name in names if store.row(own, name, project) is None]
+    foreign = [name for name in names if connection.execute(own, (name, project)).fetchone() is None]
     users = "SELECT 1 FROM endpoints WHERE network = ? LIMIT 1"
-    if DEFAULT_BRIDGE in foreign and store.row(users, DEFAULT_BRIDGE) is None:
-        remove_network(layout, store, "", DEFAULT_BRIDGE)
+    if DEFAULT_BRIDGE in foreign and connection.execute(users, (DEFAULT_BRIDGE,)).fetchone() is None:
+        row = connection.execute("SELECT * FROM networks WHERE name = ?", (DEFAULT_BRIDGE,)).fetchone()
+        if row is not None:
+            _delete(layout, connection, row)
     return bool(foreign)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.engines.native.container import ContainerSpec
+from orchestrator.engines.native.container import DEFAULT_BRIDGE, ContainerSpec
 from orchestrator.engines.native.layout import Layout
 from orchestrator.engines.native.network.docker_coexistence import ensure_accepted, remove_accepted
 from orchestrator.engines.native.network.firewall import (
@@ -64,10 +64,14 @@ class Publisher:
         self._asked: dict[str, int] = {}
         self._done: dict[str, int] = {}
         self._leaving: set[str] = set()
+        self._covered: dict[str, str | None] = {}
+        """The pools of the default bridge as each project's table has them."""
 
     def publish(self, container_id: str, spec: ContainerSpec) -> None:
         """Lease and open the host ports of a container that is about to start. Conflict names who holds one."""
         if not spec.service.ports or not spec.networks:
+            if DEFAULT_BRIDGE in spec.networks.values():
+                self._cover_default_bridge(spec.project)
             return
         self._store.release_ports(container_id)
         bindings = self._lease(container_id, spec.service.ports)
@@ -96,6 +100,12 @@ class Publisher:
             rows = self._store.rows("SELECT ipv4, ipv6 FROM endpoints WHERE container_id = ?", container_id)
             # A client that goes on sending from its port would keep the way to the dead address alive.
             forget_udp_flows([address for row in rows for address in (row["ipv4"], row["ipv6"]) if address])
+
+    def _cover_default_bridge(self, project: str) -> None:
+        # It came with the container, not with a project: nobody else has the table masquerade it.
+        row = self._store.row("SELECT pools FROM networks WHERE name = ?", DEFAULT_BRIDGE)
+        if row is not None and self._covered.get(project) != row["pools"]:
+            self.sync(project)
 
     @contextmanager
     def leaving(self, project: str, network: str) -> Iterator[None]:
@@ -138,6 +148,7 @@ class Publisher:
         )
         ports = observe_ports(self._store, project)
         apply_ruleset(FirewallSpec(table=name_table(self._layout.tag, project), networks=networks, ports=ports))
+        self._covered[project] = next((row["pools"] for row in rows if row["name"] == DEFAULT_BRIDGE), None)
         if networks:
             prefix = name_prefix(self._layout.tag)
             ensure_accepted(prefix, [one.bridge for one in networks if not one.bridge.startswith(prefix)])
