@@ -1,12 +1,18 @@
-"""What a goal that was not reached yet leaves to the one that replaces it, and what of it is given up by that."""
+"""What a goal that was not reached yet leaves to the one that replaces it, and what of it is given up by that.
+
+And how far it came when the user interrupted it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TypeVar
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 from orchestrator.digest import config_hash
 from orchestrator.goal import BuildOptions, Goal, Want
+
+if TYPE_CHECKING:
+    from orchestrator.state import ObservedState
 
 T = TypeVar("T")
 
@@ -88,7 +94,33 @@ def _define(goal: Goal, name: str) -> tuple[str, str | None]:
 
 def explain_superseding(overridden: tuple[str, ...]) -> str:
     """Say, in one sentence, why a command ends although nothing has failed."""
-    names = ", ".join(overridden[:_SHOWN])
-    if len(overridden) > _SHOWN:
-        names += f" and {len(overridden) - _SHOWN} more"
+    names = _join(overridden)
     return f"a newer command, given while this one was at work, wants something else of {names}: this one was given up"
+
+
+def explain_interruption(goal: Goal, observed: ObservedState) -> str:
+    """Say how far a goal came that was called off: what runs, and what was not begun.
+
+    ``interrupted; running: cache, db (not healthy yet); not started: api, web``
+    """
+    running, missing = [], {"started": [], "created": []}  # type: tuple[list[str], dict[str, list[str]]]
+    for name in sorted(name for name, want in goal.wants.items() if want in ("running", "created")):
+        replicas = observed.of_service(name)
+        wanted = goal.replicas(name)
+        alive = [one for one in replicas if one.alive]
+        if alive:
+            remarks = [f"{len(alive)} of {wanted}"] if len(alive) < wanted else []
+            remarks += ["not healthy yet"] if any(one.health not in (None, "healthy") for one in alive) else []
+            running.append(f"{name} ({', '.join(remarks)})" if remarks else name)
+        elif goal.wants[name] == "created":
+            if len(replicas) < wanted:
+                missing["created"].append(name)
+        elif wanted and not any(one.finished_at >= goal.issued_at for one in replicas):
+            missing["started"].append(name)
+    parts = [("running", running), *((f"not {done}", names) for done, names in missing.items())]
+    return "; ".join(("interrupted", *(f"{title}: {_join(names)}" for title, names in parts if names)))
+
+
+def _join(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:_SHOWN])
+    return f"{shown} and {len(names) - _SHOWN} more" if len(names) > _SHOWN else shown

@@ -11,7 +11,7 @@ from orchestrator.errors import Interrupted, Unavailable
 
 if TYPE_CHECKING:
     from orchestrator.engines.base import Engine
-    from orchestrator.events import Sink
+    from orchestrator.events import Event, Sink
     from orchestrator.goal import Goal
     from orchestrator.launch import Prepared
 
@@ -41,8 +41,7 @@ def converge_goal(
         except KeyboardInterrupt:
             if engine is None:
                 raise Interrupted("interrupted", hint="the supervisor goes on with it in the background") from None
-            call_off(session, goal, engine(), sink)
-            raise Interrupted("interrupted", hint="what has been started goes on") from None
+            raise call_off(session, goal, engine(), sink) from None
         session.finish()
         return outcome
 
@@ -66,11 +65,24 @@ def converge_in_time(session: Session, goal: Goal, sink: Sink, timeout: float | 
         ) from error
 
 
-def call_off(session: Session, goal: Goal, engine: Engine, sink: Sink) -> None:
-    """Begin nothing more of `goal`."""
+def call_off(session: Session, goal: Goal, engine: Engine, sink: Sink) -> Interrupted:
+    """Begin nothing more of `goal`; return the error to raise, which says how far it came."""
     from orchestrator.actions.goals import edit_interrupted
+    from orchestrator.superseding import explain_interruption
 
-    session.converge(edit_interrupted(goal, engine.observe(goal.stack.name), time.time()), sink)
+    project = goal.stack.name
+    session.converge(edit_interrupted(goal, engine.observe(project), time.time()), tell_interrupted(sink))
+    again = "run it again to go on from here; `stack down` removes what is there"
+    return Interrupted(explain_interruption(goal, engine.observe(project)), hint=again)
+
+
+def tell_interrupted(sink: Sink) -> Sink:
+    """Return a sink that says of what is not begun any more that this is the user's doing."""
+
+    def pass_on(event: Event, /) -> None:
+        sink(event.replace(message="interrupted") if event.phase == "cancelled" else event)
+
+    return pass_on
 
 
 def name_unready(goal: Goal) -> str:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from orchestrator.actions.converge import converge_in_time
+from orchestrator.actions.converge import converge_in_time, tell_interrupted
 from orchestrator.actions.goals import edit_want
 from orchestrator.client import Outcome, Session
 from orchestrator.events import Event, Sink
@@ -90,6 +90,7 @@ class AttachedUp:
         up waiting."""
         self._remark(STOPPING)
         self._on_stopping()
+        self._sink = tell_interrupted(self._sink)
         services = tuple(name for name in self._goal.wants if name in self._watched)
         timeout = self._goal.stop_timeout
         try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections import deque
 from io import StringIO
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ from rich.console import Console, Group
 from rich.text import Text
 
 from orchestrator.cli.build_progress import Vertex, Vertices, render_transfer
+from orchestrator.cli.elapsed import SteadyClock
 from orchestrator.cli.progress import render_warning
 from orchestrator.cli.redrawn import RedrawnScreen, choose_overflow
 from orchestrator.engines.base import BuildEvent, load_build_events
@@ -35,12 +35,14 @@ _OUTCOMES = {"done": "green", "cached": "cyan", "failed": "red", "cancelled": "y
 class BuildBoard:
     """What is known of the steps of some builds, to be drawn whenever the terminal is."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: SteadyClock | None = None) -> None:
         self.vertices = Vertices()
+        self._clock = clock or SteadyClock()
         self._tails: dict[int, deque[str]] = {}
 
     def show(self, build: str, event: BuildEvent) -> None:
         """Take an event of `build` (empty: the only one)."""
+        event = event.replace(time=self._clock.place(event.time))
         vertex = self.vertices.find(build, event)
         if event.kind == "log":
             tail = self._tails.setdefault(vertex.number, deque(maxlen=TAIL))
@@ -67,7 +69,7 @@ class BuildBoard:
 
     def _render_ended(self, vertex: Vertex) -> Text:
         mark = {"cached": "CACHED ", "failed": "ERROR ", "cancelled": "CANCELED "}.get(vertex.outcome, "")
-        seconds = f"  {vertex.ended - vertex.began:.1f}s" if vertex.outcome != "cached" else ""
+        seconds = f"  {max(0.0, vertex.ended - vertex.began):.1f}s" if vertex.outcome != "cached" else ""
         return Text(f" => {mark}{vertex.name}{seconds}", style=_OUTCOMES[vertex.outcome])
 
     def _render_running(self, vertex: Vertex, now: float) -> Iterable[Text]:
@@ -85,8 +87,9 @@ class LiveBuildScreen(RedrawnScreen):
     def __init__(self, *, colour: bool, labelled: bool) -> None:
         super().__init__(colour=colour, shared=False)
         self._labelled = labelled
-        self._board = BuildBoard()
-        self._began = time.time()
+        self._clock = SteadyClock()
+        self._board = BuildBoard(self._clock)
+        self._began = self._clock.now()
 
     def __call__(self, event: Event, /) -> None:
         """Take an event; the display is redrawn by a thread of rich's."""
@@ -102,7 +105,7 @@ class LiveBuildScreen(RedrawnScreen):
 
     def draw(self) -> RenderableType:
         """A heading, and the steps."""
-        now = time.time()
+        now = self._clock.now()
         return _render_board(self._board, self._console, now - self._began, now)
 
 

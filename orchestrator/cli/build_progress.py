@@ -10,6 +10,7 @@ import os
 import sys
 from typing import IO, TYPE_CHECKING
 
+from orchestrator.cli.elapsed import SteadyClock
 from orchestrator.cli.progress import QuietScreen, Screen, render_warning
 from orchestrator.cli.quantities import render_size
 from orchestrator.engines.base import BuildEvent, dump_build_event, load_build_events
@@ -84,12 +85,14 @@ class PlainBuilds:
         self._write = write
         self._vertices = Vertices()
         self._current: Vertex | None = None
+        self._clock = SteadyClock()
 
     def show(self, build: str, event: BuildEvent) -> None:
         """Write what an event of `build` (empty: the only one) says."""
         if event.kind == "warning":
             self._write(f"WARNING: {event.text}")
             return
+        event = event.replace(time=self._clock.place(event.time))
         vertex = self._vertices.find(build, event)
         number = f"#{vertex.number}"
         seconds = max(0.0, event.time - vertex.began)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from typing import TYPE_CHECKING
 
 from rich.console import Group
@@ -12,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.cli.build_live import BuildBoard
+from orchestrator.cli.elapsed import SteadyClock
 from orchestrator.cli.progress import render_warning
 from orchestrator.cli.redrawn import RedrawnScreen, choose_overflow, knows_signs
 from orchestrator.cli.transfer_meter import TransferMeter
@@ -49,7 +49,8 @@ class LiveScreen(RedrawnScreen):
         self._rows: dict[str, _Row] = {}
         self._signs = knows_signs(self._console)
         self._spinner = Spinner("dots" if self._signs else "line")
-        self._builds = BuildBoard()
+        self._clock = SteadyClock()
+        self._builds = BuildBoard(self._clock)
         self._meter = TransferMeter()
 
     def __call__(self, event: Event, /) -> None:
@@ -59,7 +60,7 @@ class LiveScreen(RedrawnScreen):
                 self._console.print(f"WARNING: {one.text}", markup=False)
             else:
                 self._builds.show(event.service, one)
-        for told in self._meter.expand(event):
+        for told in self._meter.expand(event.replace(time=self._clock.place(event.time))):
             self._show(told)
 
     def _show(self, event: Event) -> None:
@@ -73,6 +74,9 @@ class LiveScreen(RedrawnScreen):
             row = self._rows.get(line.id)
             if row is None:
                 row = self._rows[line.id] = _Row(line, event.time)
+            elif event.phase == "cancelled" and row.line.style == "skipped":
+                # What is not created is not started either.
+                continue
             row.line = line
             row.ended = 0.0 if line.style == "working" else event.time
 
@@ -81,7 +85,7 @@ class LiveScreen(RedrawnScreen):
         rows = list(self._rows.values())
         done = sum(1 for row in rows if row.ended)
         head = Text(f"[+] {self._title} {done}/{len(rows)}", style="bold", no_wrap=True, overflow="crop")
-        now = time.time()
+        now = self._clock.now()
         room = self._room
         steps: list[Text] = []
         if any(not row.ended and row.line.id.startswith("Image ") for row in rows):
@@ -131,4 +135,4 @@ class LiveScreen(RedrawnScreen):
         state = Text(f" {line.text}", style=style)
         if line.note:
             state.append(f"  {line.note.splitlines()[0]}", style="dim")
-        return mark, Text(line.id), state, Text(f"{(row.ended or now) - row.began:.1f}s", style="dim blue")
+        return mark, Text(line.id), state, Text(f"{max(0.0, (row.ended or now) - row.began):.1f}s", style="dim blue")

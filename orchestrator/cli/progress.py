@@ -81,6 +81,7 @@ class PlainScreen(QuietScreen):
         self._mark = mark
         self._build_stream = builds or stream or sys.stdout
         self._last: dict[str, str] = {}
+        self._undone: set[str] = set()
         self._builds: PlainBuilds | None = None
 
     def __call__(self, event: Event, /) -> None:
@@ -92,6 +93,11 @@ class PlainScreen(QuietScreen):
         if not lines:
             super().__call__(event)
         for line in lines:
+            if event.phase == "cancelled" and line.id in self._undone:
+                # What is not created is not started either.
+                continue
+            if event.phase == "cancelled":
+                self._undone.add(line.id)
             text = f"{self._mark} {line.id} {line.text}"
             if line.style in ("error", "skipped") and line.note:
                 text += f" {line.note.splitlines()[0]}"

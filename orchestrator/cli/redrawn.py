@@ -16,6 +16,7 @@ from rich.text import Text
 from orchestrator.cli.terminal import HeldTerminal, hold_terminal
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Self
 
     from rich.console import ConsoleOptions, OverflowMethod, RenderableType, RenderResult
@@ -27,8 +28,8 @@ class _Picture(LiveRender):
     widths: tuple[int, ...] = ()
     """Columns of each of its lines."""
 
-    columns = 1
-    """Columns that the terminal has now."""
+    measure: Callable[[], int] = staticmethod(lambda: 1)
+    """Tells how many columns the terminal has now."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         widths, width = [], 0
@@ -43,7 +44,8 @@ class _Picture(LiveRender):
 
     def position_cursor(self) -> Control:
         """Go up and erase: a terminal that has become narrower has broken the lines that found no room any more."""
-        height = sum(max(1, -(-one // self.columns)) for one in self.widths)
+        columns = max(1, self.measure())
+        height = sum(max(1, -(-one // columns)) for one in self.widths)
         erase = (ControlType.ERASE_IN_LINE, 2)
         up = ((ControlType.CURSOR_UP, 1), erase)
         return Control(ControlType.CARRIAGE_RETURN, erase, *(up * (height - 1))) if height else Control()
@@ -56,6 +58,7 @@ class _Display(Live):
         super().__init__(*args, **settings)
         self._terminal = terminal
         self._live_render = self._picture = _Picture(self.get_renderable(), vertical_overflow=self.vertical_overflow)
+        self._picture.measure = lambda: self.console.size.width
 
     def refresh(self) -> None:
         """Draw, but not between what a shell writes: while we are in the background only the last picture."""
@@ -66,7 +69,6 @@ class _Display(Live):
             self._terminal.moved = False
             self._picture.widths = ()
             self.console.show_cursor(False)
-        self._picture.columns = max(1, self.console.size.width)
         super().refresh()
 
 

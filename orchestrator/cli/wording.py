@@ -88,7 +88,8 @@ def describe_operation(event: Event) -> Wording | None:
     if event.phase == "failed":
         return Wording(place, "Error", "error", event.message)
     if event.phase == "cancelled":
-        return Wording(place, "Not done", "skipped", event.message)
+        yet = " yet" if event.verb == "wait for" else ""
+        return Wording(place, f"Not {done.lower()}{yet}", "skipped", event.message)
     if event.phase == "skipped":
         return Wording(place, "Skipped", "skipped", event.message)
     if event.phase == "done":

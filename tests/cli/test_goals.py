@@ -22,6 +22,7 @@ from orchestrator.errors import UsageError
 from orchestrator.goal import Goal
 from orchestrator.model import Dependency, Service, Stack
 from orchestrator.state import ObservedState
+from orchestrator.superseding import explain_interruption
 
 from .conftest import Ran, make_container
 
@@ -103,6 +104,27 @@ def test_an_interrupted_up_begins_nothing_more() -> None:
     edited = edit_interrupted(goal, observed, 6.0)
     assert edited.wants == {"web": "running", "api": "stopped", "db": "absent"}
     assert edited.scale == {"web": 2}
+
+
+def test_an_interrupted_up_says_how_far_it_came() -> None:
+    goal = edit_up(STACK, None, UpOptions(services=("web",), scale={"web": 5}), 5.0)
+    observed = ObservedState(
+        project="shop",
+        containers=(
+            make_container(), make_container(number=2), make_container("api", status="created"),
+            make_container("db", health="starting"),
+        ),
+    )  # fmt: skip
+    told = explain_interruption(goal, observed)
+    assert told == "interrupted; running: db (not healthy yet), web (2 of 5); not started: api"
+    # What has run and ended since was begun; what had ended before was not.
+    for finished_at, rest in ((6.0, ""), (4.0, "; not started: web")):
+        ended = make_container(status="exited", finished_at=finished_at)
+        others = (make_container("api"), make_container("db"))
+        told = explain_interruption(goal, ObservedState(project="shop", containers=(ended, *others)))
+        assert told == f"interrupted; running: api, db{rest}"
+    goal = edit_up(STACK, None, UpOptions(start=False), 5.0)
+    assert explain_interruption(goal, ObservedState(project="shop")).startswith("interrupted; not created: api, db")
 
 
 @pytest.mark.parametrize("text", ["web", "web=", "=3", "web=x", "web=-1"])

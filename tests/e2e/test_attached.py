@@ -116,7 +116,9 @@ services:
     up.send_signal(signal.SIGINT)
     _out, err = up.communicate(timeout=60)
     assert up.returncode == 130
-    assert "error[interrupted]" in err
+    assert "Container db-1 Not healthy yet interrupted" in err.replace(f"{project.name}-", "")
+    assert "error[interrupted]: interrupted; running: db (not healthy yet); not started: web\n" in err
+    assert "goal" not in err
     # What runs goes on, and web does not come later.
     assert project.containers()["db-1"]["State"] == "running"
     assert project.containers().get("web-1", {"State": "created"})["State"] != "running"

@@ -11,7 +11,7 @@ from orchestrator.actions.goals import read_pull
 from orchestrator.cli.converging import report_failures, show_plan
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.options import dry_run_option, pull_option, stack_command
-from orchestrator.errors import Interrupted, StackError
+from orchestrator.errors import StackError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -182,9 +182,9 @@ def _converge(session: Session, goal: Goal, sink: Sink, engine: Engine) -> None:
     try:
         outcome = session.converge(goal, sink)
     except KeyboardInterrupt:
-        call_off(session, goal, engine, sink)
+        interrupted = call_off(session, goal, engine, sink)
         session.finish()
-        raise Interrupted("interrupted", hint="what has been started goes on") from None
+        raise interrupted from None
     if not outcome.converged:
         session.finish()
         raise report_failures(outcome.failures, goal.stack)
