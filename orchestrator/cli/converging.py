@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.cli.diagnostics import report_diagnostics, uses_colour
 from orchestrator.errors import Diagnostic, OperationFailed
+from orchestrator.plan import StartContainer
 from orchestrator.source import render_path
 
 if TYPE_CHECKING:
@@ -59,10 +60,10 @@ def converge_with_progress(
     return outcome
 
 
-def show_plan(invocation: Invocation, goal: Goal, *, running: bool = False) -> None:
-    """Tell what bringing the project to `goal` would do; `running` tells what is left alone, too.
+def show_plan(invocation: Invocation, goal: Goal, *, start: bool = True, running: bool = False) -> None:
+    """Tell what bringing the project to `goal` would do; without `start` up to the point where things are started.
 
-    Raises OperationFailed after each failure that can be foreseen is shown.
+    `running` tells what is left alone, too. Raises OperationFailed after each failure that can be foreseen is shown.
     """
     from orchestrator.actions.plan import plan_goal
     from orchestrator.actions.rehearse import foresee_failures
@@ -71,12 +72,13 @@ def show_plan(invocation: Invocation, goal: Goal, *, running: bool = False) -> N
     engine = invocation.engine()
     plan = plan_goal(engine, goal, time.time())
     report_diagnostics(plan.warnings)
-    errors = foresee_failures(engine, goal.stack, plan)
+    done = [one for one in plan if start or not isinstance(one, StartContainer)]
+    errors = foresee_failures(engine, goal.stack, done)
     for key in [key for key, error in errors.items() if error.code == "registry-unreachable"]:
         # Whether the image is there is not known; the rest is worth telling without a network, too.
         unasked = errors.pop(key)
         report_diagnostics([Diagnostic(unasked.code, unasked.message, hint=unasked.hint, severity="warning")])
-    rehearse_plan(invocation, plan, running=running, failures=errors)
+    rehearse_plan(invocation, plan, start=start, running=running, failures=errors)
     if errors:
         from orchestrator.failures import describe_error
 

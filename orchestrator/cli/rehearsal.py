@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 _NO_FAILURES: Mapping[str, StackError] = MappingProxyType({})
 _WHOLE: Final[tuple[Phase, ...]] = ("started", "done")
 
+_STARTING = frozenset(
+    {"start container", "restart container", "wait for", "settle", "run init", "run hooks", "run provider"}
+)
+"""Verbs of what an attached ``up`` does only once it is attached."""
+
 
 def open_rehearsal(invocation: Invocation) -> Screen:
     """The screen of a dry run, on stderr: lines, or JSON objects that say so."""
@@ -34,10 +39,11 @@ def rehearse_plan(
     invocation: Invocation,
     plan: Plan,
     *,
+    start: bool = True,
     running: bool = False,
     failures: Mapping[str, StackError] = _NO_FAILURES,
 ) -> None:
-    """Tell a plan as if it were carried out; `running` tells what stays.
+    """Tell a plan as if it were carried out. Without `start` nothing is started; `running` tells what stays.
 
     `failures` are the errors of operations, by their ids; what needs them is not done.
     """
@@ -46,6 +52,8 @@ def rehearse_plan(
     ended: dict[str, str] = {}
     with open_rehearsal(invocation) as screen:
         for operation in plan:
+            if not start and operation.verb in _STARTING:
+                continue
             reason = next((ended[one] for one in operation.needs if one in ended), "")
             if reason and isinstance(operation, WaitFor) and not operation.required:
                 screen(_describe(operation, "skipped", reason))

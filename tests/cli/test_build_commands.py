@@ -245,7 +245,7 @@ def test_up_asks_for_builds_as_points_in_time(
     assert stack("up", "-d", "--build", "--no-build").code == 16
     ran = stack("--dry-run", "up", "--build", "base")
     assert " DRY-RUN MODE -  Image shop-base Built\n" in ran.err
-    assert " DRY-RUN MODE -  Container shop-base-1 Started\n" in ran.err
+    assert "Starting" not in ran.err
     assert "is not supported in dry-run mode" in ran.out
     monkeypatch.setattr(up, "converge_with_progress", lambda _invocation, goal, *_rest, **_more: goals.append(goal))
     goals: list[Any] = []

@@ -64,7 +64,7 @@ def test_what_would_be_done_and_what_would_fail(machine: Machine, project: Proje
     for words, code, told in (
         # Half of it is there.
         (("up", "-d", "web"), 1, [f"Container {name}-db-1 Started", f"Container {name}-web-1 Error {held}"]),
-        (("up", "web"), 1, [f"Container {name}-db-1 Started", f"Container {name}-web-1 Error {held}"]),
+        (("up", "web"), 0, [f"Container {name}-web-1 Created"]),
         (("create", "web"), 0, [f"Container {name}-web-1 Created"]),
         (("run", "web", "true"), 0, [f"Container {name}-db-1 Started", f"Container {name}-web-run-"]),
         (("down", "-v"), 0, [f"Container {name}-db-1 Removed", f"Volume {name}_data Removed"]),
@@ -88,11 +88,7 @@ def test_what_would_be_done_and_what_would_fail(machine: Machine, project: Proje
         (("run", "--build", "made"), 0, [f"Image {name}-made Built"]),
         (("watch", "made"), 0, [f"Image {name}-made Built"]),
         (("build", "made", "lost"), 1, [f"Image {name}-made Built", f"Image {name}-lost Error the build context"]),
-        (
-            ("up", "-d", "lost"),
-            1,
-            [f"Image {name}-lost Error the build context", f"Container {name}-lost-1 Not created"],
-        ),
+        (("up", "-d", "lost"), 1, [f"Image {name}-lost Error the build context", f"Container {name}-lost-1 Not done"]),
         (("build", "bare"), 1, [f"Image {name}-bare Error there is no Dockerfile"]),
     ):
         ran = project.run("--dry-run", *words)
@@ -117,7 +113,3 @@ def test_ports_of_ones_own_are_free(project: Project) -> None:
     project.succeed("up", "-d")
     told = project.run("--dry-run", "up", "-d", "--force-recreate", "web")
     assert (told.code, f"Container {project.name}-web-1 Started" in told.err) == (0, True), told.err
-    # Attached, it tells the starts as well, and where it ends.
-    told = project.run("--dry-run", "up", "--force-recreate", "web")
-    assert (told.code, f"Container {project.name}-web-1 Started" in told.err) == (0, True), told.err
-    assert "interactive run is not supported in dry-run mode" in told.out

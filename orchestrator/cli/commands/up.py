@@ -147,8 +147,9 @@ def command(
         ),
     )
     if invocation.dry_run:
-        show_plan(invocation, goal, running=True)
-        if not (detach or wait or no_start):
+        attached = not (detach or wait or no_start)
+        show_plan(invocation, goal, start=not attached, running=True)
+        if attached:
             print("end of 'stack up' output, interactive run is not supported in dry-run mode")
         return 0
     hide = (*(("pull image",) if quiet_pull else ()), *(("build image",) if quiet_build else ()))
