@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -75,14 +76,26 @@ def enable_unit(request: UnitRequest, *, now: bool) -> str:
     _find_systemctl()
     try:
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        with open(f"{path}.new", "w", encoding="utf-8") as file:
-            file.write(render_unit(request))
+        text = render_unit(request)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(f"{path}.new")
+        mode = 0o600 if holds_login(text) else 0o644
+        descriptor = os.open(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        with open(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
         os.replace(f"{path}.new", path)
     except OSError as error:
         raise Unavailable(f"{path} cannot be written: {error.strerror}", resource=path, operation="enable") from None
     _reload(user=request.user)
     _call(["enable", *(["--now"] if now else []), name_unit(request.project)], user=request.user)
     return path
+
+
+def holds_login(text: str) -> bool:
+    """Whether an address in the text of a unit has a login in it, which systemd shows to everybody on the machine."""
+    from orchestrator.addresses import hide_password
+
+    return hide_password(text) != text
 
 
 def disable_unit(project: str, *, user: bool, now: bool) -> str:

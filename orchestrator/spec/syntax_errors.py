@@ -37,18 +37,45 @@ def _explain(error: Any, lines: list[str]) -> tuple[int, int, str, str]:
     if "\\t" in reason or "cannot start any token" in reason:
         return (line, column, *_explain_letter(text, column, said))
     if "mapping values are not allowed" in reason:
-        return line, column, said, "check the indentation, and quote values that contain ': '"
-    if "could not find expected ':'" in reason:
-        begun = getattr(error, "context_mark", None)
-        if begun is not None and begun.line < len(lines):
-            word = lines[begun.line][begun.column :].strip()
-            message = f"{_shorten(word)} is followed by no colon"
-            return begun.line + 1, begun.column + 1, message, "write NAME: VALUE, or end the name of a mapping with ':'"
+        return _explain_mapping(lines, line, column, said)
+    begun = getattr(error, "context_mark", None)
+    if begun is not None and begun.line < len(lines):
+        there = (begun.line + 1, begun.column + 1)
+        word = lines[begun.line][begun.column :].strip()
+        if "could not find expected ':'" in reason:
+            return (*there, *_explain_name(word))
+        if "unexpected end of stream" in reason and word[:1] in ("'", '"'):
+            return (*there, f"the quote {word[0]} that begins here is not closed", f"write {word[0]} at its end")
+        if "unknown escape" in reason:
+            return line, column, said, "write the backslash twice, or put the value between single quotes"
+        if "flow" in str(context) and "did not find expected ',' or" in reason:
+            return _explain_bracket(lines, there, (line, column))
     if "did not find expected" in reason:
         return (line, column, *_explain_unexpected(lines, line, said))
-    if "found undefined alias" in reason:
-        return line, column, said, "define the anchor (&name) before its alias (*name)"
     return line, column, said, ""
+
+
+def _explain_mapping(lines: list[str], line: int, column: int, said: str) -> tuple[int, int, str, str]:
+    """A line that goes on with the one before it, which was meant to end with a colon."""
+    before = lines[line - 2] if 2 <= line <= len(lines) + 1 else ""
+    word = before.strip()
+    lone = word and ":" not in word and not word.startswith(("-", "#", "'", '"', "[", "{", "|", ">"))
+    if lone and _measure(before) == _measure(lines[line - 1]):
+        return (line - 1, before.index(word) + 1, *_explain_name(word))
+    return line, column, said, "check the indentation, and quote values that contain ': '"
+
+
+def _explain_name(word: str) -> tuple[str, str]:
+    return f"{_shorten(word)} is followed by no colon", "write NAME: VALUE, or end the name of a mapping with ':'"
+
+
+def _explain_bracket(lines: list[str], begun: tuple[int, int], failed: tuple[int, int]) -> tuple[int, int, str, str]:
+    opening = lines[begun[0] - 1][begun[1] - 1]
+    closing = "]" if opening == "[" else "}"
+    hint = f"write {closing} where it ends, and a comma between two values"
+    if begun[0] == failed[0]:
+        return (*failed, f"neither a comma nor {closing} stands here", hint)
+    return (*begun, f"the {opening} that begins here is not closed where line {failed[0]} begins", hint)
 
 
 def _explain_letter(text: str, column: int, said: str) -> tuple[str, str]:
@@ -61,6 +88,8 @@ def _explain_letter(text: str, column: int, said: str) -> tuple[str, str]:
 
 
 def _explain_unexpected(lines: list[str], line: int, said: str) -> tuple[str, str]:
+    if "did not find expected '-' indicator" in said:
+        return "a line without '-' stands among the values of a list", "begin it with '- ', or indent it differently"
     hint = "something before this place is not closed or not indented: a quote, a bracket, a line"
     own = _measure(lines[line - 1]) if line <= len(lines) else None
     if own is None:

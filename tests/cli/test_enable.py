@@ -62,6 +62,23 @@ def test_a_project_is_enabled_and_disabled(
     assert "systemctl daemon-reload: no" in refused.err
 
 
+def test_a_login_in_a_unit_is_warned_of_and_nobody_elses_to_read(
+    stack: Callable[..., Ran], systemctl: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("compose.yaml").write_text("name: shop\nservices: {web: {image: busybox}}")
+    unit = systemctl.parent / "units/stack-shop.service"
+    ran = stack("enable")
+    assert (ran.code, ran.err, unit.stat().st_mode & 0o777) == (0, "", 0o644)
+    monkeypatch.setenv("STACK_MIRROR", "https://jane:secret@example.com/x")
+    # What a run before this one could not finish is not written into.
+    Path(f"{unit}.new").touch(0o644)
+    ran = stack("enable")
+    assert ran.code == 0
+    assert "the unit holds a login" in ran.err
+    assert "secret" not in ran.err
+    assert unit.stat().st_mode & 0o777 == 0o600
+
+
 def test_without_systemd_the_unit_is_only_shown(
     stack: Callable[..., Ran], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 import pytest
 
 from .conftest import Machine, Project, open_folders
+from .leaks import find_leaks
 from .pages import await_page, fetch_page
 
 SLEEPER = "image: busybox, init: true, command: [sleep, '1000']"
@@ -137,6 +138,29 @@ networks: {{six: {{enable_ipv6: true, ipam: {{config: [{{subnet: "fd12:3456:789a
     project.succeed("exec", "-T", "two", "ping", "-4", "-c1", "-W2", "one")
     port = project.succeed("port", "one", "80").rpartition(":")[2].strip()
     assert await_page(f"http://[::1]:{port}/") == await_page(f"http://127.0.0.1:{port}/")
+
+
+def test_the_default_bridge_comes_and_goes_with_the_containers_on_it(project: Project) -> None:
+    sleeper = SLEEPER.replace("image:", "network_mode: bridge, image:")
+    project.write(f"services: {{a: {{{sleeper}}}, b: {{{sleeper}}}}}")
+
+    def links() -> list[str]:
+        left = find_leaks(project.machine.state, project.machine.run_dir)
+        return [one for one in left if one.startswith("link ")]
+
+    for _ in range(2):
+        project.succeed("up", "-d")
+        address = project.succeed("exec", "-T", "b", "hostname", "-i").strip()
+        assert ping(project, "a", address)
+        # Nobody publishes a port, and what they send out is masqueraded all the same.
+        table = subprocess.run(["nft", "list", "ruleset"], check=True, capture_output=True, text=True).stdout
+        network = ".".join([*address.split(".")[:2], "0.0/16"])
+        ours = [part for part in table.split("table inet ") if part.startswith("stack_") and network in part]
+        assert any("masquerade" in part for part in ours)
+        project.succeed("rm", "-sf", "a")
+        assert links()
+        project.succeed("rm", "-sf", "b")
+        assert not links()
 
 
 def test_borrowed_and_missing_namespaces(project: Project) -> None:

@@ -19,7 +19,7 @@ USER = Option("--user", flag=True, help="With this user's systemd, not the syste
 )
 def command(invocation: Invocation, now: bool, user: bool, show: bool, yes: bool) -> int:
     """Bring the project up at every boot: write a systemd unit that does it."""
-    from orchestrator.actions.enable import describe_unit, enable_unit, list_fleeting, place_unit
+    from orchestrator.actions.enable import describe_unit, enable_unit, holds_login, list_fleeting, place_unit
     from orchestrator.actions.unit import render_unit
     from orchestrator.cli.owning import load_own
     from orchestrator.spec.faults import check_faults
@@ -33,8 +33,14 @@ def command(invocation: Invocation, now: bool, user: bool, show: bool, yes: bool
     if fleeting:
         names = ", ".join(fleeting)
         invocation.note(f"{names}: taken from this shell; after a boot the stack file sees what .env says")
+    text = render_unit(request)
+    if holds_login(text):
+        invocation.note(
+            "warning: the unit holds a login, and systemd shows units to everybody here: leave the login out of the "
+            "address, and give it to git's credential helper"
+        )
     if show:
-        print(render_unit(request), end="")
+        print(text, end="")
         return 0
     if invocation.dry_run:
         print(f"write {place_unit(project.name, user=user)}")
