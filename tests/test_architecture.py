@@ -16,51 +16,13 @@ LAYERS = (
     {"addresses", "errors", "source", "record", "evidence", "plain_json", "code_cache"},
     {"model", "state", "codec"},
     {
-        *("spec", "graph", "graph_layout", "graph_render", "graph_svg", "digest", "goal", "superseding", "plan"),
-        *("timeline", "events", "reconcile", "restart", "health"),
+        *("spec", "graph", "digest", "goal", "superseding", "plan", "timeline", "events", "reconcile", "restart"),
+        "health",
     },
     {"engines"},
-    {
-        *(
-            "building",
-            "catalog",
-            "tracing",
-            "fetching",
-            "providers",
-            "providers",
-            "rollback",
-            "settling",
-            "watching",
-            "client",
-            "confirmation",
-            "confirming",
-            "telling",
-            "conditions",
-            "control",
-            "control_server",
-            "detach",
-            "executor",
-            "failures",
-            "health_runner",
-            "hook_runner",
-        ),
-        *(
-            "keeper",
-            "keeping",
-            "askers",
-            "supervisor_log",
-            "launch",
-            "loop",
-            "loop_status",
-            "perform",
-            "preload",
-            "probes",
-            "restarting",
-            "supervisor",
-            "tending",
-            "workers",
-        ),
-    },
+    {"detach", "workers", "watching"},
+    {"control_loop"},
+    {"supervision"},
     {"actions"},
     {"cli", "__main__"},
 )
@@ -68,8 +30,7 @@ LAYERS = (
 
 PURE = {
     *("addresses", "errors", "source", "record", "model", "state", "codec"),
-    *("graph", "graph_layout", "graph_render", "graph_svg"),
-    *("digest", "goal", "superseding", "plan", "events", "reconcile", "restart", "health", "spec"),
+    *("graph", "digest", "goal", "superseding", "plan", "events", "reconcile", "restart", "health", "spec"),
 }
 DOORS = {"spec.reader": "what the loader is given to read files with"}
 """Modules of the pure core that are an edge by themselves, each with the reason."""
@@ -89,7 +50,7 @@ SYSTEM_CALLS = {
     "engines.native.diagnosis": "asks whether the libraries can be loaded",
     "engines.native.images.content": "brings blobs to the disk",
     "engines.native.images.unpack": "whiteouts are device nodes",
-    "supervisor": "gives memory back to the kernel",
+    "supervision.supervisor": "gives memory back to the kernel",
 }
 """The only modules that reach below Python's standard library, each with the reason."""
 

@@ -6,14 +6,14 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from orchestrator.client import Outcome, Session
 from orchestrator.errors import Interrupted, Unavailable
+from orchestrator.supervision.client import Outcome, Session
 
 if TYPE_CHECKING:
     from orchestrator.engines.base import Engine
     from orchestrator.events import Event, Sink
     from orchestrator.goal import Goal
-    from orchestrator.launch import Prepared
+    from orchestrator.supervision.launch import Prepared
 
 
 class WaitTimedOut(Unavailable):
@@ -87,7 +87,7 @@ def tell_interrupted(sink: Sink) -> Sink:
 
 def name_unready(goal: Goal) -> str:
     """Say which of the services that are waited for are not there yet; empty if nobody knows."""
-    from orchestrator.client import query_status
+    from orchestrator.supervision.client import query_status
 
     status = query_status(goal.stack.name)
     if status is None:

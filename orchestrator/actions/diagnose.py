@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def diagnose_projects(engine: Engine) -> Iterator[Finding]:
     """Say which projects run without a supervisor: nothing of them is restarted, probed or found by name."""
-    from orchestrator.client import query_status
+    from orchestrator.supervision.client import query_status
 
     count = 0
     for name in engine.projects():

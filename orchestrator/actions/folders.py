@@ -107,7 +107,7 @@ def _find_owner(project: str) -> str:
     """The folder that the project was last brought up from; empty if nothing is up."""
     import json
 
-    from orchestrator.control import Place
+    from orchestrator.supervision.control import Place
 
     try:
         with open(Place.of(project).goal, "rb") as file:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.actions.names import resolve_dependencies, select_services
 from orchestrator.graph import find_critical_path, find_implied, find_waves, list_edges
-from orchestrator.graph_render import Drawing
+from orchestrator.graph.render import Drawing
 
 if TYPE_CHECKING:
     from orchestrator.model import Service, Stack

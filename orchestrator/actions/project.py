@@ -285,14 +285,14 @@ def make_reader() -> Reader:
 
 def recall_goal(project: str) -> Goal | None:
     """Return the goal that the project was last brought to, if it is still known."""
-    from orchestrator.client import load_goal
+    from orchestrator.supervision.client import load_goal
 
     return load_goal(project)
 
 
 def has_goal(project: str) -> bool:
     """Whether the project was brought to a goal and has not been taken down since."""
-    from orchestrator.control import Place
+    from orchestrator.supervision.control import Place
 
     return os.path.exists(Place.of(project).goal)
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from orchestrator.actions.converge import converge_in_time, tell_interrupted
 from orchestrator.actions.goals import edit_want
-from orchestrator.client import Outcome, Session
 from orchestrator.events import Event, Sink
 from orchestrator.model import Stack
 from orchestrator.record import Record
+from orchestrator.supervision.client import Outcome, Session
 
 if TYPE_CHECKING:
     from orchestrator.goal import Goal

@@ -3,7 +3,7 @@
 After an ``up`` that succeeded its words are remembered, together with what the supervisor knows the goal by. The same
 words then ask it whether that goal still holds. What the command had read (the stack file and whatever that names, the
 environment) is compared with what is remembered; all else is for the supervisor to look at
-(:mod:`orchestrator.confirmation`). In any doubt the command takes its usual way.
+(:mod:`orchestrator.supervision.confirmation`). In any doubt the command takes its usual way.
 """
 
 from __future__ import annotations
@@ -23,13 +23,16 @@ if TYPE_CHECKING:
 
     from orchestrator.actions.project import Project
     from orchestrator.cli.invocation import Invocation
-    from orchestrator.client import Outcome
     from orchestrator.goal import Goal
     from orchestrator.model import Stack
+    from orchestrator.supervision.client import Outcome
 
 _KIND = "up"
 
-_CODE = ("spec", "actions", "cli", "cli/commands", "engines/native", "goal.py", "model.py", "record.py", "control.py")
+_CODE = (
+    *("spec", "actions", "cli", "cli/commands", "engines/native", "goal.py", "model.py", "record.py"),
+    "supervision/control.py",
+)
 """The code that makes the goal, and says what of it cannot be honoured."""
 
 
@@ -43,7 +46,7 @@ def confirm_up(arguments: Sequence[str]) -> bool:
     known = recall(_KIND, describe_question(arguments, _CODE))
     if known is None:
         return False
-    from orchestrator.confirming import confirm_goal
+    from orchestrator.supervision.confirming import confirm_goal
 
     folder, version, token, progress, ansi = known.decode("utf-8", "surrogateescape").split("\n")
     events = confirm_goal(folder, version, token, time())
@@ -59,8 +62,8 @@ def keep_up(invocation: Invocation, project: Project, goal: Goal, outcome: Outco
         return
     words, noted_at = read_words()
     from orchestrator.actions.project import place_stack
-    from orchestrator.control import CODE_VERSION, Place
     from orchestrator.evidence import is_settled, render_kept, sign_path
+    from orchestrator.supervision.control import CODE_VERSION, Place
 
     looked = {path: sign_path(path) for path in _list_read(goal.stack)}
     try:

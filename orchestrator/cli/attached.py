@@ -15,9 +15,9 @@ from orchestrator.actions.up import AttachedUp, choose_attached
 from orchestrator.cli.converging import report_failures
 from orchestrator.cli.logview import LogView
 from orchestrator.cli.progress import QuietScreen, Screen, leave_out
-from orchestrator.client import Session, query_status
 from orchestrator.reconcile.providers import is_provided
 from orchestrator.record import Record
+from orchestrator.supervision.client import Session, query_status
 
 if TYPE_CHECKING:
     from collections.abc import Callable

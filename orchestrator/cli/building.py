@@ -96,7 +96,7 @@ def _render_again(known: Mapping[str, RecalledBuild], kind: str, *, colour: bool
 
 def report_build_error(error: StackError) -> None:
     """Write why a build failed: the place in the Dockerfile, the lines around it, the end of the command's output."""
-    from orchestrator.failures import BUILD_LINES
+    from orchestrator.control_loop.failures import BUILD_LINES
 
     report_error(error)
     write_lines(getattr(error, "excerpt", ()), "")

@@ -14,11 +14,11 @@ from orchestrator.source import render_path
 
 if TYPE_CHECKING:
     from orchestrator.cli.invocation import Invocation
-    from orchestrator.client import Outcome
+    from orchestrator.control_loop.failures import Failure
     from orchestrator.engines.base import Engine
-    from orchestrator.failures import Failure
     from orchestrator.goal import Goal
     from orchestrator.model import Stack
+    from orchestrator.supervision.client import Outcome
 
 
 def converge_with_progress(
@@ -80,14 +80,14 @@ def show_plan(invocation: Invocation, goal: Goal, *, start: bool = True, running
         report_diagnostics([Diagnostic(unasked.code, unasked.message, hint=unasked.hint, severity="warning")])
     rehearse_plan(invocation, plan, start=start, running=running, failures=errors)
     if errors:
-        from orchestrator.failures import describe_error
+        from orchestrator.control_loop.failures import describe_error
 
         raise report_failures([describe_error(errors[one.id], one) for one in plan if one.id in errors], goal.stack)
 
 
 def report_failures(failures: Iterable[Failure], stack: Stack) -> OperationFailed:
     """Write each failure with its place, its exit code and the end of its log; return the error to raise."""
-    from orchestrator.failures import resolve_attribute
+    from orchestrator.control_loop.failures import resolve_attribute
 
     for one in failures:
         if one.rendered:

@@ -139,7 +139,7 @@ def _prepare_supervisor(arguments: Sequence[str], supervised: bool) -> Any:
 
         if names_supervised(arguments):
             return None
-    from orchestrator.launch import prepare
+    from orchestrator.supervision.launch import prepare
 
     return prepare(os.environ.get("STACK_ENGINE") or "native")
 

@@ -60,8 +60,8 @@ def names_supervised(arguments: Sequence[str]) -> bool:
         return False
     from orchestrator.actions.project import recall_name
     from orchestrator.cli.invocation import make_invocation
-    from orchestrator.confirming import is_supervised
     from orchestrator.engines.native.places import find_places
+    from orchestrator.supervision.confirming import is_supervised
 
     name = recall_name(make_invocation(**options).project)
     return bool(name) and is_supervised(f"{find_places()[1]}/projects/{name}")

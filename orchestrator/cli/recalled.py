@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from orchestrator.evidence import Signature
 
 _BUILDING = (
-    *("", "actions", "spec", "reconcile", "cli", "cli/commands", "cli/image", "engines", "engines/native"),
+    *("", "graph", "actions", "spec", "reconcile", "cli", "cli/commands", "cli/image", "engines", "engines/native"),
     *("engines/native/images", "engines/native/dockerfile", "engines/native/dockerfile/front"),
     *("engines/native/dockerfile/sources", "engines/native/dockerfile/performing"),
 )

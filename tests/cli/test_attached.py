@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from orchestrator.actions.up import KILLING, STOPPING, AttachedUp, UpResult, choose_attached
-from orchestrator.client import Outcome
 from orchestrator.errors import StackError
 from orchestrator.events import Event
 from orchestrator.goal import Goal
 from orchestrator.model import Service, Stack
 from orchestrator.state import Container
+from orchestrator.supervision.client import Outcome
 
 from .conftest import make_container
 

@@ -16,10 +16,10 @@ from orchestrator.actions import git_files
 from orchestrator.actions.project import Project, ProjectOptions, Remote, identify_project, load_project
 from orchestrator.cli.consenting import RemoteDeclined, ask_about_remote
 from orchestrator.cli.invocation import make_invocation
-from orchestrator.control import Place, dump_goal, write_goal
 from orchestrator.goal import Goal
 from orchestrator.model import Stack as Model
 from orchestrator.spec.interpolate import Variable
+from orchestrator.supervision.control import Place, dump_goal, write_goal
 
 from .conftest import Ran
 

@@ -12,6 +12,7 @@ import pytest
 from orchestrator import evidence
 from orchestrator.actions import memory
 from orchestrator.actions.project import ProjectOptions, load_again
+from orchestrator.cli import again, recalled
 
 from .conftest import Ran
 
@@ -51,6 +52,11 @@ def write(file: Path, text: str) -> None:
     file.write_text(text)
     while time.time_ns() - file.stat().st_ctime_ns <= evidence._TICK:
         time.sleep(0.005)
+
+
+def test_the_code_that_makes_an_answer_is_where_it_is_looked_for() -> None:
+    package = Path(memory.__file__).parents[1]
+    assert not [name for name in (*memory._CODE, *again._CODE, *recalled._BUILDING) if not (package / name).exists()]
 
 
 def test_config_answers_from_memory(stack: Callable[..., Ran], folder: Path, loads: list[str]) -> None:

@@ -35,15 +35,15 @@ from orchestrator.cli.ui.dialogs import Help, Question
 from orchestrator.cli.ui.keys import KEYS
 from orchestrator.cli.ui.output_view import SCROLLBACK, break_line
 from orchestrator.cli.ui.plain import replace_characters
-from orchestrator.client import Outcome
+from orchestrator.control_loop.failures import Failure
 from orchestrator.engines.base import ContainerEvent, LogLine
 from orchestrator.engines.fake import FakeEngine
 from orchestrator.errors import Conflict, EngineError, UsageError
 from orchestrator.events import Event
-from orchestrator.failures import Failure
 from orchestrator.goal import Goal
 from orchestrator.model import Stack
 from orchestrator.state import Binding, ObservedState
+from orchestrator.supervision.client import Outcome
 
 from .conftest import Ran, make_container
 

@@ -9,7 +9,7 @@ from stacks import bind_stack
 
 from orchestrator.errors import ModelError
 from orchestrator.graph import Graph, find_critical_path, find_implied, find_waves, resolve_dependencies
-from orchestrator.graph_layout import BENDS, GAP, ROW, lay_out
+from orchestrator.graph.layout import BENDS, GAP, ROW, lay_out
 from orchestrator.model import Dependency, Probe, Service
 
 

@@ -6,8 +6,8 @@ import pytest
 from plan_runner import Runner
 from stacks import bind_stack, want_all
 
+from orchestrator.control_loop.probes.exec import run_exec_probe, translate_test
 from orchestrator.health import Check, ProbeResult
-from orchestrator.probes.exec import run_exec_probe, translate_test
 from orchestrator.state import Container
 
 

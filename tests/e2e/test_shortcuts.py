@@ -23,7 +23,7 @@ PROBE = """
 import sys
 from orchestrator.cli.main import main
 code = main(sys.argv[2:])
-loaded = sys.modules.keys() & {"orchestrator.client", "orchestrator.engines.native.engine"}
+loaded = sys.modules.keys() & {"orchestrator.supervision.client", "orchestrator.engines.native.engine"}
 open(sys.argv[1], "w").write("usual" if loaded else "short")
 raise SystemExit(code)
 """

@@ -8,7 +8,7 @@ import pytest
 from disk_engine import DiskEngine
 
 from orchestrator.engines.native.layout import Layout
-from orchestrator.launch import Prepared
+from orchestrator.supervision.launch import Prepared
 
 
 @pytest.fixture
@@ -41,18 +41,18 @@ def find_processes(marker: Path) -> list[int]:
 
 @pytest.fixture(autouse=True)
 def no_process_is_left(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    import orchestrator.client
-    import orchestrator.launch
+    import orchestrator.supervision.client
+    import orchestrator.supervision.launch
 
     made: list[Prepared] = []
-    really = orchestrator.launch.prepare
+    really = orchestrator.supervision.launch.prepare
 
     def prepare(engine: str | None = None) -> Prepared:
         made.append(really(engine))
         return made[-1]
 
-    monkeypatch.setattr(orchestrator.launch, "prepare", prepare)
-    monkeypatch.setattr(orchestrator.client, "prepare", prepare)
+    monkeypatch.setattr(orchestrator.supervision.launch, "prepare", prepare)
+    monkeypatch.setattr(orchestrator.supervision.client, "prepare", prepare)
     yield
     left = []
     for one in made:

@@ -7,8 +7,8 @@ from typing import Any
 
 from test_process import stack_of
 
-from orchestrator.askers import Asker, Askers
 from orchestrator.goal import Goal
+from orchestrator.supervision.askers import Asker, Askers
 
 
 def connect(*, subscribed: bool = False) -> Any:

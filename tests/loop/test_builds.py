@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from orchestrator.actions.goals import UpOptions, edit_interrupted, edit_up, edit_want
-from orchestrator.building import LOG_LIMIT, BuildRelay
+from orchestrator.control_loop.building import LOG_LIMIT, BuildRelay
+from orchestrator.control_loop.loop import Loop, Settled
 from orchestrator.engines.base import BuildEvent, load_build_events
 from orchestrator.engines.fake import FakeEngine
 from orchestrator.errors import Diagnostic, EngineError, NotFound
 from orchestrator.events import Event
 from orchestrator.goal import BuildOptions, Goal
-from orchestrator.loop import Loop, Settled
 from orchestrator.model import Build, Service, Stack
 from orchestrator.source import Location
 from orchestrator.state import ImageFacts

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.conditions import Board, ConditionFailed, judge_condition
+from orchestrator.control_loop.conditions import Board, ConditionFailed, judge_condition
 from orchestrator.state import Container, ObservedState
 
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from orchestrator.control_loop.executor import Execution, PlanOutcome, Progress
 from orchestrator.errors import EngineError, NotFound
 from orchestrator.events import Event
-from orchestrator.executor import Execution, PlanOutcome, Progress
 from orchestrator.model import Service
 from orchestrator.plan import CreateContainer, Operation, Plan, RemoveNetwork, StartContainer, WaitFor
 

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from orchestrator.actions.goals import UpOptions, edit_interrupted, edit_up, edit_want
+from orchestrator.control_loop.loop import Loop, Settled
 from orchestrator.engines.fake import FakeEngine
 from orchestrator.errors import EngineError
 from orchestrator.events import Event
 from orchestrator.goal import Goal
-from orchestrator.loop import Loop, Settled
 from orchestrator.model import Service, Stack
 from orchestrator.state import ImageFacts
 

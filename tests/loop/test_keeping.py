@@ -14,17 +14,17 @@ from typing import Any
 
 import pytest
 
-from orchestrator.control import Place, dump_goal, read_goal, write_goal
 from orchestrator.goal import Goal
-from orchestrator.keeping import Keeping
 from orchestrator.model import Stack
+from orchestrator.supervision.control import Place, dump_goal, read_goal, write_goal
+from orchestrator.supervision.keeping import Keeping
 from orchestrator.workers import Workers
 
 ROOT = Path(__file__).resolve().parents[2]
 
 KEEPER = """
 import os
-from orchestrator import keeper
+from orchestrator.supervision import keeper
 
 def keep_up(record, began):
     null = os.path.samestat(os.fstat(0), os.stat("/dev/null"))
@@ -108,7 +108,7 @@ def test_a_successor_has_the_variables_that_providers_are_run_with(
 
 
 def test_what_a_start_took_is_given_back_beside_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    from orchestrator import supervisor
+    from orchestrator.supervision import supervisor
 
     done: list[tuple[str, bool]] = []
 

@@ -11,10 +11,10 @@ from typing import Any, cast
 import pytest
 from disk_engine import DiskEngine
 
+from orchestrator.control_loop.loop import Loop, Settled
 from orchestrator.engines.base import ExecResult
 from orchestrator.events import Event
 from orchestrator.goal import Goal, Want
-from orchestrator.loop import Loop, Settled
 from orchestrator.model import Dependency, Probe, RestartPolicy, Service, Stack
 from orchestrator.state import Container
 
@@ -450,7 +450,7 @@ def test_a_stop_without_patience_kills_what_is_still_being_stopped(disk: DiskEng
 def test_an_end_is_not_forgotten_when_the_engine_cannot_be_observed(
     disk: DiskEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("orchestrator.tending.RETRY_AFTER", 0.01)
+    monkeypatch.setattr("orchestrator.control_loop.tending.RETRY_AFTER", 0.01)
 
     async def scenario(scene: Scene) -> None:
         stack = stack_of(service("app", restart=RestartPolicy(condition="always", delay=0.01)))

@@ -7,7 +7,7 @@ import sys
 
 CODE = """
 import sys
-from orchestrator.preload import import_asyncio, _LATER
+from orchestrator.supervision.preload import import_asyncio, _LATER
 import_asyncio()
 left_out = [name for name in (*_LATER, "ssl") if name in sys.modules]
 assert not left_out, left_out

@@ -18,8 +18,6 @@ from typing import Any
 import pytest
 from disk_engine import DiskEngine
 
-from orchestrator import client, control, launch, supervisor
-from orchestrator.client import Session, converge, load_goal, query_status, request_shutdown
 from orchestrator.engines.native.layout import Layout
 from orchestrator.errors import StackError, Unavailable
 from orchestrator.events import Event
@@ -27,6 +25,8 @@ from orchestrator.goal import Goal, Want
 from orchestrator.model import Stack
 from orchestrator.source import SourceMap
 from orchestrator.spec.bind import bind_stack
+from orchestrator.supervision import client, control, launch, supervisor
+from orchestrator.supervision.client import Session, converge, load_goal, query_status, request_shutdown
 
 
 def bind(services: dict[str, Any]) -> Stack:

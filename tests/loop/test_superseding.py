@@ -9,12 +9,12 @@ import pytest
 from disk_engine import DiskEngine
 from test_process import bind, down, eventually, ignore, stack_of, up
 
-from orchestrator import launch
-from orchestrator.client import Session, converge, query_status
 from orchestrator.engines.native.layout import Layout
 from orchestrator.events import Event
 from orchestrator.goal import Goal
 from orchestrator.superseding import explain_superseding, list_overridden, merge_goals
+from orchestrator.supervision import launch
+from orchestrator.supervision.client import Session, converge, query_status
 
 SLOW = {"image": "img", "healthcheck": {"test": ["CMD", "x"], "interval": "1h0m0s"}}
 NEEDS = {"db": {"condition": "service_healthy", "required": True}}
@@ -97,7 +97,7 @@ def test_a_crash_does_not_let_the_older_goal_win(place: Layout, disk: DiskEngine
     assert before is not None
 
     def resend(one: Goal) -> dict[str, Any]:
-        from orchestrator.control import LineBuffer, Place, connect_control, dump_goal, encode
+        from orchestrator.supervision.control import LineBuffer, Place, connect_control, dump_goal, encode
 
         connection = connect_control(Place.of("demo", place))
         assert connection is not None

@@ -12,7 +12,7 @@ import pytest
 from orchestrator.detach import leave_control_group
 from orchestrator.engines.native.privilege import require_root
 from orchestrator.errors import Unavailable
-from orchestrator.launch import prepare
+from orchestrator.supervision.launch import prepare
 
 ROOT = Path("/sys/fs/cgroup")
 HYBRID = (ROOT / "unified", ROOT / "systemd")

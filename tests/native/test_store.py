@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from orchestrator import launch
 from orchestrator.engines.native.store import Store
 from orchestrator.errors import Conflict, NotFound, Unavailable
+from orchestrator.supervision import launch
 
 
 @pytest.fixture

@@ -10,18 +10,18 @@ from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
 
-from orchestrator import providers
 from orchestrator.actions import goals
-from orchestrator.control import dump_goal, load_goal
+from orchestrator.control_loop import providers
+from orchestrator.control_loop.loop import Loop, Settled
 from orchestrator.digest import config_hash
 from orchestrator.errors import EngineError
 from orchestrator.events import Event
 from orchestrator.goal import Goal, Want
-from orchestrator.loop import Loop, Settled
 from orchestrator.model import Service, Stack
 from orchestrator.reconcile import reconcile
 from orchestrator.reconcile.providers import inject_environment, is_provided
 from orchestrator.restart import LONGEST_WAIT
+from orchestrator.supervision.control import dump_goal, load_goal
 from reconcile.random_stacks import (
     IMAGES,
     INIT_IMAGE,

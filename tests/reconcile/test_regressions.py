@@ -6,11 +6,11 @@ import pytest
 from plan_runner import Runner
 from stacks import bind_stack, want_all
 
-from orchestrator.control import dump_goal, load_goal
-from orchestrator.failures import Failure
+from orchestrator.control_loop.failures import Failure
+from orchestrator.control_loop.rollback import plan_rollback
 from orchestrator.goal import Goal
 from orchestrator.model import Stack
-from orchestrator.rollback import plan_rollback
+from orchestrator.supervision.control import dump_goal, load_goal
 from reconcile.random_stacks import load_document
 
 

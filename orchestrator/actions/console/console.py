@@ -18,10 +18,10 @@ from orchestrator.errors import FileMissing, StackError
 
 if TYPE_CHECKING:
     from orchestrator.actions.usage import UsageRow
-    from orchestrator.client import Outcome
     from orchestrator.engines.base import Engine
     from orchestrator.goal import Goal
     from orchestrator.state import ObservedState
+    from orchestrator.supervision.client import Outcome
 
 
 class Listener(Protocol):
@@ -132,7 +132,7 @@ def load_for_console(options: ProjectOptions, named: Project) -> Callable[[Seque
 def converge_apart(goal: Goal) -> Outcome:
     """Bring a project to `goal` from a process with threads; a new supervisor is an interpreter of its own."""
     from orchestrator.actions.console.spawning import Spawned
-    from orchestrator.client import Session
+    from orchestrator.supervision.client import Session
 
     with Session(goal.stack.name, prepared=Spawned()) as session:
         outcome = session.converge(goal, lambda _event: None)

@@ -17,11 +17,11 @@ from orchestrator.errors import Conflict, NotFound, OperationFailed, StackError,
 from orchestrator.record import Record
 
 if TYPE_CHECKING:
-    from orchestrator.client import Outcome
     from orchestrator.engines.base import Engine
     from orchestrator.goal import Goal
     from orchestrator.plan import Plan
     from orchestrator.state import Container
+    from orchestrator.supervision.client import Outcome
 
 Whole = Literal["up", "down", "remove orphans"]
 """What concerns the whole project, and is asked about first."""

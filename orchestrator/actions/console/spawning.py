@@ -12,17 +12,17 @@ import socket
 import sys
 from typing import TYPE_CHECKING
 
-from orchestrator.launch import Prepared
+from orchestrator.supervision.launch import Prepared
 
 if TYPE_CHECKING:
-    from orchestrator.control import Place
+    from orchestrator.supervision.control import Place
 
 _CHANNEL = 3
 """The descriptor that the new interpreter finds its end of the conversation at."""
 
 _CODE = (
     "import sys; sys.path[:] = {path}\n"
-    "from orchestrator.keeper import become_keeper\n"
+    "from orchestrator.supervision.keeper import become_keeper\n"
     "become_keeper({channel}, {engine})"
 )
 

@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from orchestrator.actions.console.news import News, tell_container_event, tell_supervisor_event
-from orchestrator.client import Session
-from orchestrator.control import Place
 from orchestrator.engines.native import host
 from orchestrator.errors import StackError
+from orchestrator.supervision.client import Session
+from orchestrator.supervision.control import Place
 
 if TYPE_CHECKING:
     from orchestrator.engines.base import Engine

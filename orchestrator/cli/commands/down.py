@@ -54,7 +54,7 @@ def command(
         return
     if goal is None:
         if not services and not invocation.dry_run:
-            from orchestrator.control import Place, clear_place
+            from orchestrator.supervision.control import Place, clear_place
 
             clear_place(Place.of(project.name))
         print(f'warning: No resource found to remove for project "{project.name}".', file=sys.stderr)

@@ -23,8 +23,8 @@ from orchestrator.errors import StackError
 )
 def command(invocation: Invocation, services: tuple[str, ...], form: str, everything: bool, output: str | None) -> None:
     """Show what needs what: all services, or some with what they need."""
-    from orchestrator import graph_render
     from orchestrator.actions.graph import draw_stack
+    from orchestrator.graph import render as graph_render
 
     project = invocation.load(services)
     assert project.stack is not None
@@ -34,7 +34,7 @@ def command(invocation: Invocation, services: tuple[str, ...], form: str, everyt
 
         text = json.dumps(graph_render.dump_drawing(drawing), indent=2, ensure_ascii=False) + "\n"
     elif form == "svg":
-        from orchestrator.graph_svg import render_svg
+        from orchestrator.graph.svg import render_svg
 
         text = render_svg(drawing, everything=everything)
     else:

@@ -16,10 +16,10 @@ from orchestrator.errors import StackError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from orchestrator.client import Session
     from orchestrator.engines.base import Engine
     from orchestrator.events import Sink
     from orchestrator.goal import Goal
+    from orchestrator.supervision.client import Session
 
 _NO_TTY = "No terminal, or one all the same (default: one if this is one)."
 
@@ -98,7 +98,7 @@ def command(
     from orchestrator.actions.plan import check_stack
     from orchestrator.actions.run import RunOptions, prepare_run, run_oneoff
     from orchestrator.cli.progress import leave_out
-    from orchestrator.client import Session
+    from orchestrator.supervision.client import Session
 
     terminal = sys.stdin.isatty() and sys.stdout.isatty()
     if no_tty is False and interactive and not (detach or sys.stdin.isatty()):

@@ -24,9 +24,9 @@ _LEAST_BAR, _MOST_BAR = 20, 100
 @click.pass_obj
 def command(invocation: Invocation, form: str | None) -> None:
     """Show what the last command that changed something did, when, and what it took its time from."""
-    from orchestrator.control import Place
+    from orchestrator.supervision.control import Place
+    from orchestrator.supervision.tracing import read_timeline
     from orchestrator.timeline import render_chrome_trace
-    from orchestrator.tracing import read_timeline
 
     if form not in (None, "text", "json", "chrome"):
         raise UsageError(f"--format: there is no format {form}", hint="there are text, json and chrome")

@@ -43,7 +43,7 @@ def run_ui(invocation: Invocation) -> int:
     from orchestrator.actions.console.console import Console, converge_apart, load_for_console
     from orchestrator.actions.folders import check_owner
     from orchestrator.cli.ui.acting import StackApp
-    from orchestrator.client import query_status
+    from orchestrator.supervision.client import query_status
 
     def own(one: Project) -> None:
         if one.stack is not None:

@@ -24,7 +24,7 @@ def command(invocation: Invocation, service: str, form: str | None) -> None:
     """Show what holds a service back, or what became of it."""
     if form not in (None, "text", "json"):
         raise UsageError(f"--format: there is no format {form}", hint="there are text and json")
-    from orchestrator.client import query_status
+    from orchestrator.supervision.client import query_status
 
     project = invocation.recognize()
     engine = invocation.engine()

@@ -9,7 +9,7 @@ import traceback
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from orchestrator.control import Place
+    from orchestrator.supervision.control import Place
 
 
 def redirect_streams(place: Place) -> None:

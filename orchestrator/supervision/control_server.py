@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, cast
 
-from orchestrator.control import LineBuffer, encode
 from orchestrator.errors import StackError
+from orchestrator.supervision.control import LineBuffer, encode
 
 if TYPE_CHECKING:
-    from orchestrator.supervisor import Supervisor
+    from orchestrator.supervision.supervisor import Supervisor
 
 BACKLOG_LIMIT = 8 << 20
 """Bytes that a client may leave unread before it is let go."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from orchestrator.conditions import Board
-    from orchestrator.executor import Execution
+    from orchestrator.control_loop.conditions import Board
+    from orchestrator.control_loop.executor import Execution
+    from orchestrator.control_loop.health_runner import HealthRunner
     from orchestrator.goal import Goal
-    from orchestrator.health_runner import HealthRunner
 
 
 def describe_goal(goal: Goal | None) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from orchestrator.keeper import LONGEST_PAUSE, STEADY_AFTER
+from orchestrator.supervision.keeper import LONGEST_PAUSE, STEADY_AFTER
 
 if TYPE_CHECKING:
     import asyncio
@@ -24,7 +24,7 @@ TRIES = 6
 
 _CODE = (
     "import sys; sys.path[:] = {path}\n"
-    "from orchestrator.keeper import keep_parent\n"
+    "from orchestrator.supervision.keeper import keep_parent\n"
     "keep_parent({supervisor}, 0, {record})"
 )
 

@@ -14,7 +14,7 @@ from orchestrator.source import Path, parse_path
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from orchestrator.conditions import Board
+    from orchestrator.control_loop.conditions import Board
     from orchestrator.engines.base import Engine
     from orchestrator.model import Service, Stack
     from orchestrator.plan import Operation
@@ -120,7 +120,7 @@ async def describe_failure(
 ) -> Failure:
     """Put together what is known about `error`; reads the culprit's log."""
     # The client imports this module for Failure alone, and has no use for the executor's asyncio.
-    from orchestrator.executor import resolve_service_name
+    from orchestrator.control_loop.executor import resolve_service_name
 
     container: Container | None = getattr(error, "container", None)
     if container is None and isinstance(operation, StartContainer):

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from orchestrator.timeline import Span, Timeline
 
 if TYPE_CHECKING:
-    from orchestrator.control import Place
     from orchestrator.events import Event
     from orchestrator.plan import Plan
+    from orchestrator.supervision.control import Place
 
 MOST_SPANS = 20_000
 """What is kept of one command; a stack of some thousand containers has as many."""

@@ -2,7 +2,7 @@
 
 It holds no lock, no socket and no open file but one end of a pipe, through which the supervisor tells it what a
 successor has to take over. It ends with status 0 as soon as a supervisor does. Should the keeper be killed, the
-supervisor starts another one (:mod:`orchestrator.keeping`), which then is its child: :func:`keep_parent`.
+supervisor starts another one (:mod:`orchestrator.supervision.keeping`), which then is its child: :func:`keep_parent`.
 """
 
 from __future__ import annotations
@@ -106,10 +106,10 @@ def _keep(channel: int, engine: str) -> int:
     def first() -> None:
         os.close(memory)
         try:
-            from orchestrator.preload import import_asyncio
+            from orchestrator.supervision.preload import import_asyncio
 
             import_asyncio()
-            from orchestrator.supervisor import await_goal
+            from orchestrator.supervision.supervisor import await_goal
         except Exception as error:
             _say_broken(channel, error)
             os._exit(1)
@@ -154,10 +154,10 @@ def _keep_up(record: bytes, began: float) -> int:
 def _succeed(record: bytes, keeper: int) -> None:
     import json
 
-    from orchestrator.preload import import_asyncio
+    from orchestrator.supervision.preload import import_asyncio
 
     import_asyncio()
-    from orchestrator.supervisor import adopt_project
+    from orchestrator.supervision.supervisor import adopt_project
 
     adopt_project(json.loads(record), keeper)
 

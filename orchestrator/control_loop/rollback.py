@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from orchestrator.failures import Failure
+from orchestrator.control_loop.failures import Failure
 from orchestrator.goal import Goal
 from orchestrator.model import Service, Stack
 from orchestrator.spec.positions import Map

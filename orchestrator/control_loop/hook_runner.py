@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from orchestrator.conditions import Board
+from orchestrator.control_loop.conditions import Board
 from orchestrator.engines.base import ExecRequest
 from orchestrator.engines.bell import Bell
 from orchestrator.errors import EngineError

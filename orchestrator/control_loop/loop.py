@@ -12,26 +12,26 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.catalog import Catalog
-from orchestrator.conditions import Board, ConditionFailed
+from orchestrator.control_loop.catalog import Catalog
+from orchestrator.control_loop.conditions import Board, ConditionFailed
+from orchestrator.control_loop.executor import Execution, PlanOutcome, Progress
+from orchestrator.control_loop.failures import Failure, describe_failure, explain_unexpected
+from orchestrator.control_loop.health_runner import HealthRunner
+from orchestrator.control_loop.loop_status import describe_board, describe_execution, describe_goal
+from orchestrator.control_loop.perform import Performer
+from orchestrator.control_loop.providers import Answers
+from orchestrator.control_loop.restarting import Restarter
+from orchestrator.control_loop.rollback import plan_rollback
+from orchestrator.control_loop.telling import Teller
+from orchestrator.control_loop.tending import Tender
 from orchestrator.errors import EngineError, StackError
 from orchestrator.events import Sink
-from orchestrator.executor import Execution, PlanOutcome, Progress
-from orchestrator.failures import Failure, describe_failure, explain_unexpected
 from orchestrator.goal import Goal, Want
-from orchestrator.health_runner import HealthRunner
-from orchestrator.loop_status import describe_board, describe_execution, describe_goal
-from orchestrator.perform import Performer
 from orchestrator.plan import Operation, Plan
-from orchestrator.providers import Answers
 from orchestrator.reconcile import reconcile
 from orchestrator.reconcile.providers import inject_environment, is_provided
 from orchestrator.record import Record
-from orchestrator.restarting import Restarter
-from orchestrator.rollback import plan_rollback
 from orchestrator.superseding import merge_goals
-from orchestrator.telling import Teller
-from orchestrator.tending import Tender
 from orchestrator.workers import Workers
 
 if TYPE_CHECKING:

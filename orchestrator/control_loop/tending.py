@@ -9,7 +9,8 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from orchestrator.conditions import Board
+from orchestrator.control_loop.conditions import Board
+from orchestrator.control_loop.restarting import Restarter
 from orchestrator.errors import EngineError, NotFound
 from orchestrator.events import Event, Sink
 from orchestrator.plan import (
@@ -21,7 +22,6 @@ from orchestrator.plan import (
     StartContainer,
     StopContainer,
 )
-from orchestrator.restarting import Restarter
 
 if TYPE_CHECKING:
     from orchestrator.engines.base import Change

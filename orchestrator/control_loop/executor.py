@@ -158,7 +158,7 @@ class Execution:
             self._end_failed(operation, error)
             return
         except Exception as error:
-            from orchestrator.failures import explain_unexpected
+            from orchestrator.control_loop.failures import explain_unexpected
 
             self._end_failed(operation, explain_unexpected(error, operation.subject))
             return

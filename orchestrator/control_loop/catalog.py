@@ -12,7 +12,7 @@ from orchestrator.spec.bind import bind_service
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from orchestrator.conditions import Board
+    from orchestrator.control_loop.conditions import Board
     from orchestrator.goal import Goal
     from orchestrator.model import Condition, Stack
     from orchestrator.state import Container, ImageFacts, ObservedState

@@ -8,14 +8,16 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.building import Builders
-from orchestrator.conditions import Board, ConditionFailed
+from orchestrator.control_loop.building import Builders
+from orchestrator.control_loop.conditions import Board, ConditionFailed
+from orchestrator.control_loop.executor import Progress
+from orchestrator.control_loop.fetching import Fetchers
+from orchestrator.control_loop.hook_runner import HookRunner
+from orchestrator.control_loop.providers import Answers
+from orchestrator.control_loop.settling import Settling
 from orchestrator.errors import EngineError, NotFound, StackError
 from orchestrator.events import Event, Sink
-from orchestrator.executor import Progress
-from orchestrator.fetching import Fetchers
 from orchestrator.goal import BuildOptions
-from orchestrator.hook_runner import HookRunner
 from orchestrator.plan import (
     BuildImage,
     CreateContainer,
@@ -37,8 +39,6 @@ from orchestrator.plan import (
     StopContainer,
     WaitFor,
 )
-from orchestrator.providers import Answers
-from orchestrator.settling import Settling
 from orchestrator.state import Container
 from orchestrator.workers import Workers
 

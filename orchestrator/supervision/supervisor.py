@@ -18,10 +18,14 @@ import time
 import traceback
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from orchestrator.askers import Asker, Askers
 from orchestrator.code_cache import is_code_cache_stale, refresh_code_cache
-from orchestrator.confirmation import Confirmation
-from orchestrator.control import (
+from orchestrator.control_loop.loop import Loop, Settled
+from orchestrator.detach import is_machine_ending, leave_control_group
+from orchestrator.errors import StackError
+from orchestrator.events import Event
+from orchestrator.supervision.askers import Asker, Askers
+from orchestrator.supervision.confirmation import Confirmation
+from orchestrator.supervision.control import (
     CODE_VERSION,
     LineBuffer,
     Place,
@@ -36,15 +40,11 @@ from orchestrator.control import (
     require_memory,
     write_goal,
 )
-from orchestrator.control_server import Connection
-from orchestrator.detach import is_machine_ending, leave_control_group
-from orchestrator.errors import StackError
-from orchestrator.events import Event
-from orchestrator.keeping import Keeping
-from orchestrator.loop import Loop, Settled
-from orchestrator.preload import preload
-from orchestrator.supervisor_log import log_context, log_exception, redirect_streams
-from orchestrator.tracing import Tracer, write_timeline
+from orchestrator.supervision.control_server import Connection
+from orchestrator.supervision.keeping import Keeping
+from orchestrator.supervision.preload import preload
+from orchestrator.supervision.supervisor_log import log_context, log_exception, redirect_streams
+from orchestrator.supervision.tracing import Tracer, write_timeline
 
 if TYPE_CHECKING:
     from orchestrator.engines.base import Engine

@@ -11,7 +11,7 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from orchestrator.control import Place
+    from orchestrator.supervision.control import Place
 
 
 class Prepared:
@@ -27,7 +27,7 @@ class Prepared:
 
     def host(self, place: Place, engine: str) -> None:
         """Give it a project. It answers hello, busy (another supervisor has the lock), or refused."""
-        from orchestrator.control import encode
+        from orchestrator.supervision.control import encode
 
         self.hosting = place.project
         message = {"do": "host", "project": place.project, "run": place.run, "state": place.state, "engine": engine}
@@ -83,7 +83,7 @@ def prepare(engine: str | None = None) -> Prepared:
     if child == 0:
         try:
             ours.close()
-            from orchestrator.keeper import become_keeper
+            from orchestrator.supervision.keeper import become_keeper
 
             become_keeper(theirs.detach(), engine)
         finally:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from orchestrator.conditions import Board, ConditionFailed
+from orchestrator.control_loop.conditions import Board, ConditionFailed
 
 if TYPE_CHECKING:
     from orchestrator.plan import Settle

@@ -14,8 +14,8 @@ from orchestrator.reconcile.images import build_contexts, list_builders, list_se
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from orchestrator.control_loop.executor import Progress
     from orchestrator.engines.base import Engine, ImageProgress
-    from orchestrator.executor import Progress
     from orchestrator.goal import BuildOptions, Goal
     from orchestrator.model import Stack
     from orchestrator.plan import BuildImage

@@ -7,8 +7,8 @@ from itertools import pairwise
 from xml.sax.saxutils import escape, quoteattr
 
 from orchestrator.graph import Edge
-from orchestrator.graph_layout import Layout, Point, lay_out
-from orchestrator.graph_render import CONDITIONS, Drawing, describe_edge, describe_service
+from orchestrator.graph.layout import Layout, Point, lay_out
+from orchestrator.graph.render import CONDITIONS, Drawing, describe_edge, describe_service
 from orchestrator.model import Dependency
 
 _BOX = 46.0

@@ -1,7 +1,7 @@
 """Asks a project's supervisor whether the goal that the last command gave it still holds, and hears what it tells.
 
 The supervisor knows the goal, has everything imported and every container at hand; a command that would only give it
-the same goal again need not read the stack file, nor import what a conversation takes (:mod:`orchestrator.client`).
+the same goal again need not read the stack file, nor import what a conversation takes (``client``).
 Imports next to nothing: raw sockets, and the interpreter's own scanner for JSON.
 """
 

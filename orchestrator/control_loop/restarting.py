@@ -7,10 +7,10 @@ import contextlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.conditions import Board
+from orchestrator.control_loop.conditions import Board
+from orchestrator.control_loop.failures import explain_unexpected
 from orchestrator.errors import EngineError
 from orchestrator.events import Event, Sink
-from orchestrator.failures import explain_unexpected
 from orchestrator.restart import (
     GiveUp,
     History,

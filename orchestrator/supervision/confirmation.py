@@ -9,17 +9,17 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from orchestrator.conditions import ConditionFailed, judge_condition
+from orchestrator.control_loop.conditions import ConditionFailed, judge_condition
 from orchestrator.errors import StackError
 from orchestrator.reconcile import reconcile
 from orchestrator.reconcile.providers import is_provided
 
 if TYPE_CHECKING:
-    from orchestrator.control_server import Connection
+    from orchestrator.control_loop.loop import Loop
     from orchestrator.events import Event, Phase
     from orchestrator.goal import Goal
-    from orchestrator.loop import Loop
     from orchestrator.plan import Plan
+    from orchestrator.supervision.control_server import Connection
 
 _PHASES: Final[tuple[Phase, ...]] = ("started", "done")
 

@@ -15,7 +15,11 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.control import (
+from orchestrator.control_loop.failures import Failure
+from orchestrator.errors import StackError, Unavailable
+from orchestrator.events import Event, Sink
+from orchestrator.record import Record
+from orchestrator.supervision.control import (
     CODE_VERSION,
     LineBuffer,
     Place,
@@ -24,11 +28,7 @@ from orchestrator.control import (
     encode,
     read_goal,
 )
-from orchestrator.errors import StackError, Unavailable
-from orchestrator.events import Event, Sink
-from orchestrator.failures import Failure
-from orchestrator.launch import Prepared, prepare
-from orchestrator.record import Record
+from orchestrator.supervision.launch import Prepared, prepare
 
 if TYPE_CHECKING:
     from orchestrator.engines.native.layout import Layout
@@ -50,7 +50,7 @@ LIVES = 4
 class Outcome(Record):
     """How a goal ended. `superseded`: a newer goal took its place, and this is how that one ended.
 
-    `token` is what the supervisor knows the goal by (:mod:`orchestrator.confirming`).
+    `token` is what the supervisor knows the goal by (:mod:`orchestrator.supervision.confirming`).
     """
 
     converged: bool

@@ -77,7 +77,7 @@ class Place(Record):
 
     @property
     def trace(self) -> str:
-        """What the last command did, and when (:mod:`orchestrator.tracing`)."""
+        """What the last command did, and when (:mod:`orchestrator.supervision.tracing`)."""
         return f"{self.run}/trace.json"
 
     @property

@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from orchestrator.failures import Failure
+from orchestrator.control_loop.failures import Failure
 from orchestrator.superseding import explain_superseding, list_overridden
 
 if TYPE_CHECKING:
-    from orchestrator.control_server import Connection
+    from orchestrator.control_loop.loop import Settled
     from orchestrator.goal import Goal
-    from orchestrator.loop import Settled
+    from orchestrator.supervision.control_server import Connection
 
 
 class Asker(NamedTuple):

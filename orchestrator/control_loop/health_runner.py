@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.conditions import Board
+from orchestrator.control_loop.conditions import Board
 from orchestrator.errors import EngineError
 from orchestrator.events import Event, Sink
 from orchestrator.health import Check, Health, ProbeResult, begin_health, record_probe, resume_health
@@ -156,7 +156,7 @@ class HealthRunner:
     async def _run(self, container: Container, check: Check) -> ProbeResult:
         begun = self._clock()
         try:
-            from orchestrator.probes.exec import run_exec_probe
+            from orchestrator.control_loop.probes.exec import run_exec_probe
 
             return await self._workers.run("probe", lambda: run_exec_probe(self._engine, container, check, self._clock))
         except Exception as error:
