@@ -88,7 +88,7 @@ class Deeds:
         if ran.code is None:
             self.findings.append(f"{what} did not end in 90 s: {(ran.out + ran.err)[-600:]}")
         elif "Traceback" in ran.err + ran.out or "internal error" in ran.err + ran.out:
-            self.findings.append(f"{what}: {ran.err[-1500:]}")
+            self.findings.append(f"{what}: {ran.err[-1500:]}{self.project.read_trouble()}")
         elif ran.code != 0:
             last = next((line.strip() for line in reversed(ran.err.splitlines()) if "hint:" not in line), "")
             killed = ran.words[0] in ("exec", "run") and ran.code == 137

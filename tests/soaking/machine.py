@@ -108,6 +108,12 @@ class Project:
             **{**streams, **settings},
         )
 
+    def read_trouble(self) -> str:
+        """The end of what internal errors have left; their folder goes with the soak."""
+        with contextlib.suppress(OSError):
+            return "\n" + (self.machine.run / "internal-error.log").read_text()[-3000:]
+        return ""
+
     def run(self, *words: str, timeout: float = 90.0) -> Ran:
         """Run ``stack WORDS`` to its end."""
         return self.finish(self.popen(*words), words, time.time(), timeout)

@@ -52,6 +52,11 @@ class Journal:
         with contextlib.suppress(OSError):
             self._append(row["project"], line)
 
+    def note_lost_end(self, row: sqlite3.Row, labels: Mapping[str, str]) -> None:
+        """Write down that the container in `row` has ended, unless that was the last that was written of its runs."""
+        if _find_last(journal_path(self._layout, row["project"]), row["id"], ("start", "die")) == "start":
+            self.note(row, "die", labels, exitCode=str(row["exit_code"]))
+
     def _append(self, project: str, line: bytes) -> None:
         path = journal_path(self._layout, project)
         while True:
@@ -82,6 +87,23 @@ class Journal:
 def journal_path(layout: Layout, project: str) -> str:
     """The project's file; the one before it has ``.1`` behind its name."""
     return f"{layout.state}/events/{project}.ndjson"
+
+
+def _find_last(path: str, container_id: str, actions: tuple[str, ...]) -> str:
+    """Which of `actions` was written last of a container; empty where none was."""
+    for name in (path, f"{path}.1"):
+        try:
+            with open(name, "rb") as file:
+                lines = file.read().splitlines()
+        except OSError:
+            continue
+        for line in reversed(lines):
+            if container_id.encode() in line:
+                with contextlib.suppress(ValueError, KeyError):
+                    event = _load_event(json.loads(line))
+                    if event.container == container_id and event.action in actions:
+                        return event.action
+    return ""
 
 
 def read_events(

@@ -138,8 +138,8 @@ class Lifecycle:
             if row["state"] == "running":
                 self._settle(row)
             elif self._layout.container_run(container_id).exists() and not self.starter.is_prepared(container_id):
-                # Whoever was starting it has been killed.
-                self._give_back(row, spec)
+                # Whoever was starting or ending it has been killed.
+                self._clear(row, spec)
             self._cleared.discard(container_id)
             try:
                 launched = self._start_process(row, spec)
@@ -276,7 +276,7 @@ class Lifecycle:
                 return
             spec = load_spec(row)
             if container_id not in self._cleared:
-                self._give_back(row, spec)
+                self._clear(row, spec)
             self._cleared.discard(container_id)
             delete_state(self._layout, container_id)
             left = self._forget(container_id, spec, volumes=volumes)
@@ -413,14 +413,21 @@ class Lifecycle:
             for refusal in self.publisher.adopt(project):
                 self._warn(Diagnostic(refusal.code, refusal.message, hint=refusal.hint, severity="warning"))
             paths = {row["id"]: netns_path(self._layout, row["id"]) for row in alive}
-            adopt_names(self.names, paths, alive, self._store)
+            for error in adopt_names(self.names, paths, alive, self._store):
+                self._warn(Diagnostic(error.code, error.message, hint=error.hint, severity="warning"))
 
     def _clear_ended(self, container_id: str) -> None:
         """Give back what a container held whose end was written down by somebody who was killed then."""
         with self._locked(container_id):
             row = self._store.container(container_id)
             if row is not None and row["state"] == "exited" and not row["oneoff"]:
-                self._give_back(row, load_spec(row))
+                self._clear(row, load_spec(row))
+
+    def _clear(self, row: sqlite3.Row, spec: ContainerSpec) -> None:
+        """Give back what a container holds that does not run, and tell of its end if its writer was killed before."""
+        if row["state"] == "exited" and self._layout.container_run(row["id"]).exists():
+            self._journal.note_lost_end(row, spec.labels)
+        self._give_back(row, spec)
 
     def _row(self, container_id: str) -> sqlite3.Row:
         row = self._store.container(container_id)

@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING
 from orchestrator.engines.native.container import ContainerSpec, load_spec
 from orchestrator.engines.native.network.dns_zone import DnsEndpoint, View, build_view, parse_nameservers
 from orchestrator.engines.native.store import Store
+from orchestrator.errors import NotFound, StackError
 
 if TYPE_CHECKING:
     from orchestrator.engines.native.network.dns import DnsSockets
     from orchestrator.engines.native.network.hosting import Hosting
+
+    _Wanted = tuple[str, DnsSockets, ContainerSpec, Iterable[sqlite3.Row]]
 
 HOST_RESOLV = "/etc/resolv.conf"
 
@@ -41,24 +44,45 @@ class NameService:
         self._services: dict[str, set[str]] = {}
 
     def attach(self, container_id: str, netns: Path, spec: ContainerSpec, rows: Iterable[sqlite3.Row]) -> None:
-        """Answer the queries of a container (about to be) running in `netns`, and let the others find it."""
-        self.attach_all([(container_id, netns, spec, rows)])
+        """Answer the queries of a container (about to be) running in `netns`, and let the others find it.
 
-    def attach_all(self, containers: Iterable[tuple[str, Path, ContainerSpec, Iterable[sqlite3.Row]]]) -> None:
-        """Attach several at once; those that are served already are left alone."""
-        if not self._hosting.active:
-            return
+        One that is served already is left alone. NotFound when the namespace is gone, Conflict as open_sockets.
+        """
+        if self._is_missing(container_id):
+            from orchestrator.engines.native.network.dns import open_sockets
+
+            self._add([(container_id, open_sockets(netns), spec, rows)])
+
+    def adopt(self, containers: Iterable[tuple[str, Path, ContainerSpec, Iterable[sqlite3.Row]]]) -> list[StackError]:
+        """Attach several that run at once, and leave out those that have ended meanwhile.
+
+        What keeps one from being served keeps no other; it is returned.
+        """
         from orchestrator.engines.native.network.dns import open_sockets
 
-        wanted = [one for one in containers if not self._hosting.serves(one[0])]
-        if not wanted:
-            return
-        opened = [(container_id, open_sockets(netns)) for container_id, netns, _spec, _rows in wanted]
+        wanted: list[_Wanted] = []
+        refused: list[StackError] = []
+        for container_id, netns, spec, rows in containers:
+            if self._is_missing(container_id):
+                try:
+                    wanted.append((container_id, open_sockets(netns), spec, rows))
+                except NotFound:
+                    continue
+                except StackError as error:
+                    refused.append(error)
+        if wanted:
+            self._add(wanted)
+        return refused
+
+    def _is_missing(self, container_id: str) -> bool:
+        return self._hosting.active and not self._hosting.serves(container_id)
+
+    def _add(self, wanted: Iterable[_Wanted]) -> None:
         with self._lock:
-            for container_id, _netns, spec, rows in wanted:
+            for container_id, sockets, spec, rows in wanted:
                 self._members[container_id] = _Member(spec, tuple(_endpoint(row) for row in rows))
                 self._services.setdefault(spec.project, set()).add(spec.service.name)
-            self._opened += opened
+                self._opened.append((container_id, sockets))
             self._asked += 1
             asked = self._asked
         self._tell(asked)
@@ -167,14 +191,19 @@ class _Member:
         self.networks = frozenset(one.network for one in endpoints)
 
 
-def adopt_names(names: NameService, netns_of: Mapping[str, Path], rows: Iterable[sqlite3.Row], store: Store) -> None:
-    """Serve containers that were running before this process: a supervisor takes over from one that died."""
+def adopt_names(
+    names: NameService, netns_of: Mapping[str, Path], rows: Iterable[sqlite3.Row], store: Store
+) -> list[StackError]:
+    """Serve containers that were running before this process: a supervisor takes over from one that died.
+
+    Returns what keeps some of them from being served.
+    """
     found = []
     for row in rows:
         endpoints = store.rows("SELECT * FROM endpoints WHERE container_id = ? ORDER BY position", row["id"])
         if endpoints and netns_of[row["id"]].exists():
             found.append((row["id"], netns_of[row["id"]], load_spec(row), endpoints))
-    names.attach_all(found)
+    return names.adopt(found)
 
 
 def read_host_resolv() -> str:

@@ -42,9 +42,14 @@ class Caller:
         self._connection: socket.socket | None = None
 
     def __enter__(self) -> Caller:
-        os.makedirs(self._folder, mode=0o700, exist_ok=True)
-        with _reach(self._folder) as way:
-            self._listener.bind(f"{way}/{self._name}")
+        while True:
+            # Not exist_ok, which looks for the folder once more after mkdir has found it there.
+            with contextlib.suppress(FileExistsError):
+                os.makedirs(self._folder, mode=0o700)
+            # Another caller, the last one there, may take the folder away before this one is in it.
+            with contextlib.suppress(FileNotFoundError), _reach(self._folder) as way:
+                self._listener.bind(f"{way}/{self._name}")
+                break
         self._listener.listen(1)
         return self
 

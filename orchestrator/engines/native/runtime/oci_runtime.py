@@ -6,6 +6,7 @@ namespace of its own in which the v2 part is covered; the host is not touched.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
@@ -120,7 +121,7 @@ def _remove_state(folder: str) -> None:
             from shutil import rmtree
 
             rmtree(f"{folder}/{name}", ignore_errors=True)
-    if os.path.isdir(folder):
+    with contextlib.suppress(FileNotFoundError):  # another process gives the same back
         os.rmdir(folder)
 
 
