@@ -274,7 +274,7 @@ class Loop:
         await self._serve(goal)
         await self._calm(goal)
         before: set[str] = set()
-        asked = goal
+        asked, again = goal, 0
         for _attempt in range(PASSES + sum(1 for one in goal.stack.services.values() if is_provided(one))):
             goal = asked.replace(stack=inject_environment(asked.stack, self.answers.by_service))
             observed = (await self._look(goal)).replace(provided=self.answers.moments)
@@ -290,7 +290,9 @@ class Loop:
             if not plan:
                 return await self._await_wanted(goal)
             ids = {one.id for one in plan}
-            if ids <= before:
+            # Once, because somebody else may have undone it: killed or removed what had just been started.
+            again += ids <= before
+            if again > 1:
                 break
             before |= ids
             outcome, failures = await self._execute(goal, plan)
@@ -298,9 +300,9 @@ class Loop:
                 return None
             if outcome.failed:
                 return Settled(converged=False, failures=failures)
-        raise EngineError(
-            f"{', '.join(sorted(before))} succeeded and changed nothing", resource=self.project, operation="converge"
-        )
+        told = f"done, and to be done again each time: {', '.join(sorted(ids))}"
+        hint = "`stack events --since 1m` shows whether something else changes the project"
+        raise EngineError(told, resource=self.project, operation="converge", hint=hint)
 
     async def _look(self, goal: Goal) -> ObservedState:
         """Observe at a moment when no restart policy starts anything: the plan would not know that it runs."""

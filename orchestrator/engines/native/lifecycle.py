@@ -280,6 +280,7 @@ class Lifecycle:
             self._cleared.discard(container_id)
             delete_state(self._layout, container_id)
             left = self._forget(container_id, spec, volumes=volumes)
+            delete_state(self._layout, container_id)  # again: somebody may have looked at its files meanwhile
             self._journal.note(row, "destroy", spec.labels)
             if left:
                 self.publisher.sync(spec.project)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from orchestrator.engines.native import host
 from orchestrator.engines.native.container import ContainerSpec, is_alive, load_spec, read_boot_id
 from orchestrator.engines.native.files.rootfs import make_path, stack_layers
+from orchestrator.engines.native.recovery import delete_state
 from orchestrator.errors import NotFound, Unsupported
 
 if TYPE_CHECKING:
@@ -45,17 +46,34 @@ def open_container_root(layout: Layout, store: Store, images: ImageStore, contai
     targets = {one["target"] for one in store.rows("SELECT target FROM mounts WHERE container_id = ?", container_id)}
     volumes = tuple(sorted(targets | {one.target for one in spec.service.volumes}))
     if is_alive(row, read_boot_id()):
-        fd = os.open(f"/proc/{row['pid']}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            # The process may have ended, and its number gone to another, between the two looks.
-            if is_alive(row, read_boot_id()):
+        fd = _open_running(row)
+        if fd >= 0:
+            try:
                 yield Root(fd, volumes)
                 return
-        finally:
-            os.close(fd)
+            finally:
+                os.close(fd)
         row = store.container(container_id) or row
-    with open_layers(layout, images, row, _list_binds(layout, store, row, spec)) as fd:
-        yield Root(fd, volumes)
+    try:
+        with open_layers(layout, images, row, _list_binds(layout, store, row, spec)) as fd:
+            yield Root(fd, volumes)
+    finally:
+        if store.container(container_id) is None:
+            # Removed meanwhile: its folders must not come back with the look at them.
+            delete_state(layout, container_id)
+
+
+def _open_running(row: sqlite3.Row) -> int:
+    """The root directory of a container that runs; -1 if it has ended just now."""
+    try:
+        fd = os.open(f"/proc/{row['pid']}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except (FileNotFoundError, ProcessLookupError):
+        return -1
+    # The process may have ended, and its number gone to another, between the two looks.
+    if is_alive(row, read_boot_id()):
+        return fd
+    os.close(fd)
+    return -1
 
 
 @contextmanager

@@ -25,7 +25,10 @@ def render_filesystem(layout: Layout, store: Store, images: ImageStore, containe
         raise NotFound(f"no container {container.name}", resource=container.name, operation="export")
     if is_alive(row, read_boot_id()):
         # On this machine the layers are mounted bare: volumes are in the container's own mount namespace only.
-        fd = os.open(layout.container_run(row["id"]) / "rootfs", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fd = os.open(layout.container_run(row["id"]) / "rootfs", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise NotFound(f"{container.name} is gone", resource=container.name, operation="export") from None
         try:
             yield from render_tree(Root(fd, ()), "/", ".")
         finally:

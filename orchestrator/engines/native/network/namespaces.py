@@ -122,14 +122,21 @@ def create_namespace(path: Path, *, loopback: bool = True) -> None:
 
 def delete_namespace(path: Path) -> None:
     """Let go of a namespace; the kernel removes it and its links soon after the last process has left. Idempotent."""
-    while is_namespace(path):
+    while True:
+        while is_namespace(path):
+            try:
+                detach_mount(str(path))
+            except OSError as error:
+                if error.errno != errno.EINVAL:
+                    raise
+                break
         try:
-            detach_mount(str(path))
+            os.unlink(path)
+        except FileNotFoundError:
+            return
         except OSError as error:
-            if error.errno != errno.EINVAL:
-                raise
-            break
-    try:
-        os.unlink(path)
-    except FileNotFoundError:
+            # Another process has just bound it there again, for a start that comes too late.
+            if error.errno == errno.EBUSY:
+                continue
+            raise
         return

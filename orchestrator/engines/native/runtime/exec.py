@@ -32,7 +32,7 @@ class Target:
 
         from orchestrator.engines.native.runtime.monitor import observe_process
 
-        self.runtime, self.container_id, self.name = runtime, container_id, name or container_id
+        self.layout, self.runtime, self.container_id, self.name = layout, runtime, container_id, name or container_id
         self.folder = str(layout.container_run(container_id))
         state = observe_process(layout, container_id)
         if state is None or not state.alive:
@@ -151,6 +151,16 @@ class Invocation:
 
         return explain_failure(said, self._target.name, "exec")
 
+    def refuse_ended(self, code: int) -> None:
+        """Raise Conflict where the runtime could not do it (exit code `code`) because the container has ended."""
+        from orchestrator.engines.native.runtime.monitor import observe_process
+
+        if code in (1, 255) and self.explain() is not None:
+            state = observe_process(self._target.layout, self._target.container_id)
+            if state is None or not state.alive:
+                name = self._target.name
+                raise Conflict(f"{name} ended before the command could run in it", resource=name, operation="exec")
+
     def map_code(self, code: int) -> int:
         """The runtime's exit code as a shell would give it: runtimes say 1 or 255 for what they could not execute."""
         if code < 0:
@@ -253,7 +263,9 @@ def exec_attached(target: Target, request: ExecRequest) -> int:
                     signals.deliver(ready)
         finally:
             os.close(pidfd)
-        return call.map_code(wait(child))
+        code = wait(child)
+        call.refuse_ended(code)
+        return call.map_code(code)
 
 
 def _exec_detached(target: Target, request: ExecRequest) -> int:
@@ -283,7 +295,9 @@ class PassedSignals:
 
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._noted = host.Inotify()
-        self._noted.add(self._call.folder, host.IN_CLOSE_WRITE | host.IN_MOVED_TO)
+        # Gone with a container that is removed just now: then the runtime says so, and there is nobody to signal.
+        with suppress(FileNotFoundError):
+            self._noted.add(self._call.folder, host.IN_CLOSE_WRITE | host.IN_MOVED_TO)
         self._poll.register(self._wake, select.POLLIN)
         self._poll.register(self._noted.fileno(), select.POLLIN)
         if threading.current_thread() is threading.main_thread():
