@@ -298,7 +298,8 @@ class Loop:
             outcome, failures = await self._execute(goal, plan)
             if outcome.dropped or self._fresh or self._leaving:
                 return None
-            if outcome.failed:
+            # A one-off container whose command has gone concerns nobody any more.
+            if outcome.failed and {one.code for one in failures} != {"caller-gone"}:
                 return Settled(converged=False, failures=failures)
         told = f"done, and to be done again each time: {', '.join(sorted(ids))}"
         hint = "`stack events --since 1m` shows whether something else changes the project"

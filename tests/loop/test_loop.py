@@ -13,6 +13,7 @@ from disk_engine import DiskEngine
 
 from orchestrator.control_loop.loop import Loop, Settled
 from orchestrator.engines.base import ExecResult
+from orchestrator.errors import Conflict
 from orchestrator.events import Event
 from orchestrator.goal import Goal, Want
 from orchestrator.model import Dependency, Probe, RestartPolicy, Service, Stack
@@ -485,3 +486,63 @@ async def _end_while_watched(scene: Scene, disk: DiskEngine, stack: Stack, issue
     disk.end_container("demo-app-1", 1)
     await scene.until(lambda: scene.told("container", "restart"))
     assert scene.status("demo-app-1") == "running"
+
+
+def test_what_somebody_undoes_is_done_once_more_and_then_told(
+    disk: DiskEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start, left = disk.start_container, [1]
+
+    def undo(container_id: str, **words: Any) -> None:
+        start(container_id, **words)
+        if left[0]:
+            left[0] -= 1
+            disk.remove_container(container_id)
+
+    async def scenario(scene: Scene) -> None:
+        stack = stack_of(service("web"))
+        monkeypatch.setattr(disk, "start_container", undo)
+        assert (await scene.converge(running(stack))).converged
+        assert scene.status("demo-web-1") == "running"
+        left[0] = 99
+        ended = await scene.converge(running(stack, recreate_before={"web": time.time()}))
+        assert "to be done again each time" in ended.failures[0].message
+        assert left[0] > 90
+
+    play(disk, scenario)
+
+
+def test_a_one_off_container_whose_command_has_gone_fails_no_other_goal(
+    disk: DiskEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = disk.start_container
+
+    class CallerGone(Conflict):
+        code = "caller-gone"
+
+    def refuse(container_id: str, **words: Any) -> None:
+        if disk.find(container_id).oneoff:
+            disk.save(disk.find(container_id).replace(finished_at=time.time()))
+            raise CallerGone("nobody waits")
+        start(container_id, **words)
+
+    async def scenario(scene: Scene) -> None:
+        monkeypatch.setattr(disk, "start_container", refuse)
+        stack = stack_of(service("web"))
+        disk.save(
+            Container(
+                id="f" * 64,
+                name="demo-web-run-1",
+                project="demo",
+                service="web",
+                number=1,
+                image="img",
+                image_id="sha256:img",
+                status="created",
+                oneoff=True,
+            )
+        )
+        assert (await scene.converge(running(stack, oneoffs=("f" * 64,)))).converged
+        assert scene.status("demo-web-1") == "running"
+
+    play(disk, scenario)

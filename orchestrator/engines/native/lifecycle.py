@@ -146,7 +146,7 @@ class Lifecycle:
             except BaseException as error:
                 self._give_back(row, spec)
                 if isinstance(error, Exception) and self._store.container(container_id) is None:
-                    raise _tell_removed(row) from error
+                    raise self._explain_removed(row) from error
                 if isinstance(error, EngineError):
                     code = getattr(error, "exit_code", 128)
                     self._store.update_container(container_id, exit_code=code, error=error.message, finished_at=now())
@@ -170,11 +170,17 @@ class Lifecycle:
             )
             if not here:
                 self._give_back(row, spec)
-                raise _tell_removed(row)
+                raise self._explain_removed(row)
             # While the lock is held: the end of a short run must not come before its start.
             self._journal.note(row, "start", spec.labels, **({"cause": cause} if cause else {}))
         self._tend(container_id, spec)
         self.neighbours.announce(spec.project, set(spec.networks.values()))
+
+    def _explain_removed(self, row: sqlite3.Row) -> NotFound:
+        # By another process, say `rm`: the lock is one of this process alone.
+        self.volumes.drop_unknown()
+        told = f"container {row['name']} was removed while it was being started"
+        return NotFound(told, resource=row["name"], operation="start")
 
     @explains_refusals("start the container")
     def _start_process(self, row: sqlite3.Row, spec: ContainerSpec) -> Launched:
@@ -442,9 +448,3 @@ class Lifecycle:
             lock = self._locks.setdefault(container_id, threading.RLock())
         with lock:
             yield
-
-
-def _tell_removed(row: sqlite3.Row) -> NotFound:
-    # By another process, say `rm`: the lock is one of this process alone.
-    told = f"container {row['name']} was removed while it was being started"
-    return NotFound(told, resource=row["name"], operation="start")

@@ -57,6 +57,10 @@ def open_container_root(layout: Layout, store: Store, images: ImageStore, contai
     try:
         with open_layers(layout, images, row, _list_binds(layout, store, row, spec)) as fd:
             yield Root(fd, volumes)
+    except FileNotFoundError:
+        if store.container(container_id) is None or not layout.container_state(container_id).exists():
+            raise NotFound(f"{row['name']} is gone", resource=row["name"], operation="open its files") from None
+        raise
     finally:
         if store.container(container_id) is None:
             # Removed meanwhile: its folders must not come back with the look at them.

@@ -17,6 +17,9 @@ from orchestrator.engines.native.store import Store, now
 from orchestrator.errors import Conflict, EngineError
 from orchestrator.model import Volume
 
+_ANONYMOUS = 64
+"""Digits of an anonymous volume's name."""
+
 
 class VolumeStore:
     """Creates, finds and removes volumes."""
@@ -88,6 +91,14 @@ class VolumeStore:
         for one in found:
             connection.execute("DELETE FROM volumes WHERE name = ? AND key = ''", (one["volume"],))
         return [self._put_aside(one["volume"]) for one in found]
+
+    def drop_unknown(self) -> None:
+        """Delete anonymous volumes that the store does not know: a start makes them, and its container was removed."""
+        with suppress(FileNotFoundError):
+            # Their names are listed first: a row is there before its folder.
+            names = [name for name in os.listdir(self._layout.volumes) if len(name) == _ANONYMOUS and name.isalnum()]
+            known = {row["name"] for row in self._store.rows("SELECT name FROM volumes")}
+            self.delete([self._put_aside(name) for name in names if name not in known])
 
     def _put_aside(self, name: str) -> Path:
         # Before the row is gone: a crash in between leaves an empty volume, never old data under a new one's name.

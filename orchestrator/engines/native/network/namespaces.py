@@ -127,7 +127,8 @@ def delete_namespace(path: Path) -> None:
             try:
                 detach_mount(str(path))
             except OSError as error:
-                if error.errno != errno.EINVAL:
+                # Another process has done the same just now.
+                if error.errno not in (errno.EINVAL, errno.ENOENT):
                     raise
                 break
         try:
