@@ -84,6 +84,10 @@ def _failed(one: Container, message: str) -> ConditionFailed:
     return ConditionFailed(message, service=one.service, container=one)
 
 
+_REMEMBERED = 256
+"""Removals that are remembered: an observation that began before one of them shows the container still."""
+
+
 class Board:
     """The live picture of one project's containers. Only for the event loop's own thread."""
 
@@ -136,6 +140,11 @@ class Board:
         """Forget a container that was removed."""
         self._clock += 1
         self._written[container_id] = self._clock
+        if len(self._written) > 2 * _REMEMBERED + len(self._containers):
+            latest = self._clock - _REMEMBERED
+            self._written = {
+                key: mark for key, mark in self._written.items() if mark > latest or key in self._containers
+            }
         before = self._containers.pop(container_id, None)
         if before is not None:
             self._tell(before, None)

@@ -126,3 +126,16 @@ def test_what_is_not_there_any_more_is_forgotten() -> None:
     board.put(container())
     board.absorb(observed(), board.now())
     assert board.all() == []
+
+
+def test_removals_are_remembered_for_observations_that_began_before_them_but_not_for_ever() -> None:
+    board = Board()
+    board.put(container("web"))
+    for number in range(3000):
+        board.put(container(number=number))
+        since = board.now()
+        board.drop(container(number=number).id)
+    late = ObservedState(project="demo", containers=(container("web"), container(number=2999)))
+    board.absorb(late, since)
+    assert [one.service for one in board.all()] == ["web"]
+    assert len(board._written) < 1000

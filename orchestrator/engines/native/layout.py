@@ -9,7 +9,7 @@ from typing import NamedTuple
 from orchestrator.engines.native.places import find_places
 
 
-@lru_cache(maxsize=1024)  # each step of a container's life asks for its folders
+@lru_cache(maxsize=512)  # each step of a container's life asks for its folders
 def _below(root: Path, *names: str) -> Path:
     return root.joinpath(*names)
 
