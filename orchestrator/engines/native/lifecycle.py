@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 from orchestrator.engines.base import Change
 from orchestrator.engines.native import creation
@@ -92,7 +93,7 @@ class Lifecycle:
         self._acting = threading.BoundedSemaphore(_ACTING)
         self._watch: ExitWatch | None = None
         self._rotator: LogRotator | None = None
-        self._locks: dict[str, threading.RLock] = {}
+        self._locks: WeakValueDictionary[str, threading.RLock] = WeakValueDictionary()
         self._locking = threading.Lock()
 
     # Networks
@@ -290,8 +291,6 @@ class Lifecycle:
             self._journal.note(row, "destroy", spec.labels)
             if left:
                 self.publisher.sync(spec.project)
-        with self._locking:
-            self._locks.pop(container_id, None)
 
     def _forget(self, container_id: str, spec: ContainerSpec, *, volumes: bool) -> bool:
         """Take a container out of the store, in one step with its anonymous volumes, the networks that only it was on,
