@@ -124,7 +124,7 @@ class Loop:
             self._waiting.cancel()
         if goal.stop_timeout == 0 and self._performer is not None:
             for container_id in tuple(self._performer.stopping):
-                self._spawn(self.workers.run("work", lambda key=container_id: self.engine.kill_container(key)))  # type: ignore[misc]
+                self._spawn(self._performer.kill(container_id))
         self._wake.set()
 
     def adopt(self, goal: Goal) -> None:

@@ -178,6 +178,11 @@ class Performer:
                 self._board.drop(container.id)
             raise
 
+    async def kill(self, container_id: str) -> None:
+        """End at once what is being stopped; it may have ended by itself."""
+        with suppress(StackError):
+            await self._workers.run("work", lambda: self._engine.kill_container(container_id))
+
     def look_ahead(self, one: StartContainer) -> None:
         """Have a container made ready for a start that is to come."""
         container = self._board.find(one.container_name)

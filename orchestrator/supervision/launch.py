@@ -76,10 +76,12 @@ def prepare(engine: str | None = None) -> Prepared:
     engine = engine or os.environ.get("STACK_ENGINE") or "native"
     # Most commands have none open yet; one that has waited in vain for the supervisor there was may have.
     store = sys.modules.get("orchestrator.engines.native.store")
-    if store is not None:
-        store.close_stores()
     ours, theirs = socket.socketpair()
-    child = os.fork()
+    if store is None:
+        child = os.fork()
+    else:
+        with store.closed_stores():
+            child = os.fork()
     if child == 0:
         try:
             ours.close()

@@ -108,7 +108,8 @@ def test_a_diagnosis_goes_on_where_a_table_cannot_be_looked_for(
 def test_stores_that_are_gone_leave_no_trace(tmp_path: Path) -> None:
     from orchestrator.engines.native import store as module
 
-    module.close_stores()
+    with module.closed_stores():
+        assert not module._opened
     kept = Store(tmp_path / "stack.db")
     with kept.writing():
         pass
@@ -119,7 +120,8 @@ def test_stores_that_are_gone_leave_no_trace(tmp_path: Path) -> None:
         one.containers()
     del one
     assert len(module._opened) == 1
-    module.close_stores()
+    with module.closed_stores():
+        assert not module._opened
     assert kept.containers() == []
     assert len(module._opened) == 1
     kept.close()

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from orchestrator.engines.native.store import Store
+from orchestrator.engines.native.store import Store, closed_stores
 from orchestrator.errors import Conflict, NotFound, Unavailable
 from orchestrator.supervision import launch
 
@@ -155,3 +157,29 @@ def test_no_connection_is_carried_into_a_supervisor(store: Store, monkeypatch: p
 def test_ports_of_a_container_that_is_gone(store: Store) -> None:
     with pytest.raises(NotFound, match="it has been removed"):
         store.lease_ports("0" * 64, [])
+
+
+def test_no_thread_opens_a_store_while_another_one_forks(store: Store) -> None:
+    """A child that found one open would take no lock when it writes."""
+    ending = threading.Event()
+
+    def read() -> None:
+        while not ending.is_set():
+            store.containers()
+            store.close()
+
+    store.check(1.0)
+    readers = [threading.Thread(target=read) for _ in range(3)]
+    for one in readers:
+        one.start()
+    try:
+        for _ in range(200):
+            with closed_stores():
+                opened = store._connection is not None
+                time.sleep(0.0005)
+                assert not opened
+                assert store._connection is None
+    finally:
+        ending.set()
+        for one in readers:
+            one.join()

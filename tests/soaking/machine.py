@@ -109,10 +109,11 @@ class Project:
         )
 
     def read_trouble(self) -> str:
-        """The end of what internal errors have left; their folder goes with the soak."""
+        """The end of what internal errors have left, here and in the supervisor; their folders go with the soak."""
+        said = self.log()[-3000:]
         with contextlib.suppress(OSError):
-            return "\n" + (self.machine.run / "internal-error.log").read_text()[-3000:]
-        return ""
+            said += (self.machine.run / "internal-error.log").read_text()[-3000:]
+        return f"\n{said}" if said else ""
 
     def run(self, *words: str, timeout: float = 90.0) -> Ran:
         """Run ``stack WORDS`` to its end."""

@@ -145,8 +145,9 @@ class Lifecycle:
             try:
                 launched = self._start_process(row, spec)
             except BaseException as error:
+                taken = isinstance(error, FileNotFoundError) and not self._layout.container_run(container_id).exists()
                 self._give_back(row, spec)
-                if isinstance(error, Exception) and self._store.container(container_id) is None:
+                if isinstance(error, Exception) and (taken or self._store.container(container_id) is None):
                     raise self._explain_removed(row) from error
                 if isinstance(error, EngineError):
                     code = getattr(error, "exit_code", 128)
@@ -180,6 +181,8 @@ class Lifecycle:
     def _explain_removed(self, row: sqlite3.Row) -> NotFound:
         # By another process, say `rm`: the lock is one of this process alone.
         self.volumes.drop_unknown()
+        if self._store.container(row["id"]) is None:
+            delete_state(self._layout, row["id"])
         told = f"container {row['name']} was removed while it was being started"
         return NotFound(told, resource=row["name"], operation="start")
 
@@ -293,8 +296,8 @@ class Lifecycle:
                 self.publisher.sync(spec.project)
 
     def _forget(self, container_id: str, spec: ContainerSpec, *, volumes: bool) -> bool:
-        """Take a container out of the store, in one step with its anonymous volumes, the networks that only it was on,
-        and the engine's control group; True if it was on networks of nobody or of other projects."""
+        """Take a container out of the store, in one step with its anonymous volumes, the networks that it was alone on,
+        and the engine's control group; True if it was on networks of others."""
         with self._store.writing() as connection:
             doomed = self.volumes.forget_anonymous(connection, container_id) if volumes else []
             connection.execute("DELETE FROM containers WHERE id = ?", (container_id,))
@@ -369,10 +372,8 @@ class Lifecycle:
                 except Exception as error:
                     # What could not be given back is given back before the next start, or on removal.
                     sys.excepthook(type(error), error, error.__traceback__)
-                    code, finished_at, _oom, _error = read_ending(self._layout, row)
-                    change = Change(
-                        container_id=row["id"], kind="exited", exit_code=code, finished_at=finished_at or now()
-                    )
+                    code, at, _oom, _error = read_ending(self._layout, row)
+                    change = Change(container_id=row["id"], kind="exited", exit_code=code, finished_at=at or now())
             notify(change)
 
         sweep_volumes(self._layout)

@@ -68,17 +68,25 @@ _opened: dict[int, _weakref.ref[Store]] = {}
 """The stores that have a connection, by id: one that is gone, or closed, leaves no trace here."""
 
 
-def close_stores() -> None:
-    """Close what this process has open of any store; the next call opens it again. For those who are about to fork.
+_LOCK = threading.RLock()
+"""Of all stores of this process, so that none of its threads opens one while another thread forks."""
+
+
+@contextmanager
+def closed_stores() -> Iterator[None]:
+    """For who is about to fork: nothing of any store is open in this process until the end of the block.
 
     SQLite keeps books, per process, on the locks that it holds. A child that opens the file while a connection of its
-    parent is in the books takes no lock, and whoever leaves last takes the journal away under it.
+    parent is in the books takes no lock, and whoever leaves last takes the journal away under it. The next call after
+    the block opens the store again.
     """
-    while _opened:
-        _key, reference = _opened.popitem()
-        store = reference()
-        if store is not None:
-            store.close()
+    with _LOCK:
+        while _opened:
+            _key, reference = _opened.popitem()
+            store = reference()
+            if store is not None:
+                store.close()
+        yield
 
 
 def _forget(key: int) -> None:
@@ -90,7 +98,7 @@ class Store:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._lock = threading.RLock()
+        self._lock = _LOCK
         self._connection: sqlite3.Connection | None = None
         self._owner = 0
 
