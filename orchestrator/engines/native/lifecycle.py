@@ -145,7 +145,7 @@ class Lifecycle:
             try:
                 launched = self._start_process(row, spec)
             except BaseException as error:
-                taken = isinstance(error, FileNotFoundError) and not self._layout.container_run(container_id).exists()
+                taken = isinstance(error, FileNotFoundError) and container_id in str(error.filename)
                 self._give_back(row, spec)
                 if isinstance(error, Exception) and (taken or self._store.container(container_id) is None):
                     raise self._explain_removed(row) from error

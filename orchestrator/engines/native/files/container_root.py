@@ -6,7 +6,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from orchestrator.engines.native import host
@@ -55,12 +55,14 @@ def open_container_root(layout: Layout, store: Store, images: ImageStore, contai
                 os.close(fd)
         row = store.container(container_id) or row
     try:
-        with open_layers(layout, images, row, _list_binds(layout, store, row, spec)) as fd:
+        with ExitStack() as opened:
+            try:
+                fd = opened.enter_context(open_layers(layout, images, row, _list_binds(layout, store, row, spec)))
+            except FileNotFoundError as error:
+                # It is being removed.
+                told = f"the files of {row['name']} are gone"
+                raise NotFound(told, resource=row["name"], operation="open its files") from error
             yield Root(fd, volumes)
-    except FileNotFoundError:
-        if store.container(container_id) is None or not layout.container_state(container_id).exists():
-            raise NotFound(f"{row['name']} is gone", resource=row["name"], operation="open its files") from None
-        raise
     finally:
         if store.container(container_id) is None:
             # Removed meanwhile: its folders must not come back with the look at them.
