@@ -30,6 +30,7 @@ ACCEPTED = (
     "is restarting",
     "no container for service",
     "hook exited with status",
+    "ended before the command could run",
 )
 """What a command may answer while containers are killed under it."""
 

@@ -39,6 +39,7 @@ class Target:
             raise Conflict(
                 f"{self.name} is not running", resource=self.name, operation="exec", hint="start it first: stack start"
             )
+        self.pid = state.pid
         try:
             with open(f"{self.folder}/config.json") as file:
                 self.config: dict[str, Any] = json.load(file)
@@ -157,7 +158,7 @@ class Invocation:
 
         if code in (1, 255) and self.explain() is not None:
             state = observe_process(self._target.layout, self._target.container_id)
-            if state is None or not state.alive:
+            if state is None or not state.alive or state.pid != self._target.pid:
                 name = self._target.name
                 raise Conflict(f"{name} ended before the command could run in it", resource=name, operation="exec")
 
