@@ -88,7 +88,11 @@ def test_what_would_be_done_and_what_would_fail(machine: Machine, project: Proje
         (("run", "--build", "made"), 0, [f"Image {name}-made Built"]),
         (("watch", "made"), 0, [f"Image {name}-made Built"]),
         (("build", "made", "lost"), 1, [f"Image {name}-made Built", f"Image {name}-lost Error the build context"]),
-        (("up", "-d", "lost"), 1, [f"Image {name}-lost Error the build context", f"Container {name}-lost-1 Not done"]),
+        (
+            ("up", "-d", "lost"),
+            1,
+            [f"Image {name}-lost Error the build context", f"Container {name}-lost-1 Not created"],
+        ),
         (("build", "bare"), 1, [f"Image {name}-bare Error there is no Dockerfile"]),
     ):
         ran = project.run("--dry-run", *words)
